@@ -1,0 +1,1 @@
+"""Neural networks for your own images, suggested in seconds."""

@@ -1,0 +1,193 @@
+"""The NAS-Bench-201 space: a cell of 4 nodes, 6 edges and 5 operations; 15,625 cells.
+
+Source: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture
+Search", ICLR 2020. The 15,625 cells fall into 6,466 classes of isomorphic networks.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from metad2a.errors import InputError
+from metad2a.registry import suggest_name
+from metad2a.spaces.base import SPACES, Architecture, Cost, SearchSpace
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch_geometric.data import Batch
+
+NONE, SKIP, CONV1, CONV3, POOL = range(5)
+EDGES: tuple[tuple[int, int], ...] = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+"""(source, target) of each slot, in the order of the official string."""
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+CHANNELS = 16
+CELLS = 5
+_STAGES = 3
+
+
+def _signature(architecture: Architecture) -> str:
+    """Return the benchmark's own isomorphism string, which is equal for isomorphic cells.
+
+    Each node is the sorted sum of its inputs; a skip passes its source on, ``none`` and whatever
+    follows a lone ``none`` is zero (``#``). Terms sort by operation name, as in the benchmark:
+    that is what makes the classes 6,466.
+    """
+    nodes = ["0"]
+    for first in (0, 1, 3):
+        terms = []
+        for slot in range(first, first + len(nodes)):
+            source, op = nodes[EDGES[slot][0]], architecture[slot]
+            if op == NONE or source == "#":
+                terms.append("#")
+            else:
+                terms.append(source if op == SKIP else f"({source})@{OPERATIONS[op]}")
+        nodes.append("+".join(sorted(terms)))
+    return nodes[3]
+
+
+@lru_cache(maxsize=1)
+def _representatives() -> dict[str, Architecture]:
+    found: dict[str, Architecture] = {}
+    for architecture in itertools.product(range(5), repeat=6):
+        found.setdefault(_signature(architecture), architecture)
+    return found
+
+
+class NasBench201(SearchSpace):
+    """The cell space of NAS-Bench-201, with the benchmark's own macro network."""
+
+    name = "nasbench201"
+    operations = OPERATIONS
+    slots = 6
+    input_size = 32
+    node_types = ("input", "output", *OPERATIONS)
+
+    def parse(self, text: str) -> Architecture:
+        """Read the official string, ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``."""
+        example = self.format((CONV3,) * 6)
+        nodes = text.strip().split("+")
+        if len(nodes) != 3 or any(not re.fullmatch(r"\|([^|~]+~\d+\|)+", node) for node in nodes):
+            raise InputError(f"{text[:200]!r} is not a NAS-Bench-201 cell. Write it as {example!r}.")
+        found: list[int] = []
+        for target, node in enumerate(nodes, start=1):
+            edges = [edge.split("~") for edge in node.strip("|").split("|")]
+            if [source for _, source in edges] != [str(i) for i in range(target)]:
+                raise InputError(f"Node {target} of {text[:200]!r} must list its inputs 0 to "
+                                 f"{target - 1} in order, as in {example!r}.")
+            for op, _ in edges:
+                if op not in self.operations:
+                    raise InputError(f"Unknown operation {op[:50]!r} in a NAS-Bench-201 cell."
+                                     f"{suggest_name(op, list(self.operations))}")
+                found.append(self.operations.index(op))
+        return tuple(found)
+
+    def format(self, architecture: Architecture) -> str:
+        """Write the official string."""
+        nodes: list[list[str]] = [[], [], []]
+        for (source, target), op in zip(EDGES, architecture, strict=True):
+            nodes[target - 1].append(f"{self.operations[op]}~{source}")
+        return "+".join(f"|{'|'.join(edges)}|" for edges in nodes)
+
+    def canonical(self, architecture: Architecture) -> Architecture:
+        """Return the first isomorphic cell in the order of :meth:`enumerate`."""
+        return _representatives()[_signature(tuple(architecture))]
+
+    def is_connected(self, architecture: Architecture) -> bool:
+        """Whether some path without ``none`` joins input and output."""
+        return any(all(architecture[slot] != NONE for slot in path) for path in self.paths())
+
+    def enumerate(self) -> Iterator[Architecture]:
+        """Yield all 15,625 cells in lexicographic order."""
+        yield from itertools.product(range(5), repeat=6)
+
+    def representatives(self) -> list[Architecture]:
+        """Return the 6,466 canonical cells, in the order of :meth:`enumerate`."""
+        return list(_representatives().values())
+
+    def paths(self) -> list[tuple[int, ...]]:
+        """Return the four paths from node 0 to node 3 as slots."""
+        slot = {edge: i for i, edge in enumerate(EDGES)}
+        ways = ((0, 3), (0, 1, 3), (0, 2, 3), (0, 1, 2, 3))
+        return [tuple(slot[edge] for edge in itertools.pairwise(way)) for way in ways]
+
+    def cost_table(self, classes: int, resolution: int) -> tuple[Cost, np.ndarray]:
+        """Count the benchmark's network (C=16, N=5): convolutions, batch norms, classifier.
+
+        MACs are multiply-adds of convolutions and classifier, as in the benchmark's own table.
+        """
+        table = np.zeros((6, 5, 2), dtype=np.int64)
+        params, macs, width, side = 0, 0, CHANNELS, resolution
+        params += 27 * width + 2 * width
+        macs += 27 * width * side**2
+        for stage in range(_STAGES):
+            if stage:
+                narrow, width, side = width, 2 * width, (side + 1) // 2
+                params += 9 * narrow * width + 9 * width**2 + 4 * width + narrow * width
+                macs += (9 * narrow * width + 9 * width**2 + narrow * width) * side**2
+            for op, kernel in ((CONV1, 1), (CONV3, 9)):
+                table[:, op, 0] += CELLS * (kernel * width**2 + 2 * width)
+                table[:, op, 1] += CELLS * kernel * width**2 * side**2
+        params += 2 * width + (width + 1) * classes
+        macs += width * classes
+        return Cost(params, macs), table
+
+    def smallest(self, classes: int) -> Cost:
+        """Return the cost of the fixed parts: a cell of one skip adds nothing to them."""
+        return self.cost_table(classes, self.input_size)[0]
+
+    def graphs(self, architectures: np.ndarray) -> Batch:
+        """Return cells as graphs of 8 nodes: input, one node an edge's operation, output."""
+        import torch
+        from torch_geometric.data import Batch, Data
+
+        cells = torch.as_tensor(np.asarray(architectures), dtype=torch.long)
+        count = len(cells)
+        ends = torch.tensor([[0, 1]]).expand(count, 2)
+        x = torch.cat([ends[:, :1], cells + 2, ends[:, 1:]], dim=1).reshape(-1)
+        pairs = [(0, 1 + i) for i, (source, _) in enumerate(EDGES) if source == 0]
+        pairs += [(1 + i, 7) for i, (_, target) in enumerate(EDGES) if target == 3]
+        pairs += [
+            (1 + i, 1 + j)
+            for i, (_, target) in enumerate(EDGES)
+            for j, (source, _) in enumerate(EDGES)
+            if target == source
+        ]
+        flow = torch.tensor(pairs).T
+        offsets = 8 * torch.arange(count)
+        edge_index = (flow[:, None, :] + offsets[None, :, None]).reshape(2, -1)
+        batch = Batch(x=x, edge_index=edge_index, batch=torch.arange(count).repeat_interleave(8))
+        batch.ptr = torch.arange(count + 1) * 8
+        batch._num_graphs = count
+        batch._slice_dict = {"x": batch.ptr, "edge_index": torch.arange(count + 1) * len(pairs)}
+        batch._inc_dict = {"x": torch.zeros(count, dtype=torch.long), "edge_index": offsets}
+        batch.stores_as(Data(x=x, edge_index=edge_index))
+        return batch
+
+    def build(
+        self,
+        architecture: Architecture,
+        classes: int,
+        channels: int = CHANNELS,
+        cells: int = CELLS,
+    ) -> nn.Module:
+        """Return the benchmark's network with this cell, ``cells`` times in each of 3 stages."""
+        from metad2a.spaces._nasbench201_network import CellNetwork
+
+        return CellNetwork(architecture, classes, channels, cells)
+
+    def supernet(
+        self, classes: int, channels: int = CHANNELS, cells: int = CELLS
+    ) -> nn.Module:
+        """Return the weight-sharing network of all cells (batch norm without affine)."""
+        from metad2a.spaces._nasbench201_network import CellSuperNet
+
+        return CellSuperNet(classes, channels, cells)
+
+
+SPACES.register(NasBench201.name)(NasBench201())

@@ -1,0 +1,1 @@
+"""Labellers, one file each; see ``search.labels``."""

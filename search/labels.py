@@ -1,0 +1,63 @@
+"""Labellers: what can be measured of an architecture on a task, each under a named protocol.
+
+A protocol is a frozen recipe: its name stands for every hyper-parameter. Changing one is a new
+name, so that old and new rows never mix.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from metad2a.registry import Registry
+from metad2a.spaces import Architecture, SearchSpace
+from search.data import TaskData
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A frozen way of measuring. ``kind`` "accuracy" is a fraction 0..1, "score" any number."""
+
+    name: str
+    kind: Literal["accuracy", "score"]
+    description: str
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One value of one architecture under one protocol.
+
+    ``curve`` holds a learning curve (test accuracy after each epoch, 0..1) where there is one.
+    """
+
+    protocol: str
+    architecture: Architecture
+    seed: int
+    value: float
+    seconds: float
+    curve: tuple[float, ...] = ()
+
+
+class Labeller(ABC):
+    """Measures architectures on a task under one or several protocols."""
+
+    protocols: tuple[Protocol, ...]
+
+    @abstractmethod
+    def measure(
+        self,
+        data: TaskData,
+        space: SearchSpace,
+        architectures: Sequence[Architecture],
+        seed: int,
+        device: str = "cpu",
+    ) -> Iterator[Measurement]:
+        """Yield a measurement for every protocol and architecture, in order of architectures.
+
+        A score that is undefined for an architecture (a dead cell, say) is not yielded.
+        """
+
+
+LABELLERS: Registry[Labeller] = Registry("labeller", "search.labellers")
