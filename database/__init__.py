@@ -1,1 +1,23 @@
-"""The database."""
+"""The database: tasks drawn from datasets, and what was measured on them.
+
+``database.build.build`` fills a store, and needs the search package; what is listed here does not.
+"""
+
+from __future__ import annotations
+
+from database.exchange import export, export_tasks
+from database.queries import status
+from database.store import Recorded, RefusedRowError, Store
+from database.tasks import Task, draw_tasks, family_of
+
+__all__ = [
+    "Recorded",
+    "RefusedRowError",
+    "Store",
+    "Task",
+    "draw_tasks",
+    "export",
+    "export_tasks",
+    "family_of",
+    "status",
+]

@@ -50,7 +50,8 @@ class Registry(Generic[T]):
         self._loaded = True
         package = importlib.import_module(self._package)
         for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
+            if not module.name.startswith("_"):
+                importlib.import_module(f"{self._package}.{module.name}")
 
     def names(self) -> list[str]:
         """Return all registered names, sorted."""

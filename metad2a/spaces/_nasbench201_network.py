@@ -117,8 +117,8 @@ class SuperCell(nn.Module):
         for target in (1, 2, 3):
             terms = []
             for slot, (source, end) in enumerate(EDGES):
-                value = nodes[source]
-                if end == target and value is not None:
+                value = nodes[source] if end == target else None
+                if value is not None:
                     term = self._edge(slot, value, choice)
                     if term is not None:
                         terms.append(term)

@@ -1,0 +1,139 @@
+"""What every labelled image set answers, whatever form it came in."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from metad2a.datasets.decode import UnreadableImage, decode
+from metad2a.registry import Registry
+
+
+class ImageDataset(ABC):
+    """Labelled images, listed at once and decoded one by one on demand."""
+
+    name: str
+    form: str
+    """Name of the :class:`DatasetForm` that opened it."""
+    classes: tuple[str, ...]
+    """Class names, in the order of their indices; every one has an image."""
+    labels: np.ndarray
+    """int64 (N,): class index of every image."""
+    split: np.ndarray
+    """int8 (N,): 0 = train or unspecified, 1 = validation or test."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def image(self, index: int) -> np.ndarray:
+        """Decode an image to uint8 (height, width, 3), RGB.
+
+        Raises:
+            UnreadableImage: it cannot be decoded; the message is the reason.
+        """
+
+    @abstractmethod
+    def locate(self, index: int) -> str:
+        """Return the name under which an image appears in reports."""
+
+    def content(self, index: int) -> bytes:
+        """Return the bytes that identify an image; none stand for an unreadable one."""
+        try:
+            image = self.image(index)
+        except UnreadableImage:
+            return b""
+        return repr(image.shape).encode() + image.tobytes()
+
+    def reduced(self, index: int, side: int) -> tuple[np.ndarray, tuple[int, int]]:
+        """Decode an image, perhaps smaller than stored but with no side cut below ``side``.
+
+        Returns:
+            uint8 (height, width, 3) RGB, and the stored (height, width) in pixels.
+
+        Raises:
+            UnreadableImage: it cannot be decoded.
+        """
+        image = self.image(index)
+        return image, (image.shape[0], image.shape[1])
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 (hex) of images, labels, split and class names.
+
+        It reads every image once, decodes none of those in files, and is the same in any process.
+        """
+        digest = hashlib.sha256(repr(self.classes).encode())
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())
+        digest.update(np.ascontiguousarray(self.split, dtype="i1").tobytes())
+        for index in range(len(self)):
+            digest.update(hashlib.sha256(self.content(index)).digest())
+        return digest.hexdigest()
+
+    def close(self) -> None:  # noqa: B027  (most forms have nothing to do)
+        """Let go of whatever file is held open; the default holds none."""
+
+    def __enter__(self) -> ImageDataset:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class EncodedDataset(ImageDataset):
+    """An image set whose images are the bytes of image files."""
+
+    @abstractmethod
+    def encoded(self, index: int) -> bytes:
+        """Return the bytes of an image file.
+
+        Raises:
+            UnreadableImage: they cannot be had.
+        """
+
+    def image(self, index: int) -> np.ndarray:
+        """Decode an image to uint8 (height, width, 3), RGB."""
+        return decode(self.encoded(index))[0]
+
+    def reduced(self, index: int, side: int) -> tuple[np.ndarray, tuple[int, int]]:
+        """Decode an image, a large JPEG at a fraction of its size."""
+        return decode(self.encoded(index), side)
+
+    def content(self, index: int) -> bytes:
+        """Return the file's bytes, or nothing where they cannot be had."""
+        try:
+            return self.encoded(index)
+        except UnreadableImage:
+            return b""
+
+
+class DatasetForm(ABC):
+    """One way in which labelled images are stored or handed over."""
+
+    name: str
+    """How reports call it."""
+    wanted: str
+    """What it looks like, for the message that says what could have been given."""
+
+    @abstractmethod
+    def accepts(self, source: Any) -> bool:
+        """Whether ``source`` is of this form; paths come as existing :class:`pathlib.Path`."""
+
+    @abstractmethod
+    def open(self, source: Any) -> ImageDataset:
+        """List the images of an accepted source.
+
+        Raises:
+            InputError: it cannot be used.
+        """
+
+
+FORMS: Registry[DatasetForm] = Registry("dataset form", "metad2a.datasets.forms")

@@ -1,0 +1,122 @@
+"""Decoding: any image file of the allowed formats to uint8 RGB.
+
+Gray, palette, alpha, CMYK, 16-bit and float images, EXIF orientation and animations all come out
+as the picture that a viewer would show. Whatever goes wrong is one error with a short reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from metad2a.errors import MetaD2AError
+from metad2a.settings import LIMITS
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+"""Pillow's names of the formats that are opened; its other decoders are never reached."""
+EXTENSIONS = frozenset(
+    (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+)
+"""File-name endings, in lower case, by which images are found in folders and zips."""
+
+
+class UnreadableImage(MetaD2AError):  # noqa: N818  (it names a thing that is skipped)
+    """An image that cannot be decoded; the message is a short reason without any path."""
+
+
+def decode(data: bytes, side: int | None = None) -> tuple[np.ndarray, tuple[int, int]]:
+    """Decode the first frame of an image file.
+
+    Args:
+        data: the file's bytes.
+        side: a JPEG may be decoded at a fraction of its size, but no side below this many pixels.
+
+    Returns:
+        uint8 (height, width, 3) RGB, and the stored (height, width) in pixels, both upright.
+
+    Raises:
+        UnreadableImage: the bytes are no image of the allowed formats, damaged or too large.
+    """
+    if not data:
+        raise UnreadableImage("empty file")
+    try:
+        with warnings.catch_warnings():
+            # Notes on odd metadata are noise; a size that Pillow warns of is refused.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                return _decode(image, side)
+    except UnreadableImage:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UnreadableImage(_too_large()) from error
+    except UnidentifiedImageError as error:
+        raise UnreadableImage("not an image") from error
+    except Exception as error:  # Pillow's decoders raise nearly everything on damaged files.
+        raise UnreadableImage(_reason(error)) from error
+
+
+def _decode(image: Image.Image, side: int | None) -> tuple[np.ndarray, tuple[int, int]]:
+    width, height = image.size
+    if width * height > LIMITS.image_pixels:
+        raise UnreadableImage(f"{width}x{height} pixels, {_too_large()}")
+    if side is not None:
+        image.draft(None, (side, side))
+    image.load()
+    drawn = image.size
+    with contextlib.suppress(Exception):  # A damaged EXIF block leaves the picture as stored.
+        ImageOps.exif_transpose(image, in_place=True)
+    # Only a turn by 90 degrees swaps the sides; a square does not tell and does not matter.
+    stored = (height, width) if image.size == drawn else (width, height)
+    return to_rgb(image), stored
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """Convert a Pillow image of any mode to uint8 (height, width, 3); alpha goes on white.
+
+    16-bit and float gray is scaled to 8 bits: from 0..65535, 0..1 or 0..255 where the values fit
+    one of these ranges, else from the image's own lowest and highest value.
+
+    Raises:
+        UnreadableImage: a float image holds values that are not finite.
+    """
+    if image.mode.startswith(("I", "F")):
+        gray = _to_eight_bits(np.asarray(image))
+        return np.repeat(gray[:, :, None], 3, axis=2)
+    if image.mode != "RGB" or "transparency" in image.info:
+        if "transparency" in image.info or image.mode in ("RGBA", "RGBa", "LA", "La", "PA"):
+            if image.mode in ("La", "RGBa"):
+                image = image.convert(image.mode.upper())
+            image = image.convert("RGBA")
+            white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+            image = Image.alpha_composite(white, image)
+        image = image.convert("RGB")
+    return np.array(image)  # A copy: Pillow lends its memory for reading only.
+
+
+def _to_eight_bits(values: np.ndarray) -> np.ndarray:
+    wide = values.astype(np.float64)
+    low, high = float(wide.min()), float(wide.max())
+    if not np.isfinite([low, high]).all():
+        raise UnreadableImage("pixel values are not finite")
+    float_top = 1.0 if high <= 1 else 255.0
+    top = float_top if values.dtype.kind == "f" else 65535.0
+    if low < 0 or high > top:
+        wide, top = wide - low, (high - low) or 1.0
+    eight: np.ndarray = np.rint(wide * (255.0 / top)).astype(np.uint8)
+    return eight
+
+
+def _too_large() -> str:
+    return f"more than {LIMITS.image_pixels / 1e6:g} megapixels"
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    if "truncated" in text.lower() or isinstance(error, EOFError):
+        return "truncated"
+    return f"cannot be decoded: {text[:80]}"

@@ -1,0 +1,77 @@
+"""A folder tree with one folder a class."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from metad2a.datasets.base import FORMS, DatasetForm, EncodedDataset
+from metad2a.datasets.decode import UnreadableImage
+from metad2a.datasets.forms.parquet import parquet_files
+from metad2a.datasets.layout import read_layout
+from metad2a.errors import InputError
+from metad2a.settings import LIMITS
+
+
+class FolderDataset(EncodedDataset):
+    """Image files in class folders; see :func:`metad2a.datasets.layout.read_layout`."""
+
+    def __init__(self, root: Path) -> None:
+        self.name, self.form = root.absolute().name, FolderForm.name
+        try:
+            layout = read_layout(_walk(root))
+        except InputError as error:
+            raise InputError(f"{str(root)!r}: {error}") from error
+        self._root, self._paths = root, layout.paths
+        self.labels, self.classes, self.split = layout.labels, layout.classes, layout.split
+
+    def encoded(self, index: int) -> bytes:
+        """Return the bytes of an image file."""
+        path = self._root / self._paths[index]
+        try:
+            size = path.stat().st_size
+            if size > LIMITS.image_bytes:
+                raise UnreadableImage(f"{size / 2**20:.0f} MiB, more than the limit of "
+                                      f"{LIMITS.image_bytes / 2**20:.0f} MiB")
+            return path.read_bytes()
+        except OSError as error:
+            raise UnreadableImage(f"cannot be read: {error.strerror}") from error
+
+    def locate(self, index: int) -> str:
+        """Return the path below the root."""
+        return self._paths[index]
+
+
+def _walk(root: Path) -> list[str]:
+    """Return all files as relative paths with ``/``; linked folders are entered once."""
+    found: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        relative = Path(folder).relative_to(root).as_posix()
+        prefix = "" if relative == "." else f"{relative}/"
+        found.extend(prefix + file for file in files)
+    return found
+
+
+class FolderForm(DatasetForm):
+    """A folder that is no folder of Parquet files."""
+
+    name = "class folders"
+    wanted = "a folder with one folder of images a class"
+
+    def accepts(self, source: Any) -> bool:
+        """Whether it is a folder without Parquet files."""
+        return isinstance(source, Path) and source.is_dir() and not parquet_files(source)
+
+    def open(self, source: Path) -> FolderDataset:
+        """List the image files."""
+        return FolderDataset(source)
+
+
+FORMS.register(FolderForm.name)(FolderForm())

@@ -1,0 +1,124 @@
+"""A map-style torch or torchvision ``Dataset`` of (image, label) pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from metad2a.datasets.arrays import array_to_rgb, as_numpy, white_value
+from metad2a.datasets.base import FORMS, DatasetForm, ImageDataset
+from metad2a.datasets.decode import UnreadableImage, to_rgb
+from metad2a.datasets.labels import encode_labels
+from metad2a.errors import InputError
+
+
+class TorchDataset(ImageDataset):
+    """The items of a torch ``Dataset``; labels come without decoding where it lists them.
+
+    Transforms of the dataset are applied, so a random one makes images differ between calls.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.name, self.form = type(dataset).__name__, TorchForm.name
+        self._dataset = dataset
+        labels = _listed_labels(dataset)
+        if labels is None:
+            labels = as_numpy([self._label(i) for i in range(len(dataset))], "Labels")
+        names = _class_names(dataset)
+        if len(labels) and names is not None and not (
+            labels.dtype.kind in "iu" and labels.min() >= 0 and labels.max() < len(names)
+        ):
+            names = None
+        self.labels, self.classes = encode_labels(labels, names)
+        if len(self.labels) != len(dataset):
+            raise InputError(f"{self.name} lists {len(self.labels):,} labels for {len(dataset):,} "
+                             "items. Give (images, labels) instead.")
+        self.split = np.zeros(len(self.labels), dtype=np.int8)
+
+    def _item(self, index: int) -> tuple[Any, Any]:
+        """Return an item's image and label, the label as a plain value."""
+        item = self._dataset[index]
+        if not isinstance(item, (tuple, list)) or len(item) != 2:
+            raise InputError(f"Item {index} of {self.name} is a {type(item).__name__}; expected "
+                             "a pair (image, label).")
+        image, label = item
+        return image, label.item() if hasattr(label, "item") and np.size(label) == 1 else label
+
+    def _label(self, index: int) -> Any:
+        try:
+            return self._item(index)[1]
+        except InputError:
+            raise
+        except Exception as error:  # Whatever the user's own code raises.
+            raise InputError(
+                f"{self.name} lists no labels (.targets, .labels or .samples), and reading item "
+                f"{index} for its label raised {type(error).__name__}: {str(error)[:100]}. Mend "
+                "the item, or give the dataset an attribute 'targets'."
+            ) from error
+
+    def image(self, index: int) -> np.ndarray:
+        """Fetch an item's image as uint8 (height, width, 3), RGB."""
+        try:
+            image = self._item(index)[0]
+        except InputError:
+            raise
+        except Exception as error:  # Whatever the user's own code raises.
+            raise UnreadableImage(f"reading it raised {type(error).__name__}") from error
+        if isinstance(image, Image.Image):
+            return to_rgb(image)
+        array = as_numpy(image, "Images")
+        if not array.size:
+            raise UnreadableImage("empty array")
+        return array_to_rgb(array, white_value(array), hasattr(image, "detach"))
+
+    def locate(self, index: int) -> str:
+        """Return the position in the dataset."""
+        return f"item {index}"
+
+
+def _listed_labels(dataset: Any) -> np.ndarray | None:
+    """Return the labels that a dataset, or the one below a subset, lists without decoding."""
+    if hasattr(dataset, "indices") and hasattr(dataset, "dataset"):
+        below = _listed_labels(dataset.dataset)
+        return None if below is None else below[np.asarray(dataset.indices, dtype=np.int64)]
+    listed = next((getattr(dataset, name) for name in ("targets", "labels")
+                   if getattr(dataset, name, None) is not None), None)
+    if listed is None and isinstance(getattr(dataset, "samples", None), list):
+        listed = [sample[1] for sample in dataset.samples]
+    if listed is None:
+        return None
+    transform = getattr(dataset, "target_transform", None)
+    if transform is not None:
+        listed = [transform(label) for label in listed]
+    return as_numpy(listed, "Labels")
+
+
+def _class_names(dataset: Any) -> list[str] | None:
+    while not hasattr(dataset, "classes") and hasattr(dataset, "dataset"):
+        dataset = dataset.dataset
+    names = getattr(dataset, "classes", None)
+    return [str(name) for name in names] if isinstance(names, (list, tuple)) else None
+
+
+class TorchForm(DatasetForm):
+    """Anything with a length and items that is no path, array, list or mapping."""
+
+    name = "torch dataset"
+    wanted = "a map-style torch Dataset of (image, label)"
+
+    def accepts(self, source: Any) -> bool:
+        """Whether it has a length and items."""
+        other = (str, bytes, Path, tuple, list, Mapping, np.ndarray)
+        return not isinstance(source, other) and not hasattr(source, "detach") and all(
+            hasattr(source, name) for name in ("__len__", "__getitem__"))
+
+    def open(self, source: Any) -> TorchDataset:
+        """Read the labels."""
+        return TorchDataset(source)
+
+
+FORMS.register(TorchForm.name)(TorchForm())

@@ -1,0 +1,219 @@
+"""Sampling by index first and decoding second, and the report on what was met.
+
+After the listing, a sample of 500,000 images costs what a sample of 5,000 costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from metad2a.datasets.base import ImageDataset
+from metad2a.datasets.batch import resize
+from metad2a.datasets.decode import UnreadableImage
+from metad2a.datasets.report import DatasetReport, Skipped, list_skipped
+from metad2a.errors import InputError
+from metad2a.settings import LIMITS
+
+SAMPLE_SIDE = 256
+"""Shorter side, in pixels, to which larger images of a sample are reduced, to bound memory."""
+_ATTEMPTS = 4
+"""Candidates a class, as a multiple of the images wanted of it."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some images of a dataset, sorted by class."""
+
+    images: list[np.ndarray]
+    """uint8 (height, width, 3) each, the shorter side at most :data:`SAMPLE_SIDE`."""
+    sizes: np.ndarray
+    """int64 (n, 2): height and width as stored, in pixels."""
+    labels: np.ndarray
+    """int64 (n,): class indices of the dataset."""
+    indices: np.ndarray
+    """int64 (n,): which images of the dataset they are."""
+    report: DatasetReport
+
+
+def draw(
+    dataset: ImageDataset,
+    seed: int,
+    per_class: int = 20,
+    max_classes: int = 40,
+    audit: int = 300,
+) -> Sample:
+    """Draw and decode up to ``per_class`` images of up to ``max_classes`` classes.
+
+    An unreadable image is replaced by another one of its class. Beyond the sample, more images
+    are looked at until there are ``audit`` of them (or all), so that a damaged dataset is noticed.
+
+    Args:
+        dataset: where the images come from.
+        seed: 0 or greater; the same seed gives the same sample in any process.
+        per_class: images wanted of a class; a smaller class gives all that it has.
+        max_classes: classes wanted; of more classes a random subset is drawn.
+        audit: least number of images to look at.
+
+    Raises:
+        InputError: the dataset is empty, has one class, a class with one readable image, or too
+            many unreadable images; or ``seed`` is negative.
+    """
+    if seed < 0:
+        raise InputError(f"seed={seed} is negative; give 0 or a greater integer.")
+    counts = _class_counts(dataset)
+    rng = np.random.default_rng(seed)
+    chosen = np.arange(len(counts))
+    if len(counts) > max_classes:
+        chosen = np.sort(rng.choice(len(counts), max_classes, replace=False))
+    by_class = np.argsort(dataset.labels, kind="stable")
+    ends = np.cumsum(counts)
+    queues = {
+        int(c): rng.permutation(by_class[ends[c] - counts[c] : ends[c]])[: _ATTEMPTS * per_class]
+        for c in chosen
+    }
+    tally = _Tally(dataset)
+    taken: dict[int, np.ndarray] = {}
+    missing = dict.fromkeys(queues, per_class)
+    while missing:
+        batch: list[int] = []
+        for c, wanted in missing.items():
+            batch.extend(queues[c][:wanted])
+            queues[c] = queues[c][wanted:]
+        taken.update(tally.decode(batch))
+        had = np.bincount(dataset.labels[list(taken)], minlength=len(counts))
+        missing = {c: per_class - int(had[c]) for c, queue in queues.items()
+                   if len(queue) and had[c] < per_class}
+    indices = np.array(sorted(taken, key=lambda i: (dataset.labels[i], i)), dtype=np.int64)
+    order = rng.permutation(len(dataset))
+    rest = order[~np.isin(order, list(tally.sizes) + list(tally.skipped))]
+    for _ in tally.look(rest[: max(audit - tally.checked, 0)]):
+        pass
+    report = tally.report(counts)
+    labels = dataset.labels[indices].astype(np.int64)
+    _refuse_thin_classes(dataset, chosen, np.bincount(labels, minlength=len(counts)))
+    sizes = np.array([tally.sizes[int(i)] for i in indices], dtype=np.int64)
+    return Sample([taken[int(i)] for i in indices], sizes, labels, indices, report)
+
+
+def check(dataset: ImageDataset, progress: bool = False) -> DatasetReport:
+    """Decode every image and report on the dataset.
+
+    Args:
+        dataset: what to look through.
+        progress: show a bar on standard error.
+
+    Raises:
+        InputError: as in :func:`draw`.
+    """
+    counts = _class_counts(dataset)
+    tally = _Tally(dataset)
+    bar = tqdm(total=len(dataset), unit="image", disable=not progress)
+    for _ in tally.look(range(len(dataset))):
+        bar.update()
+    bar.close()
+    report = tally.report(counts)
+    readable = counts - np.bincount(dataset.labels[list(tally.skipped)].astype(np.int64),
+                                    minlength=len(counts))
+    _refuse_thin_classes(dataset, np.arange(len(counts)), readable)
+    return report
+
+
+class _Tally:
+    """Decodes images and counts what comes out."""
+
+    def __init__(self, dataset: ImageDataset) -> None:
+        self.dataset = dataset
+        self.sizes: dict[int, tuple[int, int]] = {}
+        self.skipped: dict[int, Skipped] = {}
+        self._gray = True
+
+    @property
+    def checked(self) -> int:
+        return len(self.sizes) + len(self.skipped)
+
+    def look(self, indices: Iterable[int]) -> Iterable[tuple[int, np.ndarray | None]]:
+        """Yield each index with its image, reduced if large, or None if it is unreadable."""
+        for number in indices:
+            index = int(number)
+            try:
+                image, size = self.dataset.reduced(index, SAMPLE_SIDE)
+            except UnreadableImage as error:
+                self.skipped[index] = Skipped(self.dataset.locate(index), str(error))
+                yield index, None
+                continue
+            self.sizes[index] = size
+            image = _shrink(image)
+            self._gray = self._gray and bool((image == image[:, :, :1]).all())
+            yield index, image
+
+    def decode(self, indices: Iterable[int]) -> dict[int, np.ndarray]:
+        """Return the readable images, read in the order of storage."""
+        looked = self.look(sorted(indices))
+        return {index: image for index, image in looked if image is not None}
+
+    def report(self, counts: np.ndarray) -> DatasetReport:
+        """Sum up; ``counts`` is int (classes,), the images listed of each class.
+
+        Raises:
+            InputError: too large a share of the images looked at is unreadable.
+        """
+        skipped = tuple(self.skipped[index] for index in sorted(self.skipped))
+        share, limit = len(skipped) / self.checked, LIMITS.unreadable_share
+        if share > limit:
+            raise InputError(
+                f"{len(skipped):,} of the {self.checked:,} images looked at are unreadable "
+                f"({100 * share:.1f} %, at most {100 * limit:g} % may be): "
+                f"{list_skipped(skipped)}. Replace or remove these files."
+            )
+        dataset, sides = self.dataset, np.array(list(self.sizes.values()))
+        small, large = int(counts.argmin()), int(counts.argmax())
+        test = int(dataset.split.astype(bool).sum())
+        return DatasetReport(
+            name=dataset.name,
+            form=dataset.form,
+            images=len(dataset) - len(skipped),
+            classes=len(counts),
+            skipped=skipped,
+            checked=self.checked,
+            smallest_class=(dataset.classes[small], int(counts[small])),
+            largest_class=(dataset.classes[large], int(counts[large])),
+            sizes=(int(sides.min()), int(np.median(sides)), int(sides.max())),
+            gray=self._gray,
+            split=(len(dataset) - test, test),
+        )
+
+
+def _shrink(image: np.ndarray) -> np.ndarray:
+    height, width = image.shape[:2]
+    scale = SAMPLE_SIDE / min(height, width)
+    if scale >= 1:
+        return image
+    return resize(image, round(height * scale), round(width * scale))
+
+
+def _class_counts(dataset: ImageDataset) -> np.ndarray:
+    """Return int64 (classes,), the images listed of each class, if they can be learnt from."""
+    if not len(dataset):
+        raise InputError(f"{dataset.name!r} holds no image. Give at least 2 images of each of at "
+                         "least 2 classes.")
+    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+    if len(counts) < 2:
+        raise InputError(f"{dataset.name!r} has 1 class, {dataset.classes[0]!r}; at least 2 are "
+                         "needed. Add images of another class, or give the folder above.")
+    _refuse_thin_classes(dataset, np.arange(len(counts)), counts)
+    return counts
+
+
+def _refuse_thin_classes(dataset: ImageDataset, classes: np.ndarray, counts: np.ndarray) -> None:
+    thin = [int(c) for c in classes if counts[c] < 2]
+    if thin:
+        others = f" (and {len(thin) - 1:,} other classes as few)" if len(thin) > 1 else ""
+        raise InputError(
+            f"Class {dataset.classes[thin[0]]!r} has {counts[thin[0]]} readable "
+            f"image{'' if counts[thin[0]] == 1 else 's'}{others}; at least 2 are needed. "
+            "Add images, or remove the class."
+        )

@@ -1,0 +1,71 @@
+"""Evaluators: scores that rank architectures without training each; one file each.
+
+``evaluator("rebn", context)`` makes one; names joined by ``+`` make their rank sum.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from metad2a.errors import InputError
+from metad2a.registry import Registry
+from metad2a.spaces import Architecture, SearchSpace
+from search.data import TaskData
+from search.supernet_training import TrainedSupernet
+
+__all__ = ["EVALUATORS", "Context", "Evaluator", "evaluator"]
+
+
+class Evaluator(ABC):
+    """Scores architectures; higher is better."""
+
+    relative: bool = False
+    """Whether scores depend on the other architectures of the same call."""
+
+    @abstractmethod
+    def score(self, architectures: Sequence[Architecture]) -> np.ndarray:
+        """Return float64 (n,) scores, never NaN; ``-inf`` where an architecture has none."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an evaluator may draw on."""
+
+    space: SearchSpace
+    data: TaskData
+    supernet: TrainedSupernet | None = None
+    """Needed by the evaluators that read shared weights."""
+    device: str = "cpu"
+    seed: int = 0
+
+    def trained(self) -> TrainedSupernet:
+        """Return the supernet.
+
+        Raises:
+            InputError: there is none.
+        """
+        if self.supernet is None:
+            raise InputError("This evaluator reads shared weights and the context has no supernet: "
+                             "train one with search.supernet_training.train_supernet, or use a "
+                             "training-free evaluator such as 'naswot'.")
+        return self.supernet
+
+
+EVALUATORS: Registry[Callable[[Context], Evaluator]] = Registry("evaluator", "search.evaluators")
+"""Evaluator classes by name."""
+
+
+def evaluator(names: str, context: Context) -> Evaluator:
+    """Make an evaluator by name, or the rank sum of several (``"angle+rebn"``).
+
+    Raises:
+        InputError: a name is unknown, or the context lacks what the evaluator needs.
+    """
+    from search.evaluators.ranksum import RankSum
+
+    parts = [EVALUATORS.get(name)(context) for name in names.split("+")]
+    return parts[0] if len(parts) == 1 else RankSum(parts)

@@ -1,0 +1,84 @@
+"""Angle between a child's weights at initialisation and now, from a table of scalars.
+
+Source: Hu et al., "Angle-based Search Space Shrinking for Neural Architecture Search" (ABS), ECCV
+2020, section "Angle-based Metric". The weight vector of a child is the concatenation of the fixed
+parts and, for every input-to-output path of the cell, of the weights along the path: a pool of
+kernel k is a constant vector of 1/k^2, a skip is empty, ``none`` removes the path, and an operation
+on several paths counts once for each.
+
+The cosine of two such vectors needs three sums only: <w0, w>, |w0|^2 and |w|^2. So they are
+tabulated for each operation of each slot (summed over the cells, which share the architecture) and
+added up along living paths, for all architectures at once. In float64, since arccos is
+ill-conditioned near 1, where early training is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+from torch import Tensor
+
+from metad2a.spaces import Architecture, SearchSpace
+from metad2a.spaces.base import SuperNet
+from search.evaluators import EVALUATORS, Context, Evaluator
+
+
+def _products(before: list[Tensor], after: list[Tensor]) -> np.ndarray:
+    """Return float64 (3,): <w0, w>, |w0|^2 and |w|^2 over pairs of equally shaped tensors."""
+    total = np.zeros(3)
+    for first, second in zip(before, after, strict=True):
+        w0 = first.detach().double().cpu().flatten().numpy()
+        w = second.detach().double().cpu().flatten().numpy()
+        total += (w0 @ w, w0 @ w0, w @ w)
+    return total
+
+
+def angle_table(
+    space: SearchSpace, initial: SuperNet, current: SuperNet
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return float64 (3,) of the fixed parts and (slots, operations, 3) of the choices."""
+    fixed = _products(initial.fixed_weights(), current.fixed_weights())
+    table = np.array(
+        [
+            [
+                _products(initial.slot_weights(slot, op), current.slot_weights(slot, op))
+                for op in range(len(space.operations))
+            ]
+            for slot in range(space.slots)
+        ]
+    )
+    return fixed, table
+
+
+class Angle(Evaluator):
+    """The angle in radians; larger is better. Cells without a living path get ``-inf``."""
+
+    def __init__(self, context: Context) -> None:
+        trained = context.trained()
+        self.space = context.space
+        self.fixed, self.table = angle_table(
+            context.space, cast(SuperNet, trained.initial), cast(SuperNet, trained.network)
+        )
+
+    def score(self, architectures: Sequence[Architecture]) -> np.ndarray:
+        """Return float64 (n,) angles in radians, 0 to pi."""
+        chosen = self.space.as_array(architectures)
+        paths = self.space.paths()
+        passes = np.ones(chosen.shape, dtype=bool)
+        if "none" in self.space.operations:
+            passes = chosen != self.space.operations.index("none")
+        alive = np.stack([passes[:, path].all(1) for path in paths], axis=1)  # (n, paths)
+        on_path = np.zeros((len(paths), self.space.slots))
+        for row, path in enumerate(paths):
+            on_path[row, list(path)] = 1
+        times = alive @ on_path  # (n, slots): living paths through each slot
+        weights = self.table[np.arange(self.space.slots), chosen]  # (n, slots, 3)
+        dot, first, second = (self.fixed + (times[:, :, None] * weights).sum(1)).T
+        angle = np.arccos(np.clip(dot / np.sqrt(first * second), -1, 1))
+        result: np.ndarray = np.where(alive.any(1), angle, -np.inf)
+        return result
+
+
+EVALUATORS.register("angle")(Angle)

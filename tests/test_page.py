@@ -1,0 +1,199 @@
+"""The page in a real browser: upload, suggestions with drawings, readable errors, no outsiders."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metad2a.datasets.load import load_dataset
+from metad2a.datasets.report import DatasetReport
+from metad2a.datasets.sampling import check
+from metad2a.draw import svg
+from metad2a.page import build_page, launch
+from metad2a.spaces.base import SPACES
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+NASTY = "rose <b>&${1+1}{{2}}"
+SPACE = SPACES.get("nasbench201")
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    rank: int
+    architecture: str
+    accuracy: float
+    interval: tuple[float, float]
+    params: int
+    macs: int
+    space: str = "nasbench201"
+
+    def draw(self) -> str:
+        return svg(SPACE, self.architecture, f"Cell {self.rank}")
+
+
+@dataclass(frozen=True)
+class Result:
+    suggestions: list[Suggestion]
+    report: DatasetReport
+    seconds: float = 0.5
+
+    def __len__(self) -> int:
+        return len(self.suggestions)
+
+    def __getitem__(self, index: int) -> Suggestion:
+        return self.suggestions[index]
+
+
+def suggest_at_random(path: str, k: int, seed: int, max_params: int | None) -> Result:
+    """Read the dataset in earnest; the suggestions are drawn, as no model is needed here."""
+    dataset, rng = load_dataset(path), np.random.default_rng(seed)
+    SPACE.check_limits(len(dataset.classes), max_params, None)
+    found = []
+    for rank in range(1, k + 1):
+        cell = SPACE.sample(rng)
+        cost = SPACE.cost(cell, len(dataset.classes))
+        found.append(Suggestion(rank, SPACE.format(cell), 95.0 - rank, (90.0 - rank, 98.0 - rank),
+                                cost.params, cost.macs))
+    return Result(found, check(dataset))
+
+
+def write_zip(path: Path, classes: dict[str, int]) -> Path:
+    rng = np.random.default_rng(0)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, count in classes.items():
+            for i in range(count):
+                buffer = io.BytesIO()
+                pixels = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(buffer, "PNG")
+                archive.writestr(f"{name}/{i}.png", buffer.getvalue())
+    return path
+
+
+def serve() -> None:
+    """Serve the page on a free port, say where, and stop when standard input closes."""
+    page = build_page(suggest_at_random)
+    address = launch(page, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)[1]
+    print(address, flush=True)
+    sys.stdin.read()
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    # A process of its own, as in real life: Gradio leaves event loops and sockets open behind it,
+    # and here every such warning is an error.
+    server = subprocess.Popen(
+        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdin is not None and server.stdout is not None
+    with server:
+        yield server.stdout.readline().strip()
+        server.stdin.close()
+        server.wait(timeout=30)
+
+
+@pytest.fixture
+def browser_page(address: str) -> Iterator[Page]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(30_000)
+        hosts: set[str | None] = set()
+        page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
+        page.goto(address)
+        yield page
+        browser.close()
+    assert hosts - {None, ""} == {"127.0.0.1"}, "the page must not ask any other machine"
+
+
+def upload(page: Any, path: Path) -> None:
+    """Choose a file as a user does, replacing the one that is there."""
+    clear = page.locator("button[aria-label='Clear']:visible")
+    if clear.count():
+        clear.first.click()
+    page.set_input_files("input[type=file]", path)
+    page.get_by_text(path.stem).first.wait_for()
+
+
+def test_zip_to_suggestions_and_back_to_an_error(browser_page: Page, tmp_path: Path) -> None:
+    page = browser_page
+    assert page.title() == "metad2a"
+    assert page.get_by_role("heading", name="metad2a").is_visible()
+
+    upload(page, write_zip(tmp_path / "flowers.zip", {"daisy": 5, NASTY: 7, "tulip": 4}))
+    page.get_by_role("button", name="Suggest").click()
+    page.locator(".cells svg").first.wait_for()
+    assert page.locator(".cells svg").count() == 5
+    body = page.locator("body").inner_text()
+    assert "16 images, 3 classes" in body
+    assert NASTY in body, "names from the zip are text, neither markup nor a template"
+    expected = suggest_at_random(str(tmp_path / "flowers.zip"), 5, 0, None)
+    rows = page.locator(".list tbody tr").all()
+    assert len(rows) == 5
+    for row, wanted in zip(rows, expected.suggestions, strict=True):
+        low, high = wanted.interval
+        cells = [str(wanted.rank), f"{wanted.accuracy:.1f}", f"{low:.1f} to {high:.1f}",
+                 f"{wanted.params:,}", f"{wanted.macs:,}", wanted.architecture]
+        assert row.locator("td").all_inner_texts() == cells
+
+    (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 this is no zip")
+    upload(page, tmp_path / "broken.zip")
+    page.get_by_role("button", name="Suggest").click()
+    problem = page.locator("[role=alert]").filter(has_text="broken.zip")
+    problem.wait_for()
+    assert "This cannot be used" in problem.inner_text()
+    body = page.locator("body").inner_text()
+    assert "Traceback" not in body and str(tmp_path) not in body and "/gradio/" not in body
+    assert page.locator(".cells").count() == 0, "old answers must be gone"
+
+
+def test_narrow_screens_are_not_overflowed(browser_page: Page, tmp_path: Path) -> None:
+    page = browser_page
+    page.set_viewport_size({"width": 390, "height": 844})
+    upload(page, write_zip(tmp_path / "flowers.zip", {"daisy": 5, "tulip": 4}))
+    page.get_by_role("button", name="Suggest").click()
+    page.locator(".cells svg").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_endpoint_for_programs(address: str, tmp_path: Path) -> None:
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    path = write_zip(tmp_path / "flowers.zip", {"daisy": 5, "tulip": 4})
+    client = Client(address, verbose=False, analytics_enabled=False, download_files=False)
+    try:
+        answer = client.predict(handle_file(path), 3, 0, api_name="/suggest")
+        assert [c["rank"] for c in answer["candidates"]] == [1, 2, 3]
+        assert all(c["svg"].startswith("<svg ") for c in answer["candidates"])
+        assert answer["report"]["images"] == 9 and answer["report"]["classes"] == 2
+        with pytest.raises(AppError, match="max_params=1 cannot be met"):
+            client.predict(handle_file(path), 3, 1, api_name="/suggest")
+        with pytest.raises(AppError, match="Give a number above 0"):
+            client.predict(handle_file(path), 3, -5, api_name="/suggest")
+    finally:
+        client.close()
+
+
+if __name__ == "__main__":
+    serve()

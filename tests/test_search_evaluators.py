@@ -1,0 +1,213 @@
+"""Evaluators: re-calibrated accuracy, angle, untrained score, rank sum; and the labeller."""
+
+import copy
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import rankdata
+from test_search_training import SPACE, TINY, task
+from torch import nn
+
+from metad2a.errors import InputError
+from search.evaluators import EVALUATORS, Context, Evaluator, evaluator
+from search.evaluators.angle import Angle, angle_table
+from search.evaluators.ranksum import RankSum, average_ranks
+from search.evaluators.rebn import ReBNAccuracy
+from search.labellers import supernet as labeller
+from search.labels import LABELLERS
+from search.supernet_training import train_supernet
+
+SKIP_ONLY = (0, 0, 0, 1, 0, 0)
+DEAD = (3, 3, 3, 0, 0, 0)
+FULL = (3, 2, 3, 4, 3, 3)
+
+
+@pytest.fixture(scope="module")
+def context() -> Context:
+    data = task(side=8, count=60)
+    trained = train_supernet(SPACE, data, dataclasses.replace(TINY, steps=8))
+    return Context(SPACE, data, trained)
+
+
+@pytest.mark.parametrize("name", [*EVALUATORS.names(), "angle+rebn"])
+def test_every_evaluator_scores_in_order_without_nan_and_repeatably(context, name):
+    cells = [FULL, DEAD, SKIP_ONLY, (2, 3, 1, 3, 1, 2)]
+    scores = evaluator(name, context).score(cells)
+    assert scores.dtype == np.float64
+    assert scores.shape == (4,)
+    assert not np.isnan(scores).any()
+    np.testing.assert_array_equal(evaluator(name, context).score(cells), scores)
+    assert evaluator(name, context).score([]).shape == (0,)
+
+
+@pytest.mark.parametrize("name", ["angle", "rebn"])
+def test_shared_weights_are_asked_for_when_missing(context, name):
+    with pytest.raises(InputError, match="has no supernet"):
+        evaluator(name, dataclasses.replace(context, supernet=None))
+
+
+def test_an_unknown_evaluator_is_named_with_the_nearest():
+    with pytest.raises(InputError, match="Did you mean 'angle'"):
+        evaluator("angel", Context(SPACE, task()))
+
+
+# -- angle ---------------------------------------------------------------------------------------
+
+
+def concatenated_angle(initial, current, architecture) -> float:
+    """The published definition: one long vector of all parts, in float64."""
+
+    def vector(network) -> torch.Tensor:
+        parts = list(network.fixed_weights())
+        for path in SPACE.paths():
+            if all(architecture[slot] != 0 for slot in path):
+                parts += [w for s in path for w in network.slot_weights(s, architecture[s])]
+        return torch.cat([part.detach().double().flatten() for part in parts])
+
+    before, after = vector(initial), vector(current)
+    return math.acos(float(before @ after / (before.norm() * after.norm())))
+
+
+def test_the_angle_table_equals_concatenation(context):
+    rng = np.random.default_rng(0)
+    cells = [FULL, SKIP_ONLY] + [SPACE.sample(rng) for _ in range(60)]
+    cells = [cell for cell in cells if SPACE.is_connected(cell)]
+    pair = context.supernet.initial, context.supernet.network
+    expected = [concatenated_angle(*pair, cell) for cell in cells]
+    assert min(expected) > 0
+    np.testing.assert_allclose(Angle(context).score(cells), expected, rtol=0, atol=1e-9)
+
+
+def test_none_kills_its_paths(context):
+    angle = Angle(context)
+    # With edges 3 and 5 cut, only 0 -> 1 -> 3 lives: slots 1 and 2 do not matter.
+    alive = angle.score([(3, op, other, 0, 2, 0) for op in range(5) for other in range(5)])
+    assert len(set(alive.tolist())) == 1
+    assert angle.score([DEAD, (0,) * 6]).tolist() == [-np.inf, -np.inf]
+
+
+def test_all_cells_are_scored_at_once_and_exactly_the_dead_have_no_angle(context):
+    cells = list(SPACE.enumerate())
+    scores = Angle(context).score(cells)
+    assert scores.shape == (15_625,)
+    assert [SPACE.is_connected(c) for c in cells] == np.isfinite(scores).tolist()
+
+
+def test_a_pool_is_a_constant_of_one_ninth_and_a_skip_is_empty(context):
+    _, table = angle_table(SPACE, context.supernet.initial, context.supernet.network)
+    channels = 4 + 8 + 16
+    np.testing.assert_allclose(table[:, 4], channels * 9 / 81)
+    assert (table[:, :2] == 0).all()
+    assert (table[:, 2:4] > 0).all()
+
+
+def test_untrained_weights_have_no_angle(context):
+    untrained = dataclasses.replace(context.supernet, network=context.supernet.initial)
+    angle = Angle(dataclasses.replace(context, supernet=untrained)).score([FULL])
+    assert abs(angle[0]) < 1e-6
+
+
+# -- re-calibrated accuracy ----------------------------------------------------------------------
+
+
+def test_recalibration_equals_one_pass_over_the_whole_batch(context):
+    judge = ReBNAccuracy(context)
+    (images,) = judge.calibration  # 60 images are one batch
+    assert len(images) == 60
+    judge.calibrate(FULL)
+    reference = copy.deepcopy(context.supernet.network).train()
+    for norm in reference.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.momentum = 1.0  # keep exactly the statistics of this pass
+    with torch.no_grad(), context.supernet.plan.autocast():
+        reference(images, FULL)
+    assert torch.equal(judge.network.stem[1].running_mean, reference.stem[1].running_mean)
+    for found, expected in zip(judge.network.modules(), reference.modules(), strict=True):
+        if isinstance(found, nn.BatchNorm2d) and found.num_batches_tracked > 0:
+            torch.testing.assert_close(found.running_mean, expected.running_mean)
+            torch.testing.assert_close(found.running_var, expected.running_var)
+
+
+def test_several_batches_are_averaged_exactly(context, monkeypatch):
+    whole = ReBNAccuracy(context)
+    monkeypatch.setattr("search.evaluators.rebn.BATCH", 15)
+    parts = ReBNAccuracy(context)
+    assert [len(b) for b in parts.calibration] == [15] * 4
+    for judge in (whole, parts):
+        judge.calibrate(FULL)
+    # The stem sees the images themselves, so the mean over equal parts is the mean over all.
+    torch.testing.assert_close(
+        parts.network.stem[1].running_mean, whole.network.stem[1].running_mean
+    )
+
+
+def test_nothing_leaks_from_child_to_child_or_into_the_supernet(context):
+    before = copy.deepcopy(context.supernet.network.state_dict())
+    judge, fresh = ReBNAccuracy(context), ReBNAccuracy(context)
+    cells = [(2, 3, 1, 3, 1, 2), FULL]
+    together = judge.score(cells)
+    assert [fresh.score([cell])[0] for cell in reversed(cells)] == together[::-1].tolist()
+    judge.score([SKIP_ONLY])
+    judge.calibrate(FULL)
+    fresh.calibrate(FULL)
+    for name, value in judge.network.state_dict().items():
+        assert torch.equal(value, fresh.network.state_dict()[name])
+    after = context.supernet.network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert context.supernet.network.training
+
+
+def test_accuracy_is_a_fraction_of_the_test_images_and_beats_chance(context):
+    scores = ReBNAccuracy(context).score([FULL, SKIP_ONLY])
+    np.testing.assert_allclose(scores * 60, np.round(scores * 60))
+    assert scores.max() > 1 / 3
+
+
+# -- rank sum ------------------------------------------------------------------------------------
+
+
+class Fixed(Evaluator):
+    def __init__(self, scores):
+        self.scores = scores
+        self.asked = 0
+
+    def score(self, architectures):
+        self.asked += len(architectures)
+        return np.array([self.scores[a] for a in architectures], dtype=np.float64)
+
+
+def test_ties_share_their_average_rank():
+    values = np.array([3.0, -np.inf, 3.0, 7.0, -np.inf, 3.0, 0.0])
+    np.testing.assert_array_equal(average_ranks(values), rankdata(values))
+
+
+def test_rank_sum_adds_ranks_and_asks_once_for_each_architecture():
+    a, b, c = (0,), (1,), (2,)
+    first, second = Fixed({a: 0.1, b: 0.2, c: 0.2}), Fixed({a: 900.0, b: 1.0, c: -5.0})
+    total = RankSum([first, second])
+    assert total.score([a, b, c]).tolist() == [1 + 3, 2.5 + 2, 2.5 + 1]
+    assert total.score([c, a]).tolist() == [2 + 1, 1 + 2]
+    assert (first.asked, second.asked) == (3, 3)
+
+
+# -- the labeller --------------------------------------------------------------------------------
+
+
+def test_the_labeller_measures_each_architecture_under_both_protocols(monkeypatch):
+    monkeypatch.setattr(labeller, "STEPS", 2)
+    found = list(LABELLERS.get("supernet").measure(task(), SPACE, [FULL, DEAD], seed=4))
+    assert [(m.protocol, m.architecture) for m in found] == [
+        ("supernet-fair-v1", FULL), ("angle-v1", FULL), ("supernet-fair-v1", DEAD),
+    ]
+    assert all(m.seed == 4 and m.seconds > 0 for m in found)
+    assert 0 <= found[0].value <= 1
+    assert 0 < found[1].value < math.pi
+    again = list(LABELLERS.get("supernet").measure(task(), SPACE, [FULL], seed=4))
+    assert [m.value for m in again] == [m.value for m in found[:2]]
+    assert {p.name: p.kind for p in LABELLERS.get("supernet").protocols} == {
+        "supernet-fair-v1": "accuracy", "angle-v1": "score",
+    }
+    assert list(LABELLERS.get("supernet").measure(task(), SPACE, [], seed=4)) == []

@@ -1,0 +1,101 @@
+"""Evolution over a toy evaluator: finds the best, obeys limits, never loops for ever."""
+
+import numpy as np
+import pytest
+
+from metad2a.errors import BudgetError, InputError
+from metad2a.spaces import SPACES
+from search.evaluators import Evaluator
+from search.evaluators.ranksum import RankSum
+from search.evolution import EvolutionConfig, evolve
+
+SPACE = SPACES.get("nasbench201")
+SMALL = EvolutionConfig(population=20, generations=12, parents=5, mutations=10, crossovers=6)
+TARGET = (3, 2, 3, 4, 3, 2)
+
+
+class Closeness(Evaluator):
+    """How many slots agree with the target."""
+
+    def __init__(self):
+        self.calls = []
+
+    def score(self, architectures):
+        self.calls.append(list(architectures))
+        return np.array([sum(map(int.__eq__, a, TARGET)) for a in architectures], dtype=float)
+
+
+def run(seed=0, **arguments):
+    return evolve(SPACE, Closeness(), np.random.default_rng(seed), SMALL, **arguments)
+
+
+def test_it_finds_the_best_of_a_toy_evaluator():
+    result = run()
+    assert SPACE.canonical(result.best) == SPACE.canonical(TARGET)
+    assert max(score for _, score in result.history) == 6
+
+
+def test_it_beats_random_search_at_equal_cost():
+    history = run().history
+    rng = np.random.default_rng(1)
+    cells = [SPACE.sample(rng) for _ in history]
+    assert max(score for _, score in history) > Closeness().score(cells).max()
+
+
+def test_no_network_is_visited_twice_and_all_are_connected():
+    visited = [architecture for architecture, _ in run().history]
+    assert len({SPACE.canonical(a) for a in visited}) == len(visited) == 20 * 12
+    assert all(SPACE.is_connected(a) for a in visited)
+
+
+def test_the_seed_decides():
+    first = run(3)
+    assert first == run(3)
+    assert first.history != run(4).history
+
+
+def test_limits_are_obeyed_by_every_visited_architecture():
+    def small(architecture):
+        return SPACE.cost(architecture, 10).params <= 400_000
+
+    result = run(feasible=small)
+    assert result.history
+    assert all(small(a) for a, _ in result.history)
+    assert small(result.best)
+
+
+def test_an_impossible_limit_is_an_error_after_bounded_work():
+    asked = []
+
+    def never(architecture):
+        asked.append(architecture)
+        return False
+
+    sizes = EvolutionConfig(population=2, generations=3, parents=1, mutations=1, crossovers=1)
+    with pytest.raises(BudgetError, match="obeys the constraint"):
+        evolve(SPACE, Closeness(), np.random.default_rng(0), sizes, never)
+    assert 0 < len(asked) <= 2 * 3 * 1000
+
+
+def test_it_ends_early_when_the_feasible_set_is_used_up():
+    allowed = {SPACE.canonical(TARGET), SPACE.canonical((3,) * 6)}
+    sizes = EvolutionConfig(population=20, generations=4, parents=2, mutations=2, crossovers=2)
+    result = evolve(SPACE, Closeness(), np.random.default_rng(0), sizes,
+                    lambda a: SPACE.canonical(a) in allowed)
+    assert {SPACE.canonical(a) for a, _ in result.history} <= allowed
+    assert 1 <= len(result.history) <= 2
+
+
+def test_rank_sums_are_compared_in_one_company():
+    closeness = Closeness()
+    result = evolve(SPACE, RankSum([closeness]), np.random.default_rng(0), SMALL)
+    assert SPACE.canonical(result.best) == SPACE.canonical(TARGET)
+    assert sum(len(call) for call in closeness.calls) == len(result.history) == 20 * 12
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"population": 0}, {"mutations": -1}, {"mutations": 30, "crossovers": 30}]
+)
+def test_sizes_that_do_not_fit_are_refused(sizes):
+    with pytest.raises(InputError, match=next(iter(sizes))):
+        EvolutionConfig(**sizes)
