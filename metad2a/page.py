@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _HEAD = """<h1>metad2a</h1>
 <p>Neural networks for your own images, suggested in seconds. Nothing is trained on them, and they
 are deleted from this machine within two hours.</p>"""
-_HINT = """<div class="hint"><p>Put the images of each class into a folder of their own, zip the folders, and upload
-the zip:</p>
+_HINT = """<div class="hint"><p>Put the images of each class into a folder of their own, zip the
+folders, and upload the zip:</p>
 <pre>flowers.zip
 ├─ daisy/  1.jpg  2.jpg  …
 ├─ rose/   1.jpg  2.jpg  …
@@ -91,7 +91,8 @@ def build_page(suggest: Callable[..., Any] | None = None) -> gr.Blocks:
             raise gr.Error(_without_folder(str(error), file), print_exception=False) from error
         return _as_json(result)
 
-    with gr.Blocks(title="metad2a", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+    page = gr.Blocks(title="metad2a", analytics_enabled=False, delete_cache=(3600, 3600))
+    with page:
         gr.HTML(_HEAD, elem_classes="head")
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
@@ -126,12 +127,11 @@ def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
         font=[gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")],
         font_mono=[gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")],
     )
-    settings = {
+    settings: dict[str, Any] = {
         "theme": theme, "css": _CSS, "footer_links": ["api"], "ssr_mode": False,
         "max_file_size": LIMITS.zip_bytes,
     }
-    served: tuple[Any, str, str] = page.launch(**(settings | options))
-    return served
+    return page.launch(**(settings | options))
 
 
 def _ask(
@@ -143,7 +143,9 @@ def _ask(
         raise InputError(f"The most parameters is {max_params:,.0f}. Give a number above 0, or 0 "
                          "for no limit.")
     if suggest is None:
-        from metad2a import suggest
+        import metad2a
+
+        suggest = metad2a.suggest
     return suggest(file, k=int(k), seed=0, max_params=int(max_params) or None)
 
 
@@ -152,7 +154,7 @@ def _without_folder(message: str, file: str | None) -> str:
     if file is None:
         return message
     for folder in {Path(file).parent, Path(file).resolve().parent}:
-        message = message.replace(f"{folder}{os.sep}", "").replace(str(folder), "")
+        message = message.replace(f"{folder}{os.sep}", "").replace(str(folder), "the upload")
     return message
 
 

@@ -63,12 +63,13 @@ def load_task(
     """
     number = np.full(len(dataset.classes), -1)
     number[classes] = np.arange(len(classes))
-    sides = []
+    sides: list[tuple[Tensor, Tensor]] = []
     for label, indices in (("training", train), ("test", test)):
         images, kept = pixels(dataset, indices, resolution)
         if not len(kept):
-            raise InputError(f"None of the {len(indices)} {label} images of {dataset.name!r} can be "
-                             "read; check the files.")
-        sides += [torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
-                  torch.from_numpy(number[dataset.labels[kept]])]
-    return TaskData(*sides, classes=len(classes))
+            raise InputError(f"None of the {len(indices)} {label} images of {dataset.name!r} can "
+                             "be read; check the files.")
+        sides.append((torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
+                      torch.from_numpy(number[dataset.labels[kept]])))
+    (train_x, train_y), (test_x, test_y) = sides
+    return TaskData(train_x, train_y, test_x, test_y, len(classes))

@@ -1,8 +1,8 @@
 """Stand-alone training of one architecture by a frozen, named recipe.
 
-The recipe follows NAS-Bench-201's (SGD with Nesterov momentum 0.9, weight decay 5e-4, learning rate
-0.1 to 0 by a cosine; Dong and Yang, ICLR 2020), shortened to a fixed number of steps with a warm-up,
-so that a training costs the same whatever the size of the dataset.
+The recipe follows NAS-Bench-201's (SGD with Nesterov momentum 0.9, weight decay 5e-4, learning
+rate 0.1 to 0 by a cosine; Dong and Yang, ICLR 2020), shortened to a fixed number of steps with a
+warm-up, so that a training costs the same whatever the size of the dataset.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 Sources, restated: NASWOT (Mellor et al., "Neural Architecture Search without Training", ICML 2021),
 synflow (Tanaka et al., NeurIPS 2020; as a score Abdelfattah et al., ICLR 2021), expressivity,
 progressivity and trainability (Lee and Ham, "AZ-NAS", CVPR 2024), Jacobian covariance (Mellor et
-al., arXiv 2006.04647v1). Features are those that leave each
-of the stages.
+al., arXiv 2006.04647v1). Features are those that leave each of the stages.
 """
 
 from __future__ import annotations
@@ -97,7 +96,7 @@ def synflow(network: nn.Module) -> float:
     network.double().eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.forward = lambda x: x  # type: ignore[method-assign]
+            module.forward = nn.Identity().forward  # type: ignore[method-assign]
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.abs_()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import numpy as np
@@ -68,7 +69,7 @@ def test_arcs_of_one_lane_do_not_meet() -> None:
     assert len(heights) == 4, "the row, two lanes above, one below"
     for spans in heights.values():
         spans.sort()
-        assert all(a[1] < b[0] for a, b in zip(spans, spans[1:], strict=False))
+        assert all(a[1] < b[0] for a, b in pairwise(spans))
 
 
 def test_text_is_escaped() -> None:

@@ -146,14 +146,17 @@ def serving(hub: Hub) -> Iterator[None]:
 
 
 def model_files(folder: Path, width: int) -> dict[str, bytes]:
-    save_artifact(folder, Artifact({"width": width}, {"w": torch.full((width,), 0.5)}, "# Card", {}))
+    weights = {"w": torch.full((width,), 0.5)}
+    save_artifact(folder, Artifact({"width": width}, weights, "# Card", {}))
     return {name: (folder / name).read_bytes() for name in FILES}
 
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
-    extra = {"pytorch_model.bin": b"cbuiltins\nprint\n(S'boom'\ntR.", ".gitattributes": b"", "a/config.json": b"{}"}
-    commits = {OLD: model_files(tmp_path / "old", 3), NEW: model_files(tmp_path / "new", 4) | extra}
+    trap = b"cos\nsystem\n(S'touch opened'\ntR."
+    extra = {"pytorch_model.bin": trap, ".gitattributes": b"", "deep/config.json": b"{}"}
+    new = model_files(tmp_path / "new", 4) | extra
+    commits = {OLD: model_files(tmp_path / "old", 3), NEW: new}
     hub = Hub(commits, {"main": NEW, "v1": OLD})
     with serving(hub):
         yield hub

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from metad2a.datasets.load import load_dataset
 from metad2a.datasets.report import DatasetReport
 from metad2a.datasets.sampling import check
 from metad2a.draw import svg
+from metad2a.errors import InputError
 from metad2a.page import build_page, launch
 from metad2a.spaces.base import SPACES
 
@@ -63,6 +64,10 @@ class Result:
 
 def suggest_at_random(path: str, k: int, seed: int, max_params: int | None) -> Result:
     """Read the dataset in earnest; the suggestions are drawn, as no model is needed here."""
+    if Path(path).stem == "refused":
+        raise InputError(f"{path} is refused: {Path(path).parent} holds it.")
+    if Path(path).stem == "crash":
+        raise RuntimeError(f"a defect, met in {path}")
     dataset, rng = load_dataset(path), np.random.default_rng(seed)
     SPACE.check_limits(len(dataset.classes), max_params, None)
     found = []
@@ -137,8 +142,8 @@ def upload(page: Any, path: Path) -> None:
 
 def test_zip_to_suggestions_and_back_to_an_error(browser_page: Page, tmp_path: Path) -> None:
     page = browser_page
-    assert page.title() == "metad2a"
-    assert page.get_by_role("heading", name="metad2a").is_visible()
+    page.get_by_role("heading", name="metad2a").wait_for()
+    page.wait_for_function("document.title === 'metad2a'")
 
     upload(page, write_zip(tmp_path / "flowers.zip", {"daisy": 5, NASTY: 7, "tulip": 4}))
     page.get_by_role("button", name="Suggest").click()
@@ -176,23 +181,38 @@ def test_narrow_screens_are_not_overflowed(browser_page: Page, tmp_path: Path) -
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
-def test_endpoint_for_programs(address: str, tmp_path: Path) -> None:
+@pytest.fixture
+def ask(address: str, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Call the endpoint for programs with a small zip."""
     from gradio_client import Client, handle_file
-    from gradio_client.exceptions import AppError
 
-    path = write_zip(tmp_path / "flowers.zip", {"daisy": 5, "tulip": 4})
     client = Client(address, verbose=False, analytics_enabled=False, download_files=False)
-    try:
-        answer = client.predict(handle_file(path), 3, 0, api_name="/suggest")
-        assert [c["rank"] for c in answer["candidates"]] == [1, 2, 3]
-        assert all(c["svg"].startswith("<svg ") for c in answer["candidates"])
-        assert answer["report"]["images"] == 9 and answer["report"]["classes"] == 2
-        with pytest.raises(AppError, match="max_params=1 cannot be met"):
-            client.predict(handle_file(path), 3, 1, api_name="/suggest")
-        with pytest.raises(AppError, match="Give a number above 0"):
-            client.predict(handle_file(path), 3, -5, api_name="/suggest")
-    finally:
-        client.close()
+
+    def call(name: str, *arguments: int) -> Any:
+        path = write_zip(tmp_path / name, {"daisy": 5, "tulip": 4})
+        return client.predict(handle_file(path), *arguments, api_name="/suggest")
+
+    yield call
+    client.close()
+
+
+def test_endpoint_for_programs(ask: Callable[..., Any]) -> None:
+    answer = ask("flowers.zip", 3, 0)
+    assert [c["rank"] for c in answer["candidates"]] == [1, 2, 3]
+    assert all(c["svg"].startswith("<svg ") for c in answer["candidates"])
+    assert answer["report"]["images"] == 9 and answer["report"]["classes"] == 2
+    with pytest.raises(Exception, match="max_params=1 cannot be met"):
+        ask("flowers.zip", 3, 1)
+    with pytest.raises(Exception, match="Give a number above 0"):
+        ask("flowers.zip", 3, -5)
+
+
+def test_errors_do_not_tell_where_uploads_lie(ask: Callable[..., Any]) -> None:
+    with pytest.raises(Exception, match=r"^refused\.zip is refused: the upload holds it\.$"):
+        ask("refused.zip", 3, 0)
+    with pytest.raises(Exception, match=r"\w") as caught:
+        ask("crash.zip", 3, 0)
+    assert "a defect" not in str(caught.value) and "crash.zip" not in str(caught.value)
 
 
 if __name__ == "__main__":

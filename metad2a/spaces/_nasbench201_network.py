@@ -8,6 +8,7 @@ batch norm, ReLU, global average pooling and a linear classifier.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -90,6 +91,7 @@ class SuperCell(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.channels = channels
         self.slots = nn.ModuleList(
             nn.ModuleList(
                 nn.Identity() if op == NONE else _operation(op, channels, affine=False)
@@ -98,10 +100,12 @@ class SuperCell(nn.Module):
             for _ in EDGES
         )
 
+    def operations(self, slot: int) -> nn.ModuleList:
+        """Return the operations of one edge, in the order of their indices."""
+        return cast(nn.ModuleList, self.slots[slot])
+
     def _edge(self, slot: int, x: Tensor, choice: Architecture | Tensor) -> Tensor | None:
-        operations = self.slots[slot]
-        if not isinstance(operations, nn.ModuleList):
-            raise TypeError(f"slot {slot} holds no list of operations")
+        operations = self.operations(slot)
         if isinstance(choice, Tensor):
             gates = choice[slot]
             return _sum([gates[op] * operations[op](x) for op in range(5) if op != NONE], x)
@@ -154,7 +158,7 @@ class _Macro(nn.Module):
         outputs = [self.stem(x)]
         for index, stage in enumerate(self.stages):
             x = self.reductions[index - 1](outputs[-1]) if index else outputs[-1]
-            for cell in stage:  # type: ignore[attr-defined]
+            for cell in cast(nn.ModuleList, stage):
                 x = cell(x, *choice)
             outputs.append(x)
         return outputs
@@ -192,16 +196,14 @@ class CellSuperNet(_Macro, SuperNet):
 
         A pool counts as a constant tensor (channels, 3, 3) filled with 1/9 (Hu et al., ABS).
         """
-        weights = []
-        for module in self.modules():
-            if not isinstance(module, SuperCell):
-                continue
-            op = module.slots[slot][operation]  # type: ignore[index]
-            if isinstance(op, ReLUConvBN):
-                weights.append(op[1].weight)
-            elif operation == POOL:
-                width = module.slots[0][CONV1][1].out_channels  # type: ignore[index,union-attr]
-                weights.append(torch.full((int(width), 3, 3), 1 / 9))  # type: ignore[arg-type]
+        weights: list[Tensor] = []
+        for cell in self.modules():
+            if isinstance(cell, SuperCell):
+                op = cell.operations(slot)[operation]
+                if isinstance(op, ReLUConvBN):
+                    weights.append(op.get_parameter("1.weight"))
+                elif operation == POOL:
+                    weights.append(torch.full((cell.channels, 3, 3), 1 / 9))
         return weights
 
     def fixed_weights(self) -> list[Tensor]:

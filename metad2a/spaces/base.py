@@ -88,12 +88,34 @@ class SearchSpace(ABC):
         """
 
     @abstractmethod
-    def build(self, architecture: Architecture, classes: int, **macro: int) -> nn.Module:
-        """Return a plain network for float images (batch, 3, height, width) in any size."""
+    def build(
+        self,
+        architecture: Architecture,
+        classes: int,
+        *,
+        channels: int | None = None,
+        cells: int | None = None,
+    ) -> nn.Module:
+        """Return a plain network for float images (batch, 3, height, width) in any size.
+
+        Args:
+            architecture: one operation index per slot.
+            classes: outputs of the network.
+            channels: of the first stage; where None, what :meth:`costs` counts.
+            cells: repeats of the cell in a stage; where None, what :meth:`costs` counts.
+
+        Raises:
+            InputError: a width or a depth below 1.
+        """
 
     @abstractmethod
-    def supernet(self, classes: int, **macro: int) -> nn.Module:
-        """Return the weight-sharing network that holds every architecture of the space."""
+    def supernet(
+        self, classes: int, *, channels: int | None = None, cells: int | None = None
+    ) -> nn.Module:
+        """Return the weight-sharing network of every architecture (see :class:`SuperNet`).
+
+        The arguments and errors are those of :meth:`build`.
+        """
 
     @abstractmethod
     def paths(self) -> list[tuple[int, ...]]:
@@ -158,9 +180,10 @@ class SearchSpace(ABC):
     ) -> np.ndarray:
         """Return bool (n,): which of int (n, slots) architectures obey both limits."""
         params, macs = self.costs(architectures, classes, resolution).T
-        return (params <= (np.inf if max_params is None else max_params)) & (
+        obeyed: np.ndarray = (params <= (np.inf if max_params is None else max_params)) & (
             macs <= (np.inf if max_macs is None else max_macs)
         )
+        return obeyed
 
     def check_limits(
         self, classes: int, max_params: int | None, max_macs: int | None

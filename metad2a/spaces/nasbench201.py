@@ -59,6 +59,15 @@ def _representatives() -> dict[str, Architecture]:
     return found
 
 
+def _macro(channels: int | None, cells: int | None) -> tuple[int, int]:
+    """Return width and depth, the benchmark's own where None."""
+    width, depth = CHANNELS if channels is None else channels, CELLS if cells is None else cells
+    for name, value in (("channels", width), ("cells", depth)):
+        if value < 1:
+            raise InputError(f"{name}={value} cannot be built; use 1 or more.")
+    return width, depth
+
+
 class NasBench201(SearchSpace):
     """The cell space of NAS-Bench-201, with the benchmark's own macro network."""
 
@@ -73,7 +82,8 @@ class NasBench201(SearchSpace):
         example = self.format((CONV3,) * 6)
         nodes = text.strip().split("+")
         if len(nodes) != 3 or any(not re.fullmatch(r"\|([^|~]+~\d+\|)+", node) for node in nodes):
-            raise InputError(f"{text[:200]!r} is not a NAS-Bench-201 cell. Write it as {example!r}.")
+            raise InputError(f"{text[:200]!r} is not a NAS-Bench-201 cell; "
+                             f"write it as {example!r}.")
         found: list[int] = []
         for target, node in enumerate(nodes, start=1):
             edges = [edge.split("~") for edge in node.strip("|").split("|")]
@@ -144,12 +154,12 @@ class NasBench201(SearchSpace):
     def graphs(self, architectures: np.ndarray) -> Batch:
         """Return cells as graphs of 8 nodes: input, one node an edge's operation, output."""
         import torch
-        from torch_geometric.data import Batch, Data
+
+        from metad2a.spaces._graphs import equal_graphs
 
         cells = torch.as_tensor(np.asarray(architectures), dtype=torch.long)
-        count = len(cells)
-        ends = torch.tensor([[0, 1]]).expand(count, 2)
-        x = torch.cat([ends[:, :1], cells + 2, ends[:, 1:]], dim=1).reshape(-1)
+        ends = torch.tensor([[0, 1]]).expand(len(cells), 2)
+        x = torch.cat([ends[:, :1], cells + 2, ends[:, 1:]], dim=1)
         pairs = [(0, 1 + i) for i, (source, _) in enumerate(EDGES) if source == 0]
         pairs += [(1 + i, 7) for i, (_, target) in enumerate(EDGES) if target == 3]
         pairs += [
@@ -158,36 +168,28 @@ class NasBench201(SearchSpace):
             for j, (source, _) in enumerate(EDGES)
             if target == source
         ]
-        flow = torch.tensor(pairs).T
-        offsets = 8 * torch.arange(count)
-        edge_index = (flow[:, None, :] + offsets[None, :, None]).reshape(2, -1)
-        batch = Batch(x=x, edge_index=edge_index, batch=torch.arange(count).repeat_interleave(8))
-        batch.ptr = torch.arange(count + 1) * 8
-        batch._num_graphs = count
-        batch._slice_dict = {"x": batch.ptr, "edge_index": torch.arange(count + 1) * len(pairs)}
-        batch._inc_dict = {"x": torch.zeros(count, dtype=torch.long), "edge_index": offsets}
-        batch.stores_as(Data(x=x, edge_index=edge_index))
-        return batch
+        return equal_graphs(x, torch.tensor(pairs).T)
 
     def build(
         self,
         architecture: Architecture,
         classes: int,
-        channels: int = CHANNELS,
-        cells: int = CELLS,
+        *,
+        channels: int | None = None,
+        cells: int | None = None,
     ) -> nn.Module:
-        """Return the benchmark's network with this cell, ``cells`` times in each of 3 stages."""
+        """Return the network of this cell; 16 channels and 5 cells are the benchmark's own."""
         from metad2a.spaces._nasbench201_network import CellNetwork
 
-        return CellNetwork(architecture, classes, channels, cells)
+        return CellNetwork(architecture, classes, *_macro(channels, cells))
 
     def supernet(
-        self, classes: int, channels: int = CHANNELS, cells: int = CELLS
+        self, classes: int, *, channels: int | None = None, cells: int | None = None
     ) -> nn.Module:
         """Return the weight-sharing network of all cells (batch norm without affine)."""
         from metad2a.spaces._nasbench201_network import CellSuperNet
 
-        return CellSuperNet(classes, channels, cells)
+        return CellSuperNet(classes, *_macro(channels, cells))
 
 
 SPACES.register(NasBench201.name)(NasBench201())
