@@ -1,4 +1,4 @@
-"""Scores of an untrained network: five numbers from one mini-batch, without a label or a step.
+"""Scores of an untrained network: six numbers from one mini-batch, without a label or a step.
 
 Sources, restated: NASWOT (Mellor et al., "Neural Architecture Search without Training", ICML 2021),
 synflow (Tanaka et al., NeurIPS 2020; as a score Abdelfattah et al., ICLR 2021), expressivity,
@@ -125,7 +125,8 @@ def scores(network: nn.Module, images: Tensor, seed: int) -> dict[str, float]:
     def record(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         place = len(codes)
         codes.append(inputs[0].detach() > 0)
-        output.register_hook(lambda grad: reached.add(place))
+        if output.requires_grad:  # not behind a cell that cuts the network
+            output.register_hook(lambda grad: reached.add(place))
 
     hooks = [m.register_forward_hook(record) for m in network.modules() if isinstance(m, nn.ReLU)]
     x = images.detach().requires_grad_(True)
@@ -133,6 +134,8 @@ def scores(network: nn.Module, images: Tensor, seed: int) -> dict[str, float]:
     logits = network.classifier(network.head(outputs[-1]))  # type: ignore[operator]
     for hook in hooks:
         hook.remove()
+    if not outputs[-1].requires_grad:
+        return dict.fromkeys(SCORES, -math.inf)
     features = [spectrum_entropy(o.detach()) for o in outputs[1:]]
     trained = trainability(outputs, torch.Generator().manual_seed(seed))
     reached.clear()

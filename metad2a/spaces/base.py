@@ -69,8 +69,15 @@ class SearchSpace(ABC):
         """Return the one representative of all architectures isomorphic to this one."""
 
     @abstractmethod
-    def is_connected(self, architecture: Architecture) -> bool:
-        """Whether the network's output depends on its input."""
+    def connected(self, architectures: np.ndarray) -> np.ndarray:
+        """Return bool (n,) for int (n, slots): whether the output depends on the input."""
+
+    @abstractmethod
+    def complete(self, prefixes: np.ndarray) -> np.ndarray:
+        """Fill int (n, t) first decisions up to int (n, slots), as cheaply as can be.
+
+        If any completion of a prefix is connected, this one is, and none of those costs less.
+        """
 
     @abstractmethod
     def cost_table(self, classes: int, resolution: int) -> tuple[Cost, np.ndarray]:
@@ -131,6 +138,10 @@ class SearchSpace(ABC):
 
     # -- what follows from it ----------------------------------------------------------------
 
+    def is_connected(self, architecture: Architecture) -> bool:
+        """Whether the network's output depends on its input."""
+        return bool(self.connected(np.asarray([architecture]))[0])
+
     def graph(self, architecture: Architecture) -> Data:
         """Return one architecture as a PyG graph (see :meth:`graphs`)."""
         return self.graphs(np.asarray([architecture])).get_example(0)
@@ -157,7 +168,10 @@ class SearchSpace(ABC):
     def cost(
         self, architecture: Architecture, classes: int, resolution: int | None = None
     ) -> Cost:
-        """Return exact parameters and MACs of the network that :meth:`build` returns."""
+        """Return exact parameters and MACs of the network that :meth:`build` returns.
+
+        Operations behind a cut count too, as in the published tables, though nothing reaches them.
+        """
         params, macs = self.costs(np.asarray([architecture]), classes, resolution)[0]
         return Cost(int(params), int(macs))
 
@@ -241,8 +255,8 @@ class SuperNet(ABC):
     def forward(self, x: torch.Tensor, choice: Architecture | torch.Tensor) -> torch.Tensor:
         """Return logits (batch, classes) along one path, or through a mixture of all.
 
-        ``choice`` is an architecture (only its operations run), or float (slots, operations)
-        gates that weight all of them.
+        ``choice`` is an architecture (only its operations run, and none behind a cut), or float
+        (slots, operations) gates that weight all of them.
         """
 
     @abstractmethod

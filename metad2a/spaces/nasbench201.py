@@ -105,12 +105,23 @@ class NasBench201(SearchSpace):
         return "+".join(f"|{'|'.join(edges)}|" for edges in nodes)
 
     def canonical(self, architecture: Architecture) -> Architecture:
-        """Return the first isomorphic cell in the order of :meth:`enumerate`."""
+        """Return the first isomorphic cell in the order of :meth:`enumerate`.
+
+        In the benchmark's sense, where a convolution that two nodes share through a skip equals
+        two convolutions, and a dead end equals nothing: cells of one class can differ in cost.
+        """
         return _representatives()[_signature(tuple(architecture))]
 
-    def is_connected(self, architecture: Architecture) -> bool:
+    def connected(self, architectures: np.ndarray) -> np.ndarray:
         """Whether some path without ``none`` joins input and output."""
-        return any(all(architecture[slot] != NONE for slot in path) for path in self.paths())
+        live = np.asarray(architectures) != NONE
+        joined: np.ndarray = np.any([live[:, path].all(1) for path in self.paths()], axis=0)
+        return joined
+
+    def complete(self, prefixes: np.ndarray) -> np.ndarray:
+        """Fill with skips: they join whatever can be joined, and cost nothing."""
+        rest = np.full((len(prefixes), self.slots - prefixes.shape[1]), SKIP)
+        return np.concatenate([prefixes, rest], axis=1)
 
     def enumerate(self) -> Iterator[Architecture]:
         """Yield all 15,625 cells in lexicographic order."""

@@ -1,0 +1,95 @@
+"""The command line: ``metad2a COMMAND ...``.
+
+Each command is a module of this package with ``configure(parser)``, which adds its arguments, and
+``run(args)``, which returns the exit code. Only the one that is asked for is imported, and it
+imports what is heavy in ``run``, so that help answers at once.
+
+Exit codes: 0 done, 1 failed (model folder, database), 2 wrong usage, 3 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from metad2a.cli.common import Parser, UsageError, print_json
+from metad2a.errors import InputError, MetaD2AError
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "suggest": ("suggest", "suggest networks for labelled images"),
+    "check": ("check", "look through labelled images and say what was understood"),
+    "db": ("db", "build, inspect and export a database of measured networks"),
+    "meta": ("_meta", "meta-train a model from a database, or judge one"),
+    "models": ("models", "download a model, or show its card"),
+    "spaces": ("spaces", "list the search spaces"),
+    "methods": ("methods", "list the path samplers, evaluators and labellers"),
+    "app": ("app", "serve the web page"),
+    "doctor": ("doctor", "print versions, devices and paths"),
+}
+"""Name of a command to its module here and its line of help."""
+
+
+class _Version(argparse.Action):
+    """Prints the installed version, looked up only when asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"metad2a {version('metad2a')}")
+        parser.exit()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line (by default the process's own) and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # File names may hold what the terminal cannot show; that must not end a command.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(arguments or ["--help"])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, `head` say, has enough. Without this the flush at exit would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except UsageError as error:
+        return _fail(error, 2, arguments)
+    except InputError as error:
+        return _fail(error, 3, arguments)
+    except MetaD2AError as error:
+        return _fail(error, 1, arguments)
+    except KeyboardInterrupt:
+        return _fail(KeyboardInterrupt("Interrupted."), 130, arguments)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    parser = Parser(prog="metad2a", description="Neural networks for your own images, suggested "
+                    "in seconds.", epilog="metad2a COMMAND --help says more about a command.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    for name, (module, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=f"{text.capitalize()}.")
+        if name == chosen:
+            importlib.import_module(f"metad2a.cli.{module}").configure(command)
+    args = parser.parse_args(arguments)
+    code: int = importlib.import_module(f"metad2a.cli.{COMMANDS[args.command][0]}").run(args)
+    return code
+
+
+def _fail(error: BaseException, code: int, arguments: list[str]) -> int:
+    if os.environ.get("METAD2A_DEBUG") == "1":
+        traceback.print_exc()
+    print(f"Error: {error}", file=sys.stderr)
+    if "--json" in arguments:
+        print_json({"error": {"type": type(error).__name__, "message": str(error)}})
+    return code

@@ -1,0 +1,100 @@
+"""Tasks of a database, described for meta-training: the join of three files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from metad2a.errors import InputError
+
+if TYPE_CHECKING:
+    from metad2a.datasets import ImageDataset
+    from metad2a.model.description import Description
+    from metad2a.model.meta_training import MetaTask
+
+
+def described_tasks(
+    tasks: Path, data: Path, redraws: int, cache: Path
+) -> list[MetaTask]:
+    """Describe every task of an export, going on from what ``cache`` holds.
+
+    Args:
+        tasks: Parquet file that ``metad2a db export --tasks`` wrote.
+        data: folder that holds the datasets.
+        redraws: image samples a task.
+        cache: folder of descriptions made before.
+
+    Raises:
+        InputError: a dataset is missing, or is not what it was when its tasks were drawn.
+    """
+    import pyarrow.parquet as pq
+
+    from metad2a.datasets import load_dataset
+    from metad2a.model.meta_training import MetaTask
+
+    cache.mkdir(parents=True, exist_ok=True)
+    rows = sorted(pq.read_table(tasks).to_pylist(), key=lambda row: (row["dataset"], row["name"]))
+    found, dataset = [], None
+    for row in tqdm(rows, desc="describing", unit="task"):
+        missing = [i for i in range(redraws) if not _file(cache, row, i).exists()]
+        if missing and (dataset is None or dataset.name != row["dataset"]):
+            dataset = load_dataset(data / row["dataset"])
+            if dataset.fingerprint() != row["fingerprint"]:
+                raise InputError(
+                    f"The content of {row['dataset']!r} is not what its tasks were drawn from: "
+                    f"fingerprint {dataset.fingerprint()}, not {row['fingerprint']}. Restore it, "
+                    "or build the database again."
+                )
+        for i in missing:
+            if dataset is not None:
+                _save(_file(cache, row, i), _describe(dataset, row, i))
+        found.append(MetaTask(row["task"], row["name"], row["dataset"], row["family"],
+                              len(row["test"]), tuple(_load(cache, row, redraws))))
+    return found
+
+
+def _file(cache: Path, row: dict[str, Any], redraw: int) -> Path:
+    return cache / f"{row['task'][:32]}-{redraw}.safetensors"
+
+
+def _save(path: Path, description: Description) -> None:
+    from safetensors.torch import save_file
+
+    part = path.with_suffix(".part")
+    save_file({"features": description.features, "labels": description.labels,
+               "statistics": description.statistics}, part)
+    part.replace(path)
+
+
+def _load(cache: Path, row: dict[str, Any], redraws: int) -> Iterator[Description]:
+    from safetensors.torch import load_file
+
+    from metad2a.model.description import Description
+
+    for i in range(redraws):
+        yield Description(**load_file(_file(cache, row, i)))
+
+
+def _describe(dataset: ImageDataset, row: dict[str, Any], redraw: int) -> Description:
+    """Sample a task's training images and describe them."""
+    from metad2a.datasets import UnreadableImage
+    from metad2a.model.description import describe_images, images_per_class
+
+    classes, train = np.array(row["classes"]), np.array(row["train"])
+    labels = dataset.labels[train]
+    rng = np.random.default_rng([redraw, int(row["task"][:8], 16)])
+    images, numbers = [], []
+    for number, one in enumerate(classes):
+        own = rng.permutation(train[labels == one])
+        for index in own[: images_per_class(len(classes))]:
+            try:
+                images.append(dataset.image(int(index)))
+            except UnreadableImage:
+                continue
+            numbers.append(number)
+    counts = np.array([(labels == one).sum() for one in classes], dtype=float)
+    return describe_images(images, np.array(numbers), counts, row["resolution"])

@@ -1,0 +1,48 @@
+"""``metad2a methods``: the plug-ins that search and the database builder can use."""
+
+from __future__ import annotations
+
+import inspect
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from metad2a.cli.common import add_json, answer, columns
+from metad2a.registry import Registry
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the arguments."""
+    add_json(parser)
+
+
+def run(args: Namespace) -> int:
+    """Print each plug-in with the first line of its documentation."""
+    from search.evaluators import EVALUATORS
+    from search.labels import LABELLERS
+    from search.samplers import SAMPLERS
+
+    found = {
+        "samplers": _described(SAMPLERS),
+        "evaluators": _described(EVALUATORS),
+        "labellers": _described(LABELLERS),
+    }
+    for one in found["labellers"]:
+        one["protocols"] = [
+            {"name": protocol.name, "kind": protocol.kind, "description": protocol.description}
+            for protocol in LABELLERS.get(one["name"]).protocols
+        ]
+    parts = [
+        f"{kind}\n" + columns([("", one["name"], one["description"]) for one in plugins])
+        for kind, plugins in found.items()
+    ]
+    answer(args, found, "\n\n".join(parts))
+    return 0
+
+
+def _described(registry: Registry[Any]) -> list[dict[str, Any]]:
+    described = []
+    for name in registry.names():
+        item = registry.get(name)
+        text = inspect.getdoc(item if inspect.isclass(item) else type(item)) or ""
+        described.append({"name": name, "description": text.split("\n")[0].replace("``", "")})
+    return described

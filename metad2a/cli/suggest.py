@@ -1,0 +1,40 @@
+"""``metad2a suggest DATA``: the networks predicted to do best on labelled images."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from argparse import ArgumentParser, Namespace
+
+from metad2a.cli.common import add_json, answer, integer
+
+DATA = "folder with one folder a class, zip of one, image Parquet, or 'sklearn:digits'"
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("data", metavar="DATA", help=DATA)
+    parser.add_argument("--k", type=integer, default=5, help="number of networks (default: 5)")
+    parser.add_argument("--seed", type=integer, default=0,
+                        help="the same seed gives the same answer (default: 0)")
+    parser.add_argument("--max-params", type=integer, metavar="N",
+                        help="most trainable parameters: 2000000, 2e6 or 2M")
+    parser.add_argument("--max-macs", type=integer, metavar="N",
+                        help="most multiply-adds for one image: 50000000, 5e7 or 50M")
+    parser.add_argument("--model", metavar="M", help="model folder, or ORG/NAME[@REVISION] on the "
+                        "Hugging Face Hub (default: the model inside the package)")
+    parser.add_argument("--space", metavar="S", default="nasbench201",
+                        help="search space (default: nasbench201)")
+    add_json(parser)
+
+
+def run(args: Namespace) -> int:
+    """Print the suggestions."""
+    from metad2a import suggest
+
+    # Whatever a library prints on the way must not mix with the answer.
+    with contextlib.redirect_stdout(sys.stderr):
+        result = suggest(args.data, k=args.k, seed=args.seed, max_params=args.max_params,
+                         max_macs=args.max_macs, model=args.model, space=args.space)
+    answer(args, result.to_dict(), f"{result.report}\n\n{result}")
+    return 0

@@ -1,0 +1,230 @@
+"""MetaD2A: the trained model as one object. Load, predict, generate, save."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metad2a.datasets import ImageDataset
+from metad2a.errors import ArtifactError, InputError
+from metad2a.model.artifact import Artifact, check_tensors, load_artifact, save_artifact
+from metad2a.model.description import Description, describe
+from metad2a.model.generator import Generator, generate
+from metad2a.model.generator_training import standardise_limits
+from metad2a.model.hub import resolve
+from metad2a.model.meta_training import HALF_WIDTH
+from metad2a.model.predictor import Predictor, PredictorConfig
+from metad2a.model.prior_training import CLASSES, prior_inputs
+from metad2a.spaces import SPACES, Architecture, SearchSpace
+
+CONFIG_KEYS = {"space", "protocol", "predictor"}
+_LARGEST = 4096
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Accuracies in percent, float64 (n,) each, in the order of the architectures asked about.
+
+    ``low`` and ``high`` bound the 90 % interval; ``std`` is half its width over 1.645.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+class MetaD2A:
+    """Set encoder, generator and predictor, meta-trained for one search space."""
+
+    def __init__(
+        self, space: SearchSpace, protocol: str, predictor: Predictor, generator: Generator,
+        card: str = "", golden: dict[str, Any] | None = None,
+    ) -> None:
+        self.space, self.protocol = space, protocol
+        self.predictor, self.generator = predictor.eval(), generator.eval()
+        self.card, self.golden = card, golden or {}
+        self._place: dict[Architecture, int] = {}
+        self._priors: list[tuple[Tensor, Tensor]] = []
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path | None = None) -> MetaD2A:
+        """Load a model.
+
+        Args:
+            model: a folder, ``"org/name"`` or ``"org/name@revision"`` on the Hugging Face Hub, or
+                None for the model inside the package.
+
+        Raises:
+            ArtifactError: it cannot be found, or is not a model of this version.
+        """
+        artifact = load_artifact(resolve(model))
+        config = _config(artifact)
+        space = SPACES.get(artifact.config["space"])
+        with torch.device("meta"):
+            parts = _parts(space, config)
+        check_tensors(parts.state_dict(), artifact.tensors)
+        parts.load_state_dict(artifact.tensors, strict=True, assign=True)
+        return cls(space, artifact.config["protocol"], parts["predictor"],  # type: ignore[arg-type]
+                   parts["generator"], artifact.card, artifact.golden)  # type: ignore[arg-type]
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model folder: config, weights, card and golden answers."""
+        config = {"space": self.space.name, "protocol": self.protocol,
+                  "predictor": dataclasses.asdict(self.predictor.config)}
+        tensors = torch.nn.ModuleDict(
+            {"predictor": self.predictor, "generator": self.generator}).state_dict()
+        save_artifact(folder, Artifact(
+            config, {name: t.clone() for name, t in tensors.items()}, self.card, self.golden))
+
+    def predict(
+        self, dataset: ImageDataset, architectures: Sequence[str | Architecture], seed: int = 0
+    ) -> Prediction:
+        """Predict the test accuracy of architectures on a dataset, in the order given.
+
+        Args:
+            dataset: see :func:`metad2a.load_dataset`; encoded once.
+            architectures: official strings, or tuples of operation indices.
+            seed: of the image sample.
+
+        Raises:
+            InputError: an architecture is not of the model's space, or the dataset is unfit.
+        """
+        cells = self.space.as_array(architectures)
+        description, _ = describe(dataset, seed)
+        return self.predict_described(description, cells)
+
+    def predict_described(self, description: Description, cells: np.ndarray) -> Prediction:
+        """Predict for int (n, slots) architectures on a dataset already described."""
+        if not len(cells):
+            return Prediction(*(np.empty(0) for _ in range(4)))
+        embeddings = self.predictor.embed([description])
+        mean, deviation = (
+            x[0].double().numpy() for x in self.predictor(embeddings, self._prior(cells)))
+        low, middle, high = (
+            100 / (1 + np.exp(-(mean + side * HALF_WIDTH * deviation))) for side in (-1, 0, 1))
+        return Prediction(middle, (high - low) / (2 * HALF_WIDTH), low, high)
+
+    def generate(
+        self, dataset: ImageDataset, n: int, seed: int = 0, max_params: int | None = None,
+        max_macs: int | None = None,
+    ) -> list[str]:
+        """Generate distinct architectures for a dataset, as official strings.
+
+        Args:
+            dataset: see :func:`metad2a.load_dataset`.
+            n: how many; fewer come back when fewer obey the limits.
+            seed: of the image sample and of the drawing.
+            max_params: most trainable parameters, counted for the dataset's classes.
+            max_macs: most multiply-adds of one image at the space's resolution.
+
+        Raises:
+            BudgetError: a limit is below the smallest network; names the smallest feasible value.
+            InputError: ``n`` is not positive, or the dataset is unfit.
+        """
+        description, _ = describe(dataset, seed)
+        cells = self.generate_described(
+            description, n, seed, len(dataset.classes), max_params, max_macs)
+        return [self.space.format(tuple(cell)) for cell in cells.tolist()]
+
+    def generate_described(
+        self, description: Description, n: int, seed: int, classes: int,
+        max_params: int | None = None, max_macs: int | None = None,
+    ) -> np.ndarray:
+        """Generate int (m, slots) architectures, m <= n, for a dataset already described."""
+        if n < 1:
+            raise InputError(f"n={n} architectures cannot be generated; ask for 1 or more.")
+        self.space.check_limits(classes, max_params, max_macs)
+        embedding = torch.cat(self.predictor.embed([description]), dim=1)
+        # The model thinks in networks of CLASSES classes; the limit is moved by what the head adds.
+        head = self.space.smallest(classes).params - self.space.smallest(CLASSES).params
+        limits = torch.tensor([[
+            np.inf if max_params is None else max(1, max_params - head),
+            np.inf if max_macs is None else max_macs,
+        ]], dtype=torch.float64)
+        with torch.no_grad():
+            context = self.generator.enter(
+                embedding, standardise_limits(self.predictor, limits))
+        return generate(
+            self.generator, self.space, context, n, seed, classes, max_params, max_macs)
+
+    def _prior(self, cells: np.ndarray) -> list[tuple[Tensor, Tensor]]:
+        """Return the priors of int (n, slots) architectures, working out only new ones."""
+        wanted = [self.space.canonical(tuple(cell)) for cell in cells.tolist()]
+        new = [one for one in dict.fromkeys(wanted) if one not in self._place]
+        if new:
+            graphs, costs = prior_inputs(self.space, self.space.as_array(new))
+            found = self.predictor.prior(graphs, costs)
+            self._priors = [
+                (torch.cat([a[0], b[0]]), torch.cat([a[1], b[1]]))
+                for a, b in zip(self._priors, found, strict=True)
+            ] if self._priors else found
+            self._place.update({one: len(self._place) + i for i, one in enumerate(new)})
+        index = torch.tensor([self._place[one] for one in wanted])
+        return [(hidden[index], quality[index]) for hidden, quality in self._priors]
+
+
+def _parts(space: SearchSpace, config: PredictorConfig) -> torch.nn.ModuleDict:
+    return torch.nn.ModuleDict({
+        "predictor": Predictor(config),
+        "generator": Generator(len(space.operations), config.members * config.embedding),
+    })
+
+
+def new_model(space: SearchSpace, protocol: str, predictor: Predictor) -> MetaD2A:
+    """Return a model with an untrained generator around a trained predictor."""
+    config = predictor.config
+    generator = Generator(len(space.operations), config.members * config.embedding)
+    return MetaD2A(space, protocol, predictor, generator)
+
+
+def _config(artifact: Artifact) -> PredictorConfig:
+    """Check the config before anything is allocated.
+
+    Raises:
+        ArtifactError: keys are missing or unknown, or a value is out of range.
+    """
+    found = artifact.config
+    fields = {f.name: f for f in dataclasses.fields(PredictorConfig)}
+    problems = [f"missing key {key!r}" for key in sorted(CONFIG_KEYS - set(found))]
+    problems += [f"unknown key {key!r}" for key in sorted(set(found) - CONFIG_KEYS)]
+    sizes = found.get("predictor", {})
+    if not isinstance(sizes, dict):
+        problems.append("'predictor' is not an object")
+        sizes = {}
+    problems += [f"missing key 'predictor.{key}'" for key in sorted(set(fields) - set(sizes))]
+    problems += [f"unknown key 'predictor.{key}'" for key in sorted(set(sizes) - set(fields))]
+    for key, value in sizes.items():
+        if key == "scores":
+            fine = isinstance(value, list) and 0 < len(value) < 100 and all(
+                isinstance(name, str) for name in value)
+        else:
+            fine = type(value) is int and 0 < value <= _LARGEST
+        if not fine:
+            problems.append(f"'predictor.{key}' is {str(value)[:60]!r}; it must be "
+                            f"{'a list of names' if key == 'scores' else f'1 to {_LARGEST}'}")
+    for key in ("space", "protocol"):
+        if key in found and not isinstance(found[key], str):
+            problems.append(f"{key!r} is not a string")
+    if not problems and found["space"] not in SPACES.names():
+        problems.append(f"space {found['space']!r} is unknown here ({', '.join(SPACES.names())})")
+    if problems:
+        raise ArtifactError(
+            f"The model's config.json does not fit this version of metad2a: {'; '.join(problems)}. "
+            "Use a model made for this version, or model=None for the one inside the package."
+        )
+    return PredictorConfig(**{**sizes, "scores": tuple(sizes["scores"])})
+
+
+@lru_cache(maxsize=1)
+def packaged() -> MetaD2A:
+    """Return the model inside the package, loaded once a process."""
+    return MetaD2A.from_pretrained(None)

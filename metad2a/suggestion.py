@@ -1,0 +1,185 @@
+"""``suggest``: labelled images in, the architectures predicted to do best on them out."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from metad2a.datasets import DatasetReport, load_dataset
+from metad2a.errors import InputError
+from metad2a.spaces import SPACES
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from metad2a.model.metad2a import MetaD2A
+
+CANDIDATES = 512
+"""Architectures generated, of which the best predicted are returned."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One suggested network."""
+
+    rank: int
+    """1 is the best predicted."""
+    space: str
+    architecture: str
+    """The space's own string form."""
+    accuracy: float
+    """Predicted test accuracy under the result's protocol, in percent."""
+    interval: tuple[float, float]
+    """Bounds of the 90 % interval, in percent."""
+    params: int
+    """Trainable parameters of :meth:`build`'s network."""
+    macs: int
+    """Multiply-adds of one image at the space's resolution."""
+    classes: int
+    reason: str
+
+    def draw(self, path: str | Path | None = None) -> str:
+        """Return the cell as SVG, and write it to ``path`` if one is given."""
+        from metad2a.draw import svg
+
+        text = svg(SPACES.get(self.space), self.architecture)
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+    def build(self, **macro: int) -> nn.Module:
+        """Return the plain PyTorch network, untrained, with the dataset's classes.
+
+        Args:
+            macro: sizes of the space's network other than the default ones, such as ``channels``
+                and ``cells``; ``params`` and ``macs`` hold for the default ones.
+        """
+        space = SPACES.get(self.space)
+        return space.build(space.parse(self.architecture), self.classes, **macro)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``--json`` prints of a candidate."""
+        return {
+            "rank": self.rank, "space": self.space, "architecture": self.architecture,
+            "accuracy": self.accuracy, "interval": list(self.interval), "params": self.params,
+            "macs": self.macs, "reason": self.reason,
+        }
+
+
+class Suggestions(Sequence[Candidate]):
+    """The candidates, best first, with the report on the dataset."""
+
+    def __init__(
+        self, candidates: list[Candidate], report: DatasetReport, protocol: str, seconds: float
+    ) -> None:
+        self._candidates = candidates
+        self.report = report
+        self.protocol = protocol
+        self.seconds = seconds
+
+    def __len__(self) -> int:
+        return len(self._candidates)
+
+    @overload
+    def __getitem__(self, index: int) -> Candidate: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Candidate]: ...
+    def __getitem__(self, index: int | slice) -> Candidate | list[Candidate]:
+        return self._candidates[index]
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return iter(self._candidates)
+
+    def __str__(self) -> str:
+        lines = [f"{'rank':>4}  {'accuracy':>8}  {'90 % interval':>14}  {'parameters':>10}  "
+                 f"{'MACs':>11}  architecture"]
+        lines += [
+            f"{c.rank:>4}  {c.accuracy:>6.1f} %  {c.interval[0]:>5.1f} to {c.interval[1]:>5.1f}  "
+            f"{c.params:>10,}  {c.macs:>11,}  {c.architecture}"
+            for c in self
+        ]
+        lines.append(f"Accuracy is the expected test accuracy under the protocol {self.protocol}.")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``--json`` prints."""
+        return {
+            "candidates": [c.to_dict() for c in self],
+            "report": self.report.to_dict(),
+            "protocol": self.protocol,
+            "seconds": self.seconds,
+        }
+
+
+def suggest(
+    source: Any,
+    *,
+    k: int = 5,
+    seed: int = 0,
+    max_params: int | None = None,
+    max_macs: int | None = None,
+    model: str | Path | MetaD2A | None = None,
+    space: str = "nasbench201",
+) -> Suggestions:
+    """Suggest networks for a dataset. Nothing is trained on it.
+
+    Args:
+        source: anything that :func:`metad2a.load_dataset` takes: a folder, a zip, a Parquet file,
+            a torch dataset, arrays.
+        k: how many; fewer come back when fewer obey the limits.
+        seed: of the image sample and of the generator; the same seed gives the same answer.
+        max_params: most trainable parameters.
+        max_macs: most multiply-adds of one image at the space's resolution (32x32 for cells of
+            NAS-Bench-201).
+        model: a loaded model, a folder, ``"org/name@revision"`` on the Hugging Face Hub, or None
+            for the model inside the package.
+        space: search space; must be the model's.
+
+    Raises:
+        InputError: the dataset or an argument cannot be used.
+        BudgetError: a limit is below the smallest network; names the smallest feasible value.
+        ArtifactError: the model cannot be loaded.
+    """
+    start = time.perf_counter()
+    from metad2a.model.description import describe
+    from metad2a.model.metad2a import MetaD2A, packaged
+
+    for name, value in (("k", k), ("max_params", max_params), ("max_macs", max_macs)):
+        if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
+            raise InputError(f"{name}={value!r} must be a whole number of 1 or more.")
+    chosen = SPACES.get(space)
+    dataset = load_dataset(source)
+    chosen.check_limits(len(dataset.classes), max_params, max_macs)
+    if model is None:
+        model = packaged()
+    elif not isinstance(model, MetaD2A):
+        model = MetaD2A.from_pretrained(model)
+    if model.space.name != space:
+        raise InputError(f"space={space!r}, but the model was trained for {model.space.name!r}; "
+                         "use that space or another model.")
+    description, report = describe(dataset, seed)
+    classes = len(dataset.classes)
+    cells = model.generate_described(
+        description, max(CANDIDATES, k), seed, classes, max_params, max_macs)
+    found = model.predict_described(description, cells)
+    costs = chosen.costs(cells, classes)
+    order = (-found.mean).argsort(kind="stable")[:k]
+    candidates = [
+        Candidate(
+            rank, space, chosen.format(tuple(cells[i].tolist())), float(found.mean[i]),
+            (float(found.low[i]), float(found.high[i])), int(costs[i, 0]), int(costs[i, 1]),
+            classes, _reason(rank, len(cells), [chosen.operations[op] for op in cells[i]]),
+        )
+        for rank, i in enumerate(order, start=1)
+    ]
+    return Suggestions(candidates, report, model.protocol, time.perf_counter() - start)
+
+
+def _reason(rank: int, generated: int, operations: list[str]) -> str:
+    parts = ", ".join(f"{count} x {name}" for name, count in Counter(operations).most_common())
+    return (f"predicted {'best' if rank == 1 else f'number {rank}'} of {generated:,} networks "
+            f"generated for this dataset; its cell has {parts}")

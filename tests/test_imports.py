@@ -1,0 +1,84 @@
+"""Which way the imports point, and what importing the package brings with it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOORS = {"app", "metad2a.cli", "metad2a.page"}
+FORBIDDEN = {
+    "metad2a": {"search", "database"} | DOORS,
+    "search": {"database"} | DOORS,
+    "database": DOORS,
+    # The doors may see everything, and only one another's way in.
+    "metad2a/cli": {"app"},
+    "metad2a/page.py": {"app", "metad2a.cli"},
+    "metad2a/__main__.py": {"app", "search", "database", "metad2a.page"},
+}
+FILES = sorted(
+    path.relative_to(ROOT) for name in ("metad2a", "search", "database")
+    for path in (ROOT / name).rglob("*.py")
+)
+
+
+def imported(path: Path) -> set[str]:
+    """Return every dotted name that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = ".".join(path.parts[: -node.level]) if node.level else ""
+            module = ".".join(filter(None, (package, node.module)))
+            names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def forbidden(path: Path) -> set[str]:
+    """Return the rule of the file itself, or of the nearest folder that has one."""
+    return next(FORBIDDEN[str(place)] for place in (path, *path.parents)
+                if str(place) in FORBIDDEN)
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_imports_point_one_way(path):
+    wrong = {name for name in imported(path) for top in forbidden(path)
+             if name == top or name.startswith(f"{top}.")}
+    assert not wrong
+
+
+def test_the_rules_see_a_wrong_import(tmp_path, monkeypatch):
+    (tmp_path / "search").mkdir()
+    text = "def f():\n    from metad2a import cli\n    import database.store\n    from . import x\n"
+    (tmp_path / "search" / "wrong.py").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    found = imported(Path("search/wrong.py"))
+    assert {"metad2a.cli", "database.store", "search.x"} <= found
+    assert forbidden(Path("search/wrong.py")) == FORBIDDEN["search"]
+
+
+def run(script: str, folder: Path) -> str:
+    (folder / "script.py").write_text(script, encoding="utf-8")
+    return subprocess.run([sys.executable, "script.py"], cwd=folder, check=True, text=True,
+                          capture_output=True, timeout=120).stdout
+
+
+def test_import_metad2a_brings_nothing_heavy(tmp_path):
+    heavy = ("torch", "torchvision", "torch_geometric", "gradio", "numpy", "PIL", "pyarrow")
+    script = ("import sys, metad2a\n"
+              f"print([name for name in {heavy} if name in sys.modules])")
+    assert run(script, tmp_path) == "[]\n"
+
+
+def test_a_search_py_of_the_users_own_does_no_harm(tmp_path):
+    for name in ("search", "database", "app"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name}.py ran')", encoding="utf-8")
+    core = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in FILES
+            if FORBIDDEN["metad2a"] == forbidden(path)]
+    script = ("import importlib\nfrom metad2a import suggest\n"
+              f"for name in {core}:\n    importlib.import_module(name)\n"
+              "print(suggest.__name__)")
+    assert run(script, tmp_path) == "suggest\n"

@@ -1,0 +1,272 @@
+"""What every search space must keep; a new file in ``metad2a/spaces`` is tested by being there."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch_geometric.data import Batch
+
+from metad2a.errors import BudgetError, InputError
+from metad2a.spaces import SPACES, SearchSpace
+from metad2a.spaces.base import SuperNet, architecture_from_json
+
+SMALL = {"channels": 4, "cells": 1}
+CLASSES = 3
+
+each_space = pytest.mark.parametrize("space", list(SPACES), ids=SPACES.names())
+quick = settings(max_examples=40, deadline=None, derandomize=True)
+
+
+def architectures(space: SearchSpace):
+    return st.tuples(*[st.integers(0, len(space.operations) - 1)] * space.slots)
+
+
+def draw(space, count, seed=0):
+    rng = np.random.default_rng(seed)
+    return [space.sample(rng) for _ in range(count)]
+
+
+def images(side=8, batch=2, seed=0):
+    return torch.randn(batch, 3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+def set_weights_by_shape(network: nn.Module) -> nn.Module:
+    """Give equal weights to equal convolutions, so that only the wiring can tell two apart."""
+    for name, parameter in network.named_parameters():
+        if parameter.dim() > 1:
+            generator = torch.Generator().manual_seed(math.prod(parameter.shape))
+            drawn = torch.randn(parameter.shape, generator=generator)
+            parameter.data = drawn / math.sqrt(drawn[0].numel())
+        elif name.endswith("bias"):
+            parameter.data.zero_()
+    return network.double().eval()
+
+
+def nothing_behind_a_cut(space, architecture):
+    """Whether every operation is reached by the image."""
+    passes = [space.operations[op] != "none" for op in architecture]
+    reached = {slot for path in space.paths()
+               for slot in itertools.takewhile(passes.__getitem__, path)}
+    return reached == {slot for slot, alive in enumerate(passes) if alive}
+
+
+@each_space
+@quick
+@given(data=st.data())
+def test_string_and_json_round_trip(space, data):
+    architecture = data.draw(architectures(space))
+    assert space.parse(space.format(architecture)) == architecture
+    assert architecture_from_json(space.to_json(architecture)) == (space, architecture)
+    assert space.as_array([space.format(architecture), architecture]).tolist() == [
+        list(architecture)] * 2
+
+
+@each_space
+def test_strings_of_another_kind_and_incomplete_json_are_refused(space):
+    good = space.to_json(draw(space, 1)[0])
+    for text in ("", "nonsense", "|", good["architecture"][:-3], "x" * 100_000):
+        with pytest.raises(InputError):
+            space.parse(text)
+    with pytest.raises(InputError, match="missing: architecture"):
+        architecture_from_json({"space": space.name})
+    with pytest.raises(InputError, match=f"Did you mean '{space.name}'"):
+        architecture_from_json({**good, "space": space.name[:-1]})
+
+
+@each_space
+@quick
+@given(data=st.data())
+def test_the_canonical_form_is_its_own_and_keeps_connection(space, data):
+    architecture = data.draw(architectures(space))
+    form = space.canonical(architecture)
+    assert space.canonical(form) == form
+    assert space.is_connected(form) == space.is_connected(architecture)
+
+
+@each_space
+def test_isomorphic_architectures_compute_the_same(space):
+    for architecture in draw(space, 25):
+        form = space.canonical(architecture)
+        outputs = []
+        for one in (architecture, form):
+            network = set_weights_by_shape(space.build(one, CLASSES, **SMALL))
+            outputs.append(network(images().double()))
+        torch.testing.assert_close(*outputs)
+
+
+@each_space
+@quick
+@given(data=st.data(), seed=st.integers(0, 2**32))
+def test_variation_keeps_to_the_parents(space, data, seed):
+    first, second = data.draw(architectures(space)), data.draw(architectures(space))
+    rng = np.random.default_rng(seed)
+    mutant = space.mutate(first, rng)
+    assert sum(a != b for a, b in zip(first, mutant, strict=True)) == 1
+    child = space.cross(first, second, rng)
+    assert all(c in pair for c, pair in zip(child, zip(first, second, strict=True), strict=True))
+    for made in (mutant, child, space.sample(rng)):
+        assert space.parse(space.format(made)) == made
+
+
+@each_space
+def test_chance_reaches_every_operation_of_every_slot_and_obeys_the_seed(space):
+    drawn = draw(space, 60 * len(space.operations))
+    assert all(set(column) == set(range(len(space.operations)))
+               for column in zip(*drawn, strict=True))
+    assert drawn == draw(space, 60 * len(space.operations))
+    rng = np.random.default_rng(0)
+    mutants = [space.mutate(drawn[0], rng) for _ in range(400)]
+    changed = {(slot, b) for mutant in mutants
+               for slot, (a, b) in enumerate(zip(drawn[0], mutant, strict=True)) if a != b}
+    assert len(changed) == space.slots * (len(space.operations) - 1)
+    children = {space.cross((0,) * space.slots, (1,) * space.slots, rng) for _ in range(50)}
+    assert len(children) > 10
+
+
+@each_space
+def test_enumeration_has_no_double(space):
+    some = list(itertools.islice(space.enumerate(), 1000))
+    assert len(set(some)) == len(some)
+    assert all(space.parse(space.format(one)) == one for one in some[::50])
+
+
+@each_space
+@pytest.mark.parametrize(("classes", "side"), [(10, None), (2, 15), (37, 48)])
+def test_costs_are_those_of_the_module(space, classes, side):
+    side = side or space.input_size
+    for architecture in draw(space, 12):
+        with torch.device("meta"):  # shapes without arithmetic
+            network = space.build(architecture, classes).eval()
+        macs = []
+
+        def count(module, _, output, macs=macs):
+            positions = math.prod(output.shape[2:]) if isinstance(module, nn.Conv2d) else 1
+            macs.append(module.weight.numel() * positions)
+
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.register_forward_hook(count)
+        network(torch.empty(1, 3, side, side, device="meta"))
+        cost = space.cost(architecture, classes, side)
+        assert cost.params == sum(p.numel() for p in network.parameters())
+        if nothing_behind_a_cut(space, architecture):
+            assert cost.macs == sum(macs)
+        else:  # what the image does not reach is counted, though it is not computed
+            assert cost.macs >= sum(macs)
+
+
+@each_space
+def test_limits_are_obeyed_exactly(space):
+    drawn = np.array(draw(space, 200))
+    params, macs = space.costs(drawn, CLASSES).T
+    assert space.feasible(drawn, CLASSES).all()
+    limit, other = int(np.sort(params)[100]), int(np.sort(macs)[60])
+    np.testing.assert_array_equal(space.feasible(drawn, CLASSES, limit), params <= limit)
+    np.testing.assert_array_equal(
+        space.feasible(drawn, CLASSES, limit, other), (params <= limit) & (macs <= other))
+
+
+@each_space
+def test_an_impossible_limit_names_the_smallest_feasible_one(space):
+    least = space.smallest(CLASSES)
+    connected = np.array([a for a in draw(space, 300) if space.is_connected(a)])
+    assert (space.costs(connected, CLASSES) >= (least.params, least.macs)).all()
+    space.check_limits(CLASSES, None, None)
+    space.check_limits(CLASSES, least.params, least.macs)
+    with pytest.raises(BudgetError, match=rf"max_params=.*Use max_params={least.params} or more"):
+        space.check_limits(CLASSES, least.params - 1, None)
+    with pytest.raises(BudgetError, match=rf"max_macs=.*Use max_macs={least.macs} or more"):
+        space.check_limits(CLASSES, None, least.macs - 1)
+
+
+@each_space
+def test_graphs_are_acyclic_and_name_the_operations(space):
+    for architecture in draw(space, 20):
+        graph = space.graph(architecture)
+        assert graph.x.dtype == graph.edge_index.dtype == torch.int64
+        names = [space.node_types[index] for index in graph.x.tolist()]
+        inner = [name for name in names if name not in ("input", "output")]
+        assert sorted(inner) == sorted(space.operations[op] for op in architecture)
+        assert names.count("input") == names.count("output") == 1
+        edges = set(map(tuple, graph.edge_index.T.tolist()))
+        sources, targets = ({edge[end] for edge in edges} for end in (0, 1))
+        assert set(range(len(names))) - targets == {names.index("input")}
+        assert set(range(len(names))) - sources == {names.index("output")}
+        while edges:  # peel off what nothing enters; a cycle would stay
+            free = {a for a, _ in edges} - {b for _, b in edges}
+            assert free, "the graph has a cycle"
+            edges = {edge for edge in edges if edge[0] not in free}
+
+
+@each_space
+def test_a_batch_of_graphs_is_what_pyg_collates(space):
+    drawn = draw(space, 7)
+    batch = space.graphs(np.array(drawn))
+    singles = batch.to_data_list()
+    assert batch.num_graphs == len(singles) == 7
+    for architecture, single in zip(drawn, singles, strict=True):
+        alone = space.graph(architecture)
+        assert torch.equal(alone.x, single.x)
+        assert torch.equal(alone.edge_index, single.edge_index)
+    collated = Batch.from_data_list(singles)
+    assert set(collated.keys()) == set(batch.keys())
+    assert all(torch.equal(collated[key], batch[key]) for key in collated.keys())  # noqa: SIM118
+
+
+@each_space
+@pytest.mark.parametrize("side", [8, 17])
+def test_networks_are_connected_where_the_space_says_so(space, side):
+    for architecture in draw(space, 12):
+        network = space.build(architecture, CLASSES, **SMALL).eval()
+        first, second = network(images(side)), network(images(side, seed=1))
+        assert first.shape == (2, CLASSES)
+        assert torch.isfinite(first).all()
+        assert torch.equal(first, second) != space.is_connected(architecture)
+
+
+@each_space
+def test_sizes_below_one_are_refused(space):
+    architecture = draw(space, 1)[0]
+    for wrong in ({"channels": 0}, {"cells": -1}):
+        with pytest.raises(InputError, match=f"{next(iter(wrong))}=.*1 or more"):
+            space.build(architecture, CLASSES, **wrong)
+        with pytest.raises(InputError, match=f"{next(iter(wrong))}=.*1 or more"):
+            space.supernet(CLASSES, **wrong)
+
+
+@each_space
+def test_a_path_of_the_supernet_runs_alone(space):
+    network = space.supernet(CLASSES, **SMALL)
+    assert isinstance(network, SuperNet)
+    architecture = next(a for a in draw(space, 50) if space.is_connected(a))
+    logits = network(images(), architecture)
+    assert logits.shape == (2, CLASSES)
+    logits.sum().backward()
+    for slot, op in itertools.product(range(space.slots), range(len(space.operations))):
+        touched = any(w.grad is not None for w in network.slot_weights(slot, op))
+        assert not touched or architecture[slot] == op
+    assert all(weight.grad is not None for weight in network.fixed_weights())
+
+
+@each_space
+def test_one_hot_gates_are_a_single_path(space):
+    network = space.supernet(CLASSES, **SMALL)
+    network(images(batch=8), torch.ones(space.slots, len(space.operations)))  # statistics
+    network.eval()
+    reached = [a for a in draw(space, 40) if nothing_behind_a_cut(space, a)]
+    assert len(reached) > 5
+    for architecture in reached:
+        gates = nn.functional.one_hot(torch.tensor(architecture), len(space.operations)).float()
+        torch.testing.assert_close(network(images(), gates), network(images(), architecture))
+
+
+@each_space
+def test_paths_are_ways_through_the_slots(space):
+    paths = space.paths()
+    assert len(set(paths)) == len(paths) > 0
+    assert {slot for path in paths for slot in path} == set(range(space.slots))
