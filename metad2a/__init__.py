@@ -1,7 +1,7 @@
 """Neural networks for your own images, suggested in seconds.
 
-``suggest(dataset)`` returns the architectures predicted to do best; ``load_dataset`` reads any form of
-labelled image set; ``MetaD2A`` is the model behind it. Heavy libraries load on first use.
+``suggest(dataset)`` returns the architectures predicted to do best; ``load_dataset`` reads any form
+of labelled image set; ``MetaD2A`` is the model behind it. Heavy libraries load on first use.
 """
 
 from __future__ import annotations

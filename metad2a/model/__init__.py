@@ -1,0 +1,1 @@
+"""The meta-learnt model: set encoder, generator, predictor, and their training."""

@@ -47,8 +47,8 @@ class _Block(nn.Module):
         if self.expands:
             y = nn.functional.relu6(self._bn0(self._expand_conv(y)))
         y = nn.functional.relu6(self._bn1(self._depthwise_conv(y)))
-        y = self._bn2(self._project_conv(y))
-        return x + y if self.skip else y
+        projected: Tensor = self._bn2(self._project_conv(y))
+        return x + projected if self.skip else projected
 
 
 class EfficientNetLite0(nn.Module):
@@ -86,7 +86,9 @@ def _fold(conv: nn.Conv2d, norm: nn.Module) -> None:
 
 
 def _fold_all(network: EfficientNetLite0) -> None:
-    pairs = [(network, "_conv_stem", "_bn0"), (network, "_conv_head", "_bn1")]
+    pairs: list[tuple[nn.Module, str, str]] = [
+        (network, "_conv_stem", "_bn0"), (network, "_conv_head", "_bn1"),
+    ]
     for block in network._blocks:
         pairs += [(block, "_depthwise_conv", "_bn1"), (block, "_project_conv", "_bn2")]
         if hasattr(block, "_expand_conv"):

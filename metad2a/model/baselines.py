@@ -28,7 +28,8 @@ class Baselines:
 
 def one_hot(architectures: np.ndarray, operations: int) -> np.ndarray:
     """Map int (n, slots) to float (n, slots * operations)."""
-    return np.eye(operations)[architectures].reshape(len(architectures), -1)
+    hot: np.ndarray = np.eye(operations)[architectures].reshape(len(architectures), -1)
+    return hot
 
 
 def ridge(x: np.ndarray, y: np.ndarray, strength: float = RIDGE) -> np.ndarray:

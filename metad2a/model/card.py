@@ -1,4 +1,4 @@
-"""The model card: what a model was trained on, what it reaches, and where it must not be trusted."""
+"""The model card: what a model was trained on, what it reaches, and where not to trust it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def model_card(
     for task in tasks:
         families.setdefault(task.family, set()).add(task.dataset)
     datasets = "\n".join(
-        f"| {family} | {', '.join(sorted(names))} | {figures.by_family.get(family, float('nan')):.0%} |"
+        f"| {family} | {', '.join(sorted(names))} | "
+        f"{figures.by_family.get(family, float('nan')):.0%} |"
         for family, names in sorted(families.items())
     )
     labels = "\n".join(
@@ -33,9 +34,9 @@ tags: [neural-architecture-search, meta-learning, {space}]
 ---
 # MetaD2A for {space}
 
-A set encoder, a graph generator and a meta performance predictor. Given labelled images it generates
-cells of the space `{space}` and predicts the test accuracy that each would reach under the protocol
-`{protocol}`, with a 90 % interval.
+A set encoder, a graph generator and a meta performance predictor. Given labelled images it
+generates cells of the space `{space}` and predicts the test accuracy that each would reach under
+the protocol `{protocol}`, with a 90 % interval.
 
 ```python
 from metad2a import suggest
@@ -44,8 +45,8 @@ print(suggest("my_images.zip"))
 
 ## What it was trained on
 
-{len(records):,} measurements on {len(tasks)} tasks (class subsets, sizes and resolutions) of the datasets
-below. No image is in this folder. CIFAR-10 was never used.
+{len(records):,} measurements on {len(tasks)} tasks (class subsets, sizes and resolutions) of the
+datasets below. No image is in this folder. CIFAR-10 was never used.
 
 | protocol | rows |
 |---|---|
@@ -60,20 +61,23 @@ below. No image is in this folder. CIFAR-10 was never used.
 Each family of datasets was left out once and judged by a model that had not seen it
 ({figures.trainings} trainings, {figures.tasks} tasks, {figures.families} families):
 
-* **{figures.coverage:.1%}** of the trainings lie in the 90 % interval, calibrated on the other families.
-* The interval is {figures.width:.0f} points wide at the median: the level of an unseen dataset is uncertain,
-  the order of architectures much less so.
+* **{figures.coverage:.1%}** of the trainings lie in the 90 % interval, calibrated on the other
+  families.
+* The interval is {figures.width:.0f} points wide at the median: the level of an unseen dataset is
+  uncertain, the order of architectures much less so.
 
 {figures.table()}
 
-Concordance within a task counts every pair of trainings, of single runs on small test sides, so much of
-what separates it from 1 is noise of the trainings. "features shuffled" gives each task another dataset's
-description: where it does not fall below the model, the ranking owes nothing to the dataset.
+Concordance counts every pair of trainings within a task; they are single runs on small test sides,
+so much of what separates it from 1 is their noise. "features shuffled" gives each task another
+dataset's description: where it does not fall below the model, the ranking owes nothing to the
+dataset. "prior alone" leaves the dataset's own taste out.
 
 ## Limits
 
-* `{protocol}` is a short training of a small network on at most 2,000 images of at most 32x32 pixels: a
-  yardstick, not what a long training of the full network reaches.
-* Tasks had 2 to 20 classes and 100 to 2,000 training images; outside that the level is extrapolated.
-* Ranking rests mostly on a prior that is shared by all datasets; what it adds for one dataset is small.
+* `{protocol}` is a short training of a small network on at most 2,000 images of at most 32x32
+  pixels: a yardstick, not what a long training of the full network reaches.
+* Tasks had 2 to 20 classes and 100 to 2,000 training images; outside that the level is
+  extrapolated.
+* Ranking rests mostly on a prior that all datasets share; what it adds for one dataset is small.
 """

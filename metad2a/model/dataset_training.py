@@ -1,6 +1,6 @@
 """Meta-training, part two: what a dataset makes of the prior, from stand-alone trainings.
 
-Loss of a member, over all tasks at once: the Gaussian likelihood of the trainings' logit accuracies
+Loss of a member, over a batch of tasks: the Gaussian likelihood of the trainings' logit accuracies
 (with the binomial variance of a finite test side), a pairwise logistic ranking loss between the
 trainings of one task, and the same between the training-free rank sums of one task, which holds the
 dataset's own taste near the prior where no training speaks.
@@ -19,7 +19,11 @@ from torch.nn import functional as F
 from metad2a.model.description import Description
 from metad2a.model.predictor import DatasetSide, Predictor
 
-STEPS = 150
+STEPS = 200
+TASKS = 24
+"""Tasks a step."""
+IMAGES = 8
+"""Images of each class that a step looks at, drawn anew."""
 PEAK_LR = 5e-3
 WEIGHT_DECAY = 0.05
 RANKING = 0.3
@@ -44,11 +48,9 @@ class Rows:
 
     def of_tasks(self, tasks: Sequence[int]) -> Rows:
         """Return the rows of some tasks, renumbered in the order of ``tasks``."""
-        number = torch.full((int(self.task.max()) + 1 if len(self.task) else 1,), -1)
-        known = [t for t in tasks if t < len(number)]
-        for new, old in enumerate(tasks):
-            if old in known:
-                number[old] = new
+        most = int(self.task.max()) if len(self.task) else 0
+        number = torch.full((max(*tasks, most) + 1,), -1)
+        number[list(tasks)] = torch.arange(len(tasks))
         keep = number[self.task] >= 0
         return Rows(number[self.task[keep]], self.cell[keep], self.value[keep],
                     self.variance[keep])
@@ -92,14 +94,13 @@ def fit_sides(
     """
     predictor.inputs.fit([one for draw in redraws for one in draw])
     batches = [predictor.inputs(draw) for draw in redraws]
-    better, worse = trainings.pairs()
-    higher, lower = scores.pairs()
-    sigma2 = NOISE**2 + trainings.variance
+    count, places = len(redraws[0]), batches[0].images.shape[2]
     total = STEPS * len(predictor.sides)
     for member, module in enumerate(predictor.sides):
         side: DatasetSide = module  # type: ignore[assignment]
         torch.manual_seed(1000 * seed + member)
-        _reset(side)
+        random = torch.Generator().manual_seed(1000 * seed + member)
+        side.load_state_dict(DatasetSide(side.config).state_dict())
         with torch.no_grad():
             side.level.bias.fill_(float(trainings.value.mean()))
         hidden, quality = priors[member]
@@ -107,20 +108,34 @@ def fit_sides(
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_LR, total_steps=STEPS)
         side.train()
         for step in range(STEPS):
-            embedding = side.encoder(batches[(step + member) % len(batches)])
-            value, own = _at(side, embedding, hidden, quality, trainings)
-            loss = (0.5 * (value - trainings.value) ** 2 / sigma2).mean()
-            if len(better):
-                loss = loss + RANKING * F.softplus(own[worse] - own[better]).mean()
-            if len(higher):
-                _, held = _at(side, embedding, hidden, quality, scores)
-                loss = loss + HOLDING * F.softplus(held[lower] - held[higher]).mean()
+            tasks = torch.randperm(count, generator=random)[:TASKS]
+            seen = torch.randperm(places, generator=random)[:IMAGES]
+            batch = batches[(step + member) % len(batches)].part(tasks, seen)
+            loss = _loss(side, side.encoder(batch), hidden, quality,
+                         trainings.of_tasks(tasks.tolist()), scores.of_tasks(tasks.tolist()))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
             schedule.step()
             progress(member * STEPS + step + 1, total)
         side.eval()
+
+
+def _loss(
+    side: DatasetSide, embedding: Tensor, hidden: Tensor, quality: Tensor, trainings: Rows,
+    scores: Rows,
+) -> Tensor:
+    value, own = _at(side, embedding, hidden, quality, trainings)
+    variance = NOISE**2 + trainings.variance
+    loss = (0.5 * (value - trainings.value) ** 2 / variance).mean()
+    better, worse = trainings.pairs()
+    if len(better):
+        loss = loss + RANKING * F.softplus(own[worse] - own[better]).mean()
+    higher, lower = scores.pairs()
+    if len(higher):
+        _, held = _at(side, embedding, hidden, quality, scores)
+        loss = loss + HOLDING * F.softplus(held[lower] - held[higher]).mean()
+    return loss
 
 
 def _at(
@@ -130,11 +145,6 @@ def _at(
     value, total = side(embedding[rows.task], hidden[rows.cell][:, None],
                         quality[rows.cell][:, None])
     return value[:, 0], total[:, 0]
-
-
-def _reset(side: DatasetSide) -> None:
-    fresh = DatasetSide(side.config)
-    side.load_state_dict(fresh.state_dict())
 
 
 def predict_rows(

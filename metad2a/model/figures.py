@@ -54,7 +54,8 @@ class Figures:
 
 def percent(logits: np.ndarray) -> np.ndarray:
     """Map logits to accuracies in percent."""
-    return 100 / (1 + np.exp(-np.asarray(logits, dtype=float)))
+    shares: np.ndarray = 100 / (1 + np.exp(-np.asarray(logits, dtype=float)))
+    return shares
 
 
 def summarise(data: MetaData, judgement: Judgement) -> Figures:

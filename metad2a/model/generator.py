@@ -1,9 +1,9 @@
 """The graph generator: dataset and limits in, distinct valid architectures out.
 
-After Lee et al., MetaD2A, ICLR 2021, section 3.1 (a decoder conditioned on the set encoding), with a
-grammar: a decision that leaves no connected network within the limits is never taken, so all that is
-generated is valid. Sampling is without replacement by stochastic beam search (Kool et al., ICML
-2019), which decodes all candidates at once.
+After Lee et al., MetaD2A, ICLR 2021 (a decoder conditioned on the set encoding), with a grammar: a
+decision that leaves no connected network within the limits is never taken, so all that is generated
+is valid. Sampling is without replacement by stochastic beam search (Kool et al., ICML 2019), which
+decodes all candidates at once.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Generator(nn.Module):
 def _luck(logp: Tensor, parent: Tensor, random: torch.Generator) -> Tensor:
     """Draw Gumbel-perturbed log-probabilities (n, k) whose maximum in each row is ``parent`` (n,).
 
-    Kool et al., ICML 2019, section 4.1 and appendix B.3 (the stable form).
+    Kool et al., ICML 2019 (in its numerically stable form).
     """
     uniform = torch.rand(logp.shape, generator=random).clamp(1e-12, 1 - 1e-7)
     drawn = logp - (-uniform.log()).log()
@@ -127,9 +127,8 @@ def generate(
     """
     def allowed(prefixes: np.ndarray) -> np.ndarray:
         whole = space.complete(prefixes)
-        good: np.ndarray = space.connected(whole) & space.feasible(
-            whole, classes, max_params, max_macs)
-        return good
+        return np.logical_and(
+            space.connected(whole), space.feasible(whole, classes, max_params, max_macs))
 
     beam = 2 * count
     while True:

@@ -1,7 +1,7 @@
 """The graph encoder: an architecture's graph to a vector.
 
-MetaD2A (Lee et al., ICLR 2021) walks the graph node by node with a GRU; here messages pass along and
-against the data flow for as many rounds as the longest path has nodes, all graphs at once.
+MetaD2A (Lee et al., ICLR 2021) walks the graph node by node with a GRU; here messages pass along
+and against the data flow for as many rounds as the longest path has hops, all graphs at once.
 """
 
 from __future__ import annotations

@@ -23,10 +23,13 @@ from metad2a.model.hub import resolve
 from metad2a.model.meta_training import HALF_WIDTH
 from metad2a.model.predictor import Predictor, PredictorConfig
 from metad2a.model.prior_training import CLASSES, prior_inputs
+from metad2a.model.set_encoder import HEADS
 from metad2a.spaces import SPACES, Architecture, SearchSpace
 
 CONFIG_KEYS = {"space", "protocol", "predictor"}
 _LARGEST = 4096
+_MOST_LAYERS = 32
+"""Most members and most rounds: each is made of Python objects, even where nothing is allocated."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ class MetaD2A:
         self.space, self.protocol = space, protocol
         self.predictor, self.generator = predictor.eval(), generator.eval()
         self.card, self.golden = card, golden or {}
-        self._place: dict[Architecture, int] = {}
-        self._priors: list[tuple[Tensor, Tensor]] = []
+        # Replaced whole and never changed, so that threads can share a model.
+        self._known: tuple[dict[Architecture, int], list[tuple[Tensor, Tensor]]] = ({}, [])
 
     @classmethod
     def from_pretrained(cls, model: str | Path | None = None) -> MetaD2A:
@@ -159,17 +162,19 @@ class MetaD2A:
     def _prior(self, cells: np.ndarray) -> list[tuple[Tensor, Tensor]]:
         """Return the priors of int (n, slots) architectures, working out only new ones."""
         wanted = [self.space.canonical(tuple(cell)) for cell in cells.tolist()]
-        new = [one for one in dict.fromkeys(wanted) if one not in self._place]
+        place, priors = self._known
+        new = [one for one in dict.fromkeys(wanted) if one not in place]
         if new:
             graphs, costs = prior_inputs(self.space, self.space.as_array(new))
             found = self.predictor.prior(graphs, costs)
-            self._priors = [
+            priors = [
                 (torch.cat([a[0], b[0]]), torch.cat([a[1], b[1]]))
-                for a, b in zip(self._priors, found, strict=True)
-            ] if self._priors else found
-            self._place.update({one: len(self._place) + i for i, one in enumerate(new)})
-        index = torch.tensor([self._place[one] for one in wanted])
-        return [(hidden[index], quality[index]) for hidden, quality in self._priors]
+                for a, b in zip(priors, found, strict=True)
+            ] if priors else found
+            place = place | {one: len(place) + i for i, one in enumerate(new)}
+            self._known = place, priors
+        index = torch.tensor([place[one] for one in wanted])
+        return [(hidden[index], quality[index]) for hidden, quality in priors]
 
 
 def _parts(space: SearchSpace, config: PredictorConfig) -> torch.nn.ModuleDict:
@@ -206,16 +211,24 @@ def _config(artifact: Artifact) -> PredictorConfig:
         if key == "scores":
             fine = isinstance(value, list) and 0 < len(value) < 100 and all(
                 isinstance(name, str) for name in value)
+            wanted = "a list of names"
         else:
-            fine = type(value) is int and 0 < value <= _LARGEST
+            most = _MOST_LAYERS if key in ("members", "graph_rounds") else _LARGEST
+            step = HEADS if key == "set_width" else 1
+            fine = type(value) is int and 0 < value <= most and value % step == 0
+            wanted = f"1 to {most}" if step == 1 else f"a multiple of {step} up to {most}"
         if not fine:
-            problems.append(f"'predictor.{key}' is {str(value)[:60]!r}; it must be "
-                            f"{'a list of names' if key == 'scores' else f'1 to {_LARGEST}'}")
+            problems.append(f"'predictor.{key}' is {str(value)[:60]!r}; it must be {wanted}")
     for key in ("space", "protocol"):
         if key in found and not isinstance(found[key], str):
             problems.append(f"{key!r} is not a string")
     if not problems and found["space"] not in SPACES.names():
         problems.append(f"space {found['space']!r} is unknown here ({', '.join(SPACES.names())})")
+    if not problems:
+        types = len(SPACES.get(found["space"]).node_types)
+        if sizes["node_types"] != types:
+            problems.append(f"'predictor.node_types' is {sizes['node_types']}; the space "
+                            f"{found['space']!r} has {types}")
     if problems:
         raise ArtifactError(
             f"The model's config.json does not fit this version of metad2a: {'; '.join(problems)}. "

@@ -1,7 +1,7 @@
 """The meta performance predictor: dataset, architecture and protocol to accuracy with a spread.
 
-After Lee et al., MetaD2A, ICLR 2021, section 3.3, with three differences. Every protocol measures one
-latent quality, so that cheap scores and trainings teach the same thing:
+After Lee et al., MetaD2A, ICLR 2021. Every protocol measures one latent quality, so that cheap
+scores and trainings teach the same thing:
 
     quality(d, a)  = prior(a) + u(d) . v(a)
     logit accuracy = level(d) + slope(d) * quality(d, a),   slope > 0
@@ -71,6 +71,8 @@ class DatasetSide(nn.Module):
         self.encoder = SetEncoder(config.components, config.set_width, config.embedding)
         self.level = nn.Linear(config.embedding, 1)
         self.slope = nn.Linear(config.embedding, 1)
+        # Centred over datasets, so that taste is what sets one apart, not what all share.
+        self.centre = nn.BatchNorm1d(config.embedding, affine=False)
         self.taste = nn.Linear(config.embedding, config.factors, bias=False)
         self.traits = nn.Linear(2 * config.graph_width, config.factors, bias=False)
         nn.init.zeros_(self.taste.weight)
@@ -84,7 +86,8 @@ class DatasetSide(nn.Module):
             hidden: float (n, width) or (datasets, n, width), from the prior.
             quality: float (n,) or (datasets, n), from the prior.
         """
-        own = (torch.tanh(self.taste(embedding))[:, None] * torch.tanh(self.traits(hidden))).sum(-1)
+        taste = self.taste(self.centre(embedding).clamp(-3, 3))
+        own = (taste[:, None] * torch.tanh(self.traits(hidden))).sum(-1)
         total = quality + own
         return self.level(embedding) + F.softplus(self.slope(embedding)) * total, total
 
@@ -125,7 +128,7 @@ class Predictor(nn.Module):
     def embed(self, descriptions: Sequence[Description]) -> list[Tensor]:
         """Return float (datasets, embedding) of each member."""
         batch = self.inputs(descriptions)
-        return [side.encoder(batch) for side in self.sides]  # type: ignore[union-attr,operator]
+        return [side.encoder(batch) for side in self.sides]  # type: ignore[operator]
 
     @torch.no_grad()
     def forward(

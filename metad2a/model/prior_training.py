@@ -1,8 +1,8 @@
 """Meta-training, part one: the prior over architectures, from training-free scores.
 
 The label is the rank sum of all scores and the parameter count, by logarithms of ranks (after
-AZ-NAS, Lee and Ham, CVPR 2024): a cell that is last in anything is nowhere near the top. No score is
-chosen or weighted by hand.
+AZ-NAS, Lee and Ham, CVPR 2024): a cell that is last in anything is nowhere near the top. No score
+is chosen or weighted by hand.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from metad2a.spaces import Architecture, SearchSpace
 
 CLASSES = 10
 """Classes of the network whose parameters and MACs describe an architecture to the model."""
-EPOCHS = 80
+EPOCHS = 60
 BATCH = 512
 PEAK_LR = 4e-3
 BAG = 0.9

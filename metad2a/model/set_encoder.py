@@ -1,6 +1,6 @@
 """The set encoder: any number of classes with any number of images each, to one vector.
 
-Source: Lee et al., MetaD2A, ICLR 2021, section 3.2 (two levels: images to class, classes to
+Source: Lee et al., MetaD2A, ICLR 2021 (two levels: images to class, classes to
 dataset), with the attention blocks of Lee et al., "Set Transformer", ICML 2019. Ours is masked, so
 that sets are ragged, and also takes explicit statistics.
 """
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from metad2a.model.backbone import FEATURES
 from metad2a.model.description import STATISTICS, Description
 
+HEADS = 4
+"""Heads of every attention; divides the width."""
 _FIT_ROWS = 4000
 
 
@@ -30,6 +32,11 @@ class DatasetBatch:
     images: Tensor
     present: Tensor
     statistics: Tensor
+
+    def part(self, sets: Tensor, places: Tensor) -> DatasetBatch:
+        """Keep int64 ``sets``, and of every class only the images at int64 ``places``."""
+        return DatasetBatch(self.images[sets][:, :, places], self.present[sets][:, :, places],
+                            self.statistics[sets])
 
 
 class SetInputs(nn.Module):
@@ -56,11 +63,11 @@ class SetInputs(nn.Module):
         rows = torch.cat([d.features for d in descriptions])
         rows = rows[:: max(1, len(rows) // _FIT_ROWS)]
         self.mean.copy_(rows.mean(0))
-        _, values, basis = torch.linalg.svd(rows - self.mean, full_matrices=False)
-        kept = min(self.projection.shape[1], len(values))
-        deviation = (values[:kept] / len(rows) ** 0.5).clamp_min(1e-6)
-        self.projection.zero_()
-        self.projection[:, :kept] = basis[:kept].T / deviation
+        centred = rows - self.mean
+        values, basis = torch.linalg.eigh(centred.T @ centred / len(rows))
+        kept = self.projection.shape[1]
+        deviation = values[-kept:].clamp_min(1e-12).sqrt()
+        self.projection.copy_(basis[:, -kept:] / deviation)
         statistics = torch.stack([d.statistics for d in descriptions])
         self.centre.copy_(statistics.mean(0))
         self.scale.copy_(statistics.std(0).clamp_min(1e-3))
@@ -113,10 +120,10 @@ class SetAttention(nn.Module):
 
 
 class SetEncoder(nn.Module):
-    """Two-level set transformer beside a small network for the statistics."""
+    """Two-level set transformer beside a linear map of the statistics."""
 
     def __init__(
-        self, components: int, width: int, outputs: int, heads: int = 4, dropout: float = 0.2
+        self, components: int, width: int, outputs: int, heads: int = HEADS, dropout: float = 0.2
     ) -> None:
         super().__init__()
         self.enter = nn.Linear(components, width)
@@ -124,9 +131,8 @@ class SetEncoder(nn.Module):
         self.to_dataset = SetAttention(width, heads)
         self.dropout = nn.Dropout(dropout)
         self.from_set = nn.Linear(width, outputs)
-        self.from_statistics = nn.Sequential(
-            nn.Linear(len(STATISTICS), outputs), nn.GELU(), nn.Linear(outputs, outputs)
-        )
+        # Linear, since there are only as many examples as meta-training tasks.
+        self.from_statistics = nn.Linear(len(STATISTICS), outputs)
 
     def forward(self, batch: DatasetBatch) -> Tensor:
         """Return float (batch, outputs) embeddings."""

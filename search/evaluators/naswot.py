@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from metad2a.spaces import Architecture
+from search.device import seeded
 from search.evaluators import EVALUATORS, Context, Evaluator
 from search.training_free import scores
 
@@ -34,7 +35,8 @@ class Naswot(Evaluator):
         values = np.full(len(architectures), -np.inf)
         for row, architecture in enumerate(architectures):
             if self.space.is_connected(architecture):
-                network = self.space.build(architecture, 1, channels=CHANNELS, cells=CELLS)
+                with seeded(self.seed):
+                    network = self.space.build(architecture, 1, channels=CHANNELS, cells=CELLS)
                 value = scores(network, self.images, self.seed)["naswot"]
                 values[row] = value if np.isfinite(value) else -np.inf
         return values
