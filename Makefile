@@ -28,10 +28,10 @@ BUILD = $(BIN)/metad2a db build --data "$(DATA)" --database build/db.sqlite --ex
 model: $(DEV)
 	@test -d "$(DATA)" || { echo "Say where the datasets are: make model DATA=FOLDER"; exit 2; }
 	@mkdir -p build metad2a/assets/database
-	$(BUILD) --tasks 75 --plan training_free=16 standalone=6
+	$(BUILD) --tasks 60 --plan training_free=16 standalone=6
 	$(BUILD) --tasks 1 --only tiny_imagenet --plan training_free=7000
 	$(BUILD) --tasks 1 --only intel_scenes6 --plan training_free=1600
-	$(BUILD) --tasks 10 --plan supernet=16
+	$(BUILD) --tasks 6 --plan supernet=16
 	$(BIN)/metad2a db export build/db.sqlite metad2a/assets/database/evaluations.parquet \
 		--tasks build/tasks.parquet
 	$(BIN)/metad2a meta train metad2a/assets/database/evaluations.parquet build/tasks.parquet \

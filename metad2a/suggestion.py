@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -148,9 +149,9 @@ def suggest(
     from metad2a.model.description import describe
     from metad2a.model.metad2a import MetaD2A, packaged
 
-    for name, value in (("k", k), ("max_params", max_params), ("max_macs", max_macs)):
-        if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
-            raise InputError(f"{name}={value!r} must be a whole number of 1 or more.")
+    k, seed = _whole("k", k, 1), _whole("seed", seed, 0)
+    max_params = None if max_params is None else _whole("max_params", max_params, 1)
+    max_macs = None if max_macs is None else _whole("max_macs", max_macs, 1)
     chosen = SPACES.get(space)
     dataset = load_dataset(source)
     chosen.check_limits(len(dataset.classes), max_params, max_macs)
@@ -177,6 +178,14 @@ def suggest(
         for rank, i in enumerate(order, start=1)
     ]
     return Suggestions(candidates, report, model.protocol, time.perf_counter() - start)
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    """Return a number as an int, or refuse it; what NumPy and torch take ends at 2**63 - 1."""
+    whole = isinstance(value, Integral) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole or not least <= value < 2**63:
+        raise InputError(f"{name}={value!r} must be a whole number from {least} to 2**63 - 1.")
+    return int(value)
 
 
 def _reason(rank: int, generated: int, operations: list[str]) -> str:

@@ -201,6 +201,20 @@ def test_download_then_cache_then_offline(hub: Hub, tmp_path: Path) -> None:
     assert len(hub.requests) == seen
 
 
+def test_suggest_with_a_model_from_the_hub(hub: Hub, tmp_path: Path) -> None:
+    packaged = resolve(None)
+    hub.commits[NEW] = {name: (packaged / name).read_bytes() for name in FILES}
+    command = [sys.executable, "-m", "metad2a", "suggest", "sklearn:digits", "--json"]
+    settings = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
+    answers = [
+        json.loads(subprocess.run([*command, *model], env=os.environ | settings, text=True,
+                                  capture_output=True, check=True, timeout=120).stdout)
+        for model in (["--model", f"{REPO}@{NEW}"], [])
+    ]
+    assert answers[0]["candidates"] == answers[1]["candidates"]
+    assert sorted(hub.downloads()) == sorted(FILES)
+
+
 def test_cached_model_outlives_the_server(hub: Hub, tmp_path: Path) -> None:
     first = folder_of(client(hub, tmp_path / "home", REPO))
     hub.endpoint = "http://127.0.0.1:9"  # nothing listens on the discard port

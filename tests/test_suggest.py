@@ -111,9 +111,8 @@ def test_a_candidate_draws_itself(found, tmp_path):
     assert found[1].draw() != text
 
 
-def test_the_seed_decides(folder, found):
+def test_the_same_seed_gives_the_same_answer(folder, found):
     assert plain(metad2a.suggest(str(folder), k=8, seed=3)) == plain(found)
-    assert plain(metad2a.suggest(folder, k=8, seed=4)) != plain(found)
 
 
 def test_fewer_asked_are_the_first_of_more(folder, found):
@@ -202,9 +201,10 @@ def test_fewer_come_back_when_fewer_obey(folder):
     {"k": 0}, {"k": -1}, {"k": 2.5}, {"k": True}, {"k": None}, {"k": "five"}, {"k": [5]},
     {"k": float("nan")}, {"k": float("inf")},
     {"max_params": 0}, {"max_params": -5}, {"max_params": "2M"}, {"max_macs": 1.5},
-    {"max_macs": float("inf")}, {"seed": -1}, {"seed": 1.5}, {"seed": "x"}, {"seed": None},
+    {"max_macs": float("inf")}, {"max_macs": 10**400}, {"seed": -1}, {"seed": 1.5},
+    {"seed": "x"}, {"seed": None}, {"seed": 2**63},
     {"space": "nasbench"},
-], ids=str)
+], ids=lambda arguments: str(arguments)[:30])
 def test_bad_arguments_are_named(folder, arguments):
     with pytest.raises(InputError) as caught:
         metad2a.suggest(folder, **arguments)
@@ -214,7 +214,8 @@ def test_bad_arguments_are_named(folder, arguments):
 
 
 @pytest.mark.parametrize("arguments", [
-    {"seed": 2**63}, {"seed": 2**200}, {"k": 3.0}, {"max_params": 10**30}, {"max_macs": 1e9},
+    {"seed": 2**63 - 1}, {"k": 3.0}, {"k": np.int32(3)}, {"max_params": 2**63 - 1},
+    {"max_macs": 1e9},
 ], ids=str)
 def test_odd_but_meaningful_arguments(folder, arguments):
     assert len(metad2a.suggest(folder, **{"k": 3, **arguments})) == 3
@@ -226,7 +227,7 @@ def test_odd_but_meaningful_arguments(folder, arguments):
 class Listed(Dataset):
     """A torch dataset of Pillow images."""
 
-    classes = list(CLASSES)
+    classes = CLASSES
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         self.images, self.targets = images, labels.tolist()

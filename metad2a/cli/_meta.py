@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metad2a.cli.common import add_json, answer, integer
+from metad2a.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,9 @@ def run(args: Namespace) -> int:
     from metad2a.spaces import SPACES
 
     space = SPACES.get(args.space)
+    for name, least in (("seed", 0), ("members", 1), ("redraws", 1)):
+        if getattr(args, name) < least:
+            raise InputError(f"--{name} {getattr(args, name)} is too few; use {least} or more.")
     records = read_records(args.evaluations)
     tasks = described_tasks(args.tasks, args.data, args.redraws, args.cache)
     data = assemble(space, records, tasks)

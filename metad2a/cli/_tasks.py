@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from metad2a.model.meta_training import MetaTask
 
 
+_COLUMNS = ("task", "name", "dataset", "fingerprint", "family", "resolution", "classes", "train",
+            "test")
+
+
 def described_tasks(
     tasks: Path, data: Path, redraws: int, cache: Path
 ) -> list[MetaTask]:
@@ -29,15 +33,15 @@ def described_tasks(
         cache: folder of descriptions made before.
 
     Raises:
-        InputError: a dataset is missing, or is not what it was when its tasks were drawn.
+        InputError: the file is none of tasks, or a dataset is missing or is not what it was when
+            its tasks were drawn.
     """
-    import pyarrow.parquet as pq
-
     from metad2a.datasets import load_dataset
     from metad2a.model.meta_training import MetaTask
+    from metad2a.model.records import read_rows
 
     cache.mkdir(parents=True, exist_ok=True)
-    rows = sorted(pq.read_table(tasks).to_pylist(), key=lambda row: (row["dataset"], row["name"]))
+    rows = sorted(read_rows(tasks, _COLUMNS), key=lambda row: (row["dataset"], row["name"]))
     found, dataset = [], None
     for row in tqdm(rows, desc="describing", unit="task"):
         missing = [i for i in range(redraws) if not _file(cache, row, i).exists()]
@@ -97,4 +101,6 @@ def _describe(dataset: ImageDataset, row: dict[str, Any], redraw: int) -> Descri
                 continue
             numbers.append(number)
     counts = np.array([(labels == one).sum() for one in classes], dtype=float)
-    return describe_images(images, np.array(numbers), counts, row["resolution"])
+    # A class of which no image can be read leaves no gap.
+    _, numbered = np.unique(numbers, return_inverse=True)
+    return describe_images(images, numbered, counts, row["resolution"])

@@ -3,7 +3,7 @@
 Loss of a member, over a batch of tasks: the Gaussian likelihood of the trainings' logit accuracies
 (with the binomial variance of a finite test side), a pairwise logistic ranking loss between the
 trainings of one task, and the same between the training-free rank sums of one task, which holds the
-dataset's own taste near the prior where no training speaks.
+dataset's own taste near the prior where no training speaks; so does a penalty on its square.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from metad2a.model.description import Description
 from metad2a.model.predictor import DatasetSide, Predictor
 
-STEPS = 200
+STEPS = 120
 TASKS = 24
 """Tasks a step."""
 IMAGES = 8
@@ -28,8 +28,11 @@ PEAK_LR = 5e-3
 WEIGHT_DECAY = 0.05
 RANKING = 0.3
 """Weight of the ranking loss between trainings."""
-HOLDING = 0.1
+HOLDING = 0.3
 """Weight of the ranking loss between training-free rank sums."""
+OWN = 2.0
+"""Weight of the squared deviation from the prior: single trainings are mostly noise, so a dataset's
+own taste must be shown by many of them."""
 NOISE = 0.5
 """Deviation of a logit accuracy that training assumes beside the binomial one."""
 
@@ -94,7 +97,7 @@ def fit_sides(
     """
     predictor.inputs.fit([one for draw in redraws for one in draw])
     batches = [predictor.inputs(draw) for draw in redraws]
-    count, places = len(redraws[0]), batches[0].images.shape[2]
+    known = trainings.task.unique()
     total = STEPS * len(predictor.sides)
     for member, module in enumerate(predictor.sides):
         side: DatasetSide = module  # type: ignore[assignment]
@@ -108,10 +111,10 @@ def fit_sides(
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_LR, total_steps=STEPS)
         side.train()
         for step in range(STEPS):
-            tasks = torch.randperm(count, generator=random)[:TASKS]
-            seen = torch.randperm(places, generator=random)[:IMAGES]
-            batch = batches[(step + member) % len(batches)].part(tasks, seen)
-            loss = _loss(side, side.encoder(batch), hidden, quality,
+            tasks = known[torch.randperm(len(known), generator=random)[:TASKS]]
+            batch = batches[(step + member) % len(batches)]
+            seen = torch.randperm(batch.images.shape[2], generator=random)[:IMAGES]
+            loss = _loss(side, side.encoder(batch.part(tasks, seen)), hidden, quality,
                          trainings.of_tasks(tasks.tolist()), scores.of_tasks(tasks.tolist()))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -125,12 +128,13 @@ def _loss(
     side: DatasetSide, embedding: Tensor, hidden: Tensor, quality: Tensor, trainings: Rows,
     scores: Rows,
 ) -> Tensor:
-    value, own = _at(side, embedding, hidden, quality, trainings)
+    value, total = _at(side, embedding, hidden, quality, trainings)
     variance = NOISE**2 + trainings.variance
     loss = (0.5 * (value - trainings.value) ** 2 / variance).mean()
+    loss = loss + OWN * ((total - quality[trainings.cell]) ** 2).mean()
     better, worse = trainings.pairs()
     if len(better):
-        loss = loss + RANKING * F.softplus(own[worse] - own[better]).mean()
+        loss = loss + RANKING * F.softplus(total[worse] - total[better]).mean()
     higher, lower = scores.pairs()
     if len(higher):
         _, held = _at(side, embedding, hidden, quality, scores)

@@ -127,8 +127,9 @@ def generate(
     """
     def allowed(prefixes: np.ndarray) -> np.ndarray:
         whole = space.complete(prefixes)
-        return np.logical_and(
-            space.connected(whole), space.feasible(whole, classes, max_params, max_macs))
+        good: np.ndarray = space.connected(whole)
+        good &= space.feasible(whole, classes, max_params, max_macs)
+        return good
 
     beam = 2 * count
     while True:
@@ -139,5 +140,6 @@ def generate(
         # A representative may cost more than the isomorphic network that was drawn.
         cells = cells[space.feasible(cells, classes, max_params, max_macs)]
         if len(cells) >= count or len(drawn) < beam:
-            return cells[:count]
+            kept: np.ndarray = cells[:count]
+            return kept
         beam *= 2

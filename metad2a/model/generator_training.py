@@ -60,7 +60,7 @@ def fit_generator(
     condition = torch.cat(embeddings, dim=1)
     with torch.no_grad():
         quality = torch.stack([
-            side(embedding, hidden, own)[1]  # type: ignore[misc]
+            side(embedding, hidden, own)[1]
             for side, embedding, (hidden, own) in zip(
                 predictor.sides, embeddings, priors, strict=True)
         ]).mean(0)

@@ -6,6 +6,7 @@ relative of it, is seen by the prior, by the dataset sides or by the calibration
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -64,23 +65,27 @@ def assemble(space: SearchSpace, records: Sequence[Record], tasks: Sequence[Meta
     """Number records and tasks.
 
     Raises:
-        InputError: there is no training, no score, or no task whose whole space was scored.
+        InputError: no task's whole space was scored, or trainings are of fewer than 2 families.
     """
-    protocols = tuple(sorted({r.protocol for r in records if r.kind == "score"
-                              and r.protocol != "angle-v1"}))
+    counts = Counter((r.task, r.protocol) for r in records if r.kind == "score")
+    protocols = tuple(sorted({protocol for (_, protocol), n in counts.items() if n >= WHOLE}))
     number = {task.key: i for i, task in enumerate(tasks)}
     scored = by_task(space, records, protocols)
-    wholes = {key: cells for key, cells in scored.items() if len(cells) >= WHOLE}
+    # Of a task that is not described the family is unknown, so it could not be held out.
+    wholes = {key: cells for key, cells in scored.items() if key in number and len(cells) >= WHOLE}
     if not wholes:
         raise InputError(
             f"No task has training-free scores of {WHOLE} architectures or more, so the prior has "
             "nothing to learn from. Build one: metad2a db build --tasks 1 --plan "
-            f"training_free=7000 (the most found is {max(map(len, scored.values()), default=0)})."
+            f"training_free=7000 (the most found is {max(counts.values(), default=0)})."
         )
-    trained = [r for r in records if r.protocol == ACCURACY and r.task in number]
-    if not trained:
-        raise InputError(f"There is no training under {ACCURACY!r} on any of the {len(tasks)} "
-                         "tasks. Build some: metad2a db build --plan standalone=6.")
+    trained = [r for r in records
+               if r.space == space.name and r.protocol == ACCURACY and r.task in number]
+    families = {tasks[number[r.task]].family for r in trained}
+    if len(families) < 2:
+        raise InputError(f"The trainings under {ACCURACY!r} on the {len(tasks)} tasks are of "
+                         f"{len(families)} families of datasets; 2 are needed, so that one can be "
+                         "left out. Build more: metad2a db build --plan standalone=6.")
     cells: dict[Architecture, int] = {}
 
     def cell(architecture: Architecture) -> int:
@@ -119,6 +124,7 @@ def train_prior(
     if not used:
         raise InputError(f"Every wholly scored task is of the family {without!r}, so it cannot be "
                          "judged apart. Score the whole space on a task of another family too.")
+    torch.manual_seed(seed)
     predictor = Predictor(PredictorConfig(len(data.space.node_types), data.protocols, members))
     pooled: dict[Architecture, list[np.ndarray]] = {}
     for found in used:

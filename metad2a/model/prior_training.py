@@ -22,7 +22,7 @@ from metad2a.spaces import Architecture, SearchSpace
 
 CLASSES = 10
 """Classes of the network whose parameters and MACs describe an architecture to the model."""
-EPOCHS = 60
+EPOCHS = 40
 BATCH = 512
 PEAK_LR = 4e-3
 BAG = 0.9

@@ -5,8 +5,10 @@ A Parquet file of evaluations has the columns that ``metad2a db export`` writes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from metad2a.errors import InputError
 
@@ -38,6 +40,15 @@ def read_records(path: str | Path) -> list[Record]:
     Raises:
         InputError: the file is missing, is no Parquet, or lacks a column.
     """
+    return [Record(**row) for row in read_rows(path, COLUMNS)]
+
+
+def read_rows(path: str | Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Read some columns of a Parquet file.
+
+    Raises:
+        InputError: the file is missing, is no Parquet, or lacks a column.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -46,8 +57,9 @@ def read_records(path: str | Path) -> list[Record]:
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{str(path)!r} cannot be read as Parquet: {error}. Write one with "
                          "'metad2a db export'.") from error
-    missing = sorted(set(COLUMNS) - set(table.column_names))
+    missing = sorted(set(columns) - set(table.column_names))
     if missing:
         raise InputError(f"{str(path)!r} lacks the columns {', '.join(missing)}. Write the file "
                          "with 'metad2a db export'.")
-    return [Record(**row) for row in table.select(list(COLUMNS)).to_pylist()]
+    rows: list[dict[str, Any]] = table.select(list(columns)).to_pylist()
+    return rows
