@@ -63,7 +63,8 @@ class SetInputs(nn.Module):
         rows = torch.cat([d.features for d in descriptions])
         rows = rows[:: max(1, len(rows) // _FIT_ROWS)]
         self.mean.copy_(rows.mean(0))
-        centred = rows - self.mean
+        # In single precision eigh does not converge where images are fewer than features.
+        centred = (rows - self.mean).double()
         values, basis = torch.linalg.eigh(centred.T @ centred / len(rows))
         kept = self.projection.shape[1]
         deviation = values[-kept:].clamp_min(1e-12).sqrt()
