@@ -33,9 +33,9 @@ model: $(DEV)
 	$(BUILD) --tasks 1 --only intel_scenes6 --plan training_free=1600
 	$(BUILD) --tasks 6 --plan supernet=16
 	$(BIN)/metad2a db export build/db.sqlite metad2a/assets/database/evaluations.parquet \
-		--tasks build/tasks.parquet
-	$(BIN)/metad2a meta train metad2a/assets/database/evaluations.parquet build/tasks.parquet \
-		--data "$(DATA)" --out metad2a/assets/model
+		--tasks metad2a/assets/database/tasks.parquet
+	$(BIN)/metad2a meta train metad2a/assets/database/evaluations.parquet \
+		metad2a/assets/database/tasks.parquet --data "$(DATA)" --out metad2a/assets/model
 
 bench: $(DEV)
 	@for script in benchmarks/[a-z]*.py; do \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,10 @@ def described_tasks(
 
 
 def _file(cache: Path, row: dict[str, Any], redraw: int) -> Path:
-    return cache / f"{row['task'][:32]}-{redraw}.safetensors"
+    from metad2a.model.description import STATISTICS
+
+    form = hashlib.sha256(",".join(STATISTICS).encode()).hexdigest()[:8]
+    return cache / f"{row['task'][:32]}-{redraw}-{form}.safetensors"
 
 
 def _save(path: Path, description: Description) -> None:

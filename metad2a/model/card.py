@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from metad2a.model.description import STATISTICS
 from metad2a.model.figures import Figures
 from metad2a.model.meta_training import MetaTask
 from metad2a.model.records import Record
+
+
+def _span(tasks: Sequence[MetaTask], statistic: str) -> str:
+    """Return the range over tasks of a statistic that is the logarithm of a number."""
+    place = STATISTICS.index(statistic)
+    found = [round(10 ** float(task.redraws[0].statistics[place])) for task in tasks]
+    return f"{min(found):,} to {max(found):,}"
 
 
 def model_card(
@@ -69,15 +77,15 @@ Each family of datasets was left out once and judged by a model that had not see
 {figures.table()}
 
 Concordance counts every pair of trainings within a task; they are single runs on small test sides,
-so much of what separates it from 1 is their noise. "features shuffled" gives each task another
-dataset's description: where it does not fall below the model, the ranking owes nothing to the
-dataset. "prior alone" leaves the dataset's own taste out.
+so much of what separates it from 1 is their noise. "features shuffled" gives each task the
+description of another task of its family: where it does not fall below the model, the ranking owes
+nothing to the dataset. "prior alone" leaves the dataset's own taste out.
 
 ## Limits
 
 * `{protocol}` is a short training of a small network on at most 2,000 images of at most 32x32
   pixels: a yardstick, not what a long training of the full network reaches.
-* Tasks had 2 to 20 classes and 100 to 2,000 training images; outside that the level is
-  extrapolated.
+* Tasks had {_span(tasks, "log_classes")} classes and {_span(tasks, "log_images")} training images;
+  outside that the level is extrapolated.
 * Ranking rests mostly on a prior that all datasets share; what it adds for one dataset is small.
 """

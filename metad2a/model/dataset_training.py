@@ -92,7 +92,7 @@ def fit_sides(
         priors: hidden states and qualities of the cells that the rows number, a member each.
         trainings: logit accuracies.
         scores: training-free rank sums.
-        seed: of weights, dropout and the order of redraws.
+        seed: of weights, dropout, and the tasks and images of each step.
         progress: told of steps done, of all.
     """
     predictor.inputs.fit([one for draw in redraws for one in draw])

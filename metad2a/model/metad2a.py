@@ -27,6 +27,7 @@ from metad2a.model.set_encoder import HEADS
 from metad2a.spaces import SPACES, Architecture, SearchSpace
 
 CONFIG_KEYS = {"space", "protocol", "predictor"}
+_PART = 800
 _LARGEST = 4096
 _MOST_LAYERS = 32
 """Most members and most rounds: each is made of Python objects, even where nothing is allocated."""
@@ -165,12 +166,16 @@ class MetaD2A:
         place, priors = self._known
         new = [one for one in dict.fromkeys(wanted) if one not in place]
         if new:
-            graphs, costs = prior_inputs(self.space, self.space.as_array(new))
-            found = self.predictor.prior(graphs, costs)
+            # In parts that fit the processor's cache.
+            parts = [priors] if priors else []
+            for start in range(0, len(new), _PART):
+                part = self.space.as_array(new[start : start + _PART])
+                parts.append(self.predictor.prior(*prior_inputs(self.space, part)))
             priors = [
-                (torch.cat([a[0], b[0]]), torch.cat([a[1], b[1]]))
-                for a, b in zip(priors, found, strict=True)
-            ] if priors else found
+                (torch.cat([hidden for hidden, _ in member]),
+                 torch.cat([quality for _, quality in member]))
+                for member in zip(*parts, strict=True)
+            ]
             place = place | {one: len(place) + i for i, one in enumerate(new)}
             self._known = place, priors
         index = torch.tensor([place[one] for one in wanted])

@@ -28,6 +28,10 @@ EDGES: tuple[tuple[int, int], ...] = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 CHANNELS = 16
 CELLS = 5
+_INDEX = {name: index for index, name in enumerate(OPERATIONS)}
+_STRING = re.compile(r"\+".join(
+    r"\|" + "".join(rf"([^|~+]+)~{source}\|" for source in range(target)) for target in (1, 2, 3)
+))
 _STAGES = 3
 
 
@@ -52,11 +56,13 @@ def _signature(architecture: Architecture) -> str:
 
 
 @lru_cache(maxsize=1)
-def _representatives() -> dict[str, Architecture]:
-    found: dict[str, Architecture] = {}
-    for architecture in itertools.product(range(5), repeat=6):
-        found.setdefault(_signature(architecture), architecture)
-    return found
+def _representatives() -> dict[Architecture, Architecture]:
+    """Map every cell to the first one that has its signature."""
+    first: dict[str, Architecture] = {}
+    return {
+        architecture: first.setdefault(_signature(architecture), architecture)
+        for architecture in itertools.product(range(5), repeat=6)
+    }
 
 
 def _macro(channels: int | None, cells: int | None) -> tuple[int, int]:
@@ -79,23 +85,15 @@ class NasBench201(SearchSpace):
 
     def parse(self, text: str) -> Architecture:
         """Read the official string, ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``."""
-        example = self.format((CONV3,) * 6)
-        nodes = text.strip().split("+")
-        if len(nodes) != 3 or any(not re.fullmatch(r"\|([^|~]+~\d+\|)+", node) for node in nodes):
-            raise InputError(f"{text[:200]!r} is not a NAS-Bench-201 cell; "
-                             f"write it as {example!r}.")
-        found: list[int] = []
-        for target, node in enumerate(nodes, start=1):
-            edges = [edge.split("~") for edge in node.strip("|").split("|")]
-            if [source for _, source in edges] != [str(i) for i in range(target)]:
-                raise InputError(f"Node {target} of {text[:200]!r} must list its inputs 0 to "
-                                 f"{target - 1} in order, as in {example!r}.")
-            for op, _ in edges:
-                if op not in self.operations:
-                    raise InputError(f"Unknown operation {op[:50]!r} in a NAS-Bench-201 cell."
-                                     f"{suggest_name(op, list(self.operations))}")
-                found.append(self.operations.index(op))
-        return tuple(found)
+        found = _STRING.fullmatch(text.strip())
+        if not found:
+            raise InputError(f"{text[:200]!r} is not a NAS-Bench-201 cell, whose three nodes list "
+                             f"their inputs in order; write it as {self.format((CONV3,) * 6)!r}.")
+        unknown = [op for op in found.groups() if op not in _INDEX]
+        if unknown:
+            raise InputError(f"Unknown operation {unknown[0][:50]!r} in a NAS-Bench-201 cell."
+                             f"{suggest_name(unknown[0], list(self.operations))}")
+        return tuple(_INDEX[op] for op in found.groups())
 
     def format(self, architecture: Architecture) -> str:
         """Write the official string."""
@@ -110,7 +108,7 @@ class NasBench201(SearchSpace):
         In the benchmark's sense, where a convolution that two nodes share through a skip equals
         two convolutions, and a dead end equals nothing: cells of one class can differ in cost.
         """
-        return _representatives()[_signature(tuple(architecture))]
+        return _representatives()[tuple(architecture)]
 
     def connected(self, architectures: np.ndarray) -> np.ndarray:
         """Whether some path without ``none`` joins input and output."""
@@ -129,7 +127,7 @@ class NasBench201(SearchSpace):
 
     def representatives(self) -> list[Architecture]:
         """Return the 6,466 canonical cells, in the order of :meth:`enumerate`."""
-        return list(_representatives().values())
+        return list(dict.fromkeys(_representatives().values()))
 
     def paths(self) -> list[tuple[int, ...]]:
         """Return the four paths from node 0 to node 3 as slots."""
