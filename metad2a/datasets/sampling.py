@@ -20,6 +20,10 @@ from metad2a.settings import LIMITS
 
 SAMPLE_SIDE = 256
 """Shorter side, in pixels, to which larger images of a sample are reduced, to bound memory."""
+AUDIT_MOST = 1000
+"""Most images looked at."""
+AUDIT_PIXELS = 30_000_000
+"""Stored pixels after which no more are looked at than need be."""
 _ATTEMPTS = 4
 """Candidates a class, as a multiple of the images wanted of it."""
 
@@ -49,7 +53,8 @@ def draw(
     """Draw and decode up to ``per_class`` images of up to ``max_classes`` classes.
 
     An unreadable image is replaced by another one of its class. Beyond the sample, more images
-    are looked at until there are ``audit`` of them (or all), so that a damaged dataset is noticed.
+    are looked at until there are ``audit`` of them (or all) and, if they are small, up to
+    :data:`AUDIT_MOST`, so that a damaged dataset is noticed.
 
     Args:
         dataset: where the images come from.
@@ -90,8 +95,10 @@ def draw(
     indices = np.array(sorted(taken, key=lambda i: (dataset.labels[i], i)), dtype=np.int64)
     order = rng.permutation(len(dataset))
     rest = order[~np.isin(order, list(tally.sizes) + list(tally.skipped))]
-    for _ in tally.look(rest[: max(audit - tally.checked, 0)]):
-        pass
+    # Small images are cheap to look at, so more of them are.
+    for _ in tally.look(rest[: max(AUDIT_MOST - tally.checked, 0)]):
+        if tally.checked >= audit and tally.pixels >= AUDIT_PIXELS:
+            break
     report = tally.report(counts)
     labels = dataset.labels[indices].astype(np.int64)
     _refuse_thin_classes(dataset, chosen, np.bincount(labels, minlength=len(counts)))
@@ -129,6 +136,7 @@ class _Tally:
         self.dataset = dataset
         self.sizes: dict[int, tuple[int, int]] = {}
         self.skipped: dict[int, Skipped] = {}
+        self.pixels = 0
         self._gray = True
 
     @property
@@ -146,6 +154,7 @@ class _Tally:
                 yield index, None
                 continue
             self.sizes[index] = size
+            self.pixels += size[0] * size[1]
             image = _shrink(image)
             self._gray = self._gray and bool((image == image[:, :, :1]).all())
             yield index, image
