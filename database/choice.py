@@ -15,8 +15,7 @@ _GOLDEN = (5**0.5 - 1) / 2
 @lru_cache(maxsize=1)
 def _candidates(space: SearchSpace) -> tuple[np.ndarray, np.ndarray]:
     """Return int (n, slots) distinct connected networks, and their int (n,) parameters."""
-    distinct = dict.fromkeys(space.canonical(one) for one in space.enumerate())
-    cells = space.as_array([one for one in distinct if space.is_connected(one)])
+    cells = space.distinct()
     return cells, space.costs(cells, classes=10)[:, 0]
 
 

@@ -84,3 +84,9 @@ def test_the_smallest_network_is_the_smallest_of_all_connected_ones():
 def test_all_classes_become_graphs_at_once():
     batch = SPACE.graphs(np.array(SPACE.representatives()))
     assert (batch.num_graphs, batch.num_nodes) == (6_466, 8 * 6_466)
+
+
+def test_distinct_cells_are_the_connected_classes():
+    found = [tuple(cell) for cell in SPACE.distinct().tolist()]
+    assert found == [cell for cell in SPACE.representatives() if SPACE.is_connected(cell)]
+    assert len(found) == 6_461

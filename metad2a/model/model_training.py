@@ -40,9 +40,7 @@ def train(
     predictor.width_factor.fill_(factor)
 
     space = data.space
-    distinct = list(dict.fromkeys(space.canonical(one) for one in space.enumerate()))
-    cells = space.as_array(distinct)
-    cells = cells[space.connected(cells)]
+    cells = space.distinct()
     graphs, costs = prior_inputs(space, cells)
     torch.manual_seed(seed)
     model = new_model(space, ACCURACY, predictor)

@@ -221,6 +221,16 @@ class SearchSpace(ABC):
     def smallest(self, classes: int) -> Cost:
         """Return the least parameters and the least MACs of any connected network."""
 
+    def distinct(self) -> np.ndarray:
+        """Return int (n, slots): every connected canonical architecture, as first enumerated.
+
+        Raises:
+            InputError: the space is too large to be enumerated.
+        """
+        cells = self.as_array(list(dict.fromkeys(map(self.canonical, self.enumerate()))))
+        joined: np.ndarray = cells[self.connected(cells)]
+        return joined
+
     def as_array(self, architectures: Sequence[str | Architecture]) -> np.ndarray:
         """Return strings or tuples as an int64 (n, slots) array."""
         rows = [self.parse(a) if isinstance(a, str) else a for a in architectures]
