@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from database._worker import StopBuild, Summary, Worker
 from database.store import Store
-from database.tasks import Task, draw_tasks, family_of, image_side
+from database.tasks import Task, draw_tasks, family_of
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
+from search.data import image_side
 
 if TYPE_CHECKING:
     from metad2a.datasets import ImageDataset

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from metad2a.errors import InputError
+from search.data import TaskData, hold_out, image_side, in_rounds, load_task
 
 if TYPE_CHECKING:
     from metad2a.datasets import ImageDataset
-    from search.data import TaskData
 
 CLASSES = (5, 20)
 """Least and most classes of a task; a dataset of fewer than the least gives all that it has."""
@@ -73,8 +73,6 @@ class Task:
         Raises:
             InputError: ``dataset`` is not the one that the task was drawn from, or has changed.
         """
-        from search.data import load_task
-
         if dataset.fingerprint() != self.dataset:
             raise InputError(
                 f"The content of {dataset.name!r} is not what the task {self.name!r} was drawn "
@@ -99,26 +97,6 @@ def _families() -> dict[str, str]:
 def family_of(name: str) -> str:
     """Return the family of a dataset; one that is not in ``families.toml`` is its own."""
     return _families().get(name, name)
-
-
-def image_side(dataset: ImageDataset) -> int:
-    """Return the shorter side, in pixels, of a dataset's typical image: the median of up to 15.
-
-    Raises:
-        InputError: none of the images looked at can be read.
-    """
-    from metad2a.datasets.decode import UnreadableImage
-
-    sides = []
-    for index in np.unique(np.linspace(0, len(dataset.labels) - 1, 15).astype(int)):
-        try:
-            sides.append(min(dataset.image(int(index)).shape[:2]))
-        except UnreadableImage:  # one bad image is the report's matter, not the task's
-            continue
-    if not sides:
-        raise InputError(f"None of the images of {dataset.name!r} that were tried can be read; "
-                         "check the files.")
-    return int(np.median(sides))
 
 
 def draw_tasks(dataset: ImageDataset, count: int, seed: int) -> list[Task]:
@@ -157,10 +135,10 @@ def _draw(
         keep[:] = 1
 
     mine = np.isin(dataset.labels, classes)
-    train = _rounds(dataset, np.flatnonzero(mine & (dataset.split == 0)), rng)
-    test = _rounds(dataset, np.flatnonzero(mine & (dataset.split == 1)), rng)
+    train = in_rounds(dataset.labels, np.flatnonzero(mine & (dataset.split == 0)), rng)
+    test = in_rounds(dataset.labels, np.flatnonzero(mine & (dataset.split == 1)), rng)
     if len(test) < TEST_IMAGES[0]:
-        train, test = _hold_out(dataset, train)
+        train, test = hold_out(dataset.labels, train)
     train = train[: max(round(size), CLASS_IMAGES * len(classes))]
     train = np.concatenate([
         own[: max(CLASS_IMAGES, round(keep[label] * len(own)))]
@@ -175,26 +153,3 @@ def _draw(
         test=tuple(np.sort(test[: TEST_IMAGES[1]]).tolist()),
         resolution=resolution,
     )
-
-
-def _ranks(labels: np.ndarray) -> np.ndarray:
-    """Return how many earlier items have the same label, for each of int (n,) ``labels``."""
-    ranks = np.empty(len(labels), dtype=int)
-    for number in np.unique(labels):
-        own = labels == number
-        ranks[own] = np.arange(own.sum())
-    return ranks
-
-
-def _rounds(
-    dataset: ImageDataset, indices: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """Shuffle so that any first k are as balanced as can be: one image a class, round by round."""
-    shuffled = rng.permutation(indices)
-    return shuffled[np.argsort(_ranks(dataset.labels[shuffled]), kind="stable")]
-
-
-def _hold_out(dataset: ImageDataset, rounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Split off every fifth image of each class, and of a class of fewer its first."""
-    held = _ranks(dataset.labels[rounds]) % 5 == 0
-    return rounds[~held], rounds[held]

@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from metad2a.datasets import ImageDataset, pixels
+from metad2a.datasets.decode import UnreadableImage
 from metad2a.errors import InputError
+
+MOST_IMAGES = 50_000
+"""Most images that a search keeps in memory."""
+_LEAST = 2  # images of a class: one to train on, one to hold out
 
 
 @dataclass(frozen=True)
@@ -73,3 +78,82 @@ def load_task(
                       torch.from_numpy(number[dataset.labels[kept]])))
     (train_x, train_y), (test_x, test_y) = sides
     return TaskData(train_x, train_y, test_x, test_y, len(classes))
+
+
+def search_task(dataset: ImageDataset, side: int, seed: int, most: int = MOST_IMAGES) -> TaskData:
+    """Decode a dataset for a search: every fifth image of each class is held out for validation.
+
+    Images of the dataset's own test side are left alone. The validation images take the place of
+    the test images in what is returned.
+
+    Args:
+        dataset: where the images come from.
+        side: most pixels of a side; smaller images keep their own.
+        seed: of the shuffle; the same seed gives the same split.
+        most: images taken in all, as many of each class as can be.
+
+    Raises:
+        InputError: fewer than two classes, a class too small to be split, or unreadable images.
+    """
+    own = np.flatnonzero(dataset.split == 0)
+    counts = np.bincount(dataset.labels[own], minlength=len(dataset.classes))
+    thin = np.flatnonzero(counts < _LEAST)
+    if len(counts) < 2:
+        raise InputError(f"{dataset.name!r} has {len(counts)} class; a search needs 2 or more. Add "
+                         "images of another class, or give the folder above.")
+    if len(thin):
+        raise InputError(
+            f"{dataset.name!r} is too small to split: class {dataset.classes[thin[0]]!r} has "
+            f"{counts[thin[0]]} training images, and {_LEAST} are needed, one to train on and one "
+            "to validate with. Add images, or remove the class."
+        )
+    order = in_rounds(dataset.labels, own, np.random.default_rng(seed))[:most]
+    train, valid = hold_out(dataset.labels, order)
+    return load_task(dataset, np.sort(train), np.sort(valid), np.arange(len(counts)),
+                     min(side, image_side(dataset)))
+
+
+def image_side(dataset: ImageDataset) -> int:
+    """Return the shorter side, in pixels, of a dataset's typical image: the median of up to 15.
+
+    Raises:
+        InputError: none of the images looked at can be read.
+    """
+    sides = []
+    for index in np.unique(np.linspace(0, len(dataset.labels) - 1, 15).astype(int)):
+        try:
+            sides.append(min(dataset.image(int(index)).shape[:2]))
+        except UnreadableImage:  # one bad image is the report's matter
+            continue
+    if not sides:
+        raise InputError(f"None of the images of {dataset.name!r} that were tried can be read; "
+                         "check the files.")
+    return int(np.median(sides))
+
+
+def in_rounds(labels: np.ndarray, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Shuffle int (n,) ``indices`` so that any first k are as balanced as can be.
+
+    One image of each class, round by round.
+    """
+    shuffled = rng.permutation(indices)
+    return shuffled[np.argsort(_ranks(labels[shuffled]), kind="stable")]
+
+
+def hold_out(labels: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Split off every fifth image of each class, and of a class of fewer its first.
+
+    Returns:
+        int indices kept and held out, both in the order of ``order``.
+    """
+    held = _ranks(labels[order]) % 5 == 0
+    return order[~held], order[held]
+
+
+def _ranks(labels: np.ndarray) -> np.ndarray:
+    """Return how many earlier items have the same label, for each of int (n,) ``labels``."""
+    ranks = np.empty(len(labels), dtype=int)
+    for number in np.unique(labels):
+        own = labels == number
+        ranks[own] = np.arange(own.sum())
+    return ranks

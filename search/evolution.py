@@ -1,4 +1,4 @@
-"""Evolution over any evaluator, under any constraint.
+"""Evolution over any evaluator, within any subspace.
 
 Source: Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform Sampling" (SPOS),
 ECCV 2020, section "Evolutionary Architecture Search": the best so far are parents; each new
@@ -8,16 +8,17 @@ visited twice, where isomorphic architectures are one network.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from metad2a.errors import BudgetError, InputError
-from metad2a.spaces import Architecture, SearchSpace
+from metad2a.errors import InputError
+from metad2a.spaces import Architecture
 from search.evaluators import Evaluator
+from search.subspace import Subspace
 
-_ATTEMPTS = 1000  # draws for each wanted architecture before a proposer gives up
+_ATTEMPTS = 100  # draws for each wanted architecture before a proposer gives up
 
 
 @dataclass(frozen=True)
@@ -57,47 +58,49 @@ class EvolutionResult:
 
 
 def evolve(
-    space: SearchSpace,
+    subspace: Subspace,
     evaluator: Evaluator,
     rng: np.random.Generator,
     config: EvolutionConfig | None = None,
-    feasible: Callable[[Architecture], bool] | None = None,
+    *,
+    initial: Sequence[Architecture] = (),
+    should_stop: Callable[[], bool] | None = None,
 ) -> EvolutionResult:
     """Search for the architecture with the highest score.
 
-    It ends early when no unseen feasible architecture can be found.
+    It ends early when no unseen member of the subspace can be found.
 
     Args:
-        space: what is searched; only connected architectures are visited.
+        subspace: what is searched; only its members are visited, so limits hold.
         evaluator: what is maximised.
         rng: the only source of chance.
         config: sizes; those of SPOS where None.
-        feasible: whether an architecture obeys the user's limits; all do where None.
-
-    Raises:
-        BudgetError: no random architecture obeys ``feasible``.
+        initial: members of the first generation; it is filled up at random.
+        should_stop: asked before each architecture but the first; True ends the evolution.
     """
     sizes = config or EvolutionConfig()
-    seen: set[Architecture] = set()
+    space, seen = subspace.space, set[Architecture]()
     history: list[tuple[Architecture, float]] = []
 
     def collect(count: int, propose: Callable[[], Architecture]) -> list[Architecture]:
-        """Return up to ``count`` new feasible architectures within a bounded number of draws."""
+        """Return up to ``count`` new members within a bounded number of draws."""
         found: list[Architecture] = []
         for _ in range(_ATTEMPTS * count):
             if len(found) == count:
                 break
             candidate = propose()
             form = space.canonical(candidate)
-            if form in seen or not space.is_connected(candidate):
-                continue
-            if feasible is None or feasible(candidate):
+            if form not in seen and subspace.contains(candidate):
                 seen.add(form)
                 found.append(candidate)
         return found
 
+    def stopped() -> bool:
+        return bool(history) and should_stop is not None and should_stop()
+
+    fresh = [form for one in initial for form in collect(1, lambda one=one: one)]  # type: ignore[misc]
+    fresh = fresh[: sizes.population]
     for _ in range(sizes.generations):
-        fresh: list[Architecture] = []
         if history:
             # A stable sort: of equals, the one found first.
             parents = [a for a, _ in sorted(history, key=lambda h: -h[1])[: sizes.parents]]
@@ -105,17 +108,21 @@ def evolve(
             def parent(pool: list[Architecture] = parents) -> Architecture:
                 return pool[int(rng.integers(len(pool)))]
 
-            fresh += collect(sizes.mutations, lambda: space.mutate(parent(), rng))
-            fresh += collect(sizes.crossovers, lambda: space.cross(parent(), parent(), rng))
-        fresh += collect(sizes.population - len(fresh), lambda: space.sample(rng))
+            fresh += collect(sizes.mutations, lambda: subspace.mutate(parent(), rng))
+            fresh += collect(sizes.crossovers, lambda: subspace.cross(parent(), parent(), rng))
+        fresh += collect(sizes.population - len(fresh), lambda: subspace.sample(rng))
         if not fresh:
             break
         if evaluator.relative:  # what was visited before has another score in new company
             fresh, history = [a for a, _ in history] + fresh, []
-        scores = evaluator.score(fresh)
-        history += [(a, float(s)) for a, s in zip(fresh, scores, strict=True)]
-    if not history:
-        raise BudgetError(f"None of {_ATTEMPTS * sizes.population:,} random architectures of the "
-                          f"space {space.name!r} obeys the constraint. Loosen it; "
-                          "SearchSpace.smallest names the least parameters and MACs.")
+            scores = evaluator.score(fresh)
+            history += [(a, float(s)) for a, s in zip(fresh, scores, strict=True)]
+        else:
+            for one in fresh:
+                if stopped():
+                    break
+                history.append((one, float(evaluator.score([one])[0])))
+        fresh = []
+        if stopped():
+            break
     return EvolutionResult(max(history, key=lambda h: h[1])[0], tuple(history))

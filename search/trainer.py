@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from metad2a.errors import MetaD2AError
 from metad2a.spaces import Architecture, SearchSpace
+from search.augment import random_crop
 from search.data import TaskData
 from search.device import DevicePlan, plan, seeded
-from search.supernet_training import augment
 
 _CURVE = 4
 _EVAL_BATCH = 500
@@ -126,7 +126,7 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, recipe)
         with place.autocast():
-            logits = network(augment(train_x[index], rng))
+            logits = network(random_crop(train_x[index], rng))
         loss = loss_of(logits.float(), train_y[index])
         if not math.isfinite(loss.item()):
             raise MetaD2AError(

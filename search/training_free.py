@@ -8,7 +8,10 @@ al., arXiv 2006.04647v1). Features are those that leave each of the stages.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import torch
@@ -18,25 +21,100 @@ SCORES = ("naswot", "synflow", "expressivity", "progressivity", "trainability", 
 _EPS = 1e-5
 
 
-def kernel_log_det(codes: list[Tensor]) -> float:
-    """Return log|det K| where K counts, over all units, on how many two images agree.
+def agreement(codes: Tensor) -> Tensor:
+    """Return float64 (batch, batch): on how many units two images agree.
+
+    That is K_ij = units - Hamming(c_i, c_j) = c_i . c_j + (1 - c_i) . (1 - c_j), from one product.
 
     Args:
-        codes: bool (batch, units) activity patterns, one a layer.
+        codes: bool (batch, ...) activity patterns; the order of the units does not matter.
+    """
+    # In this order the rows of a channels_last tensor need no copy. Counts are exact in float32.
+    rows = codes.movedim(1, -1).reshape(len(codes), -1).float()
+    both = (rows @ rows.T).double()
+    active = both.diagonal()
+    return rows.shape[1] - active[:, None] - active + 2 * both
+
+
+def log_det(kernel: Tensor) -> float:
+    """Return log|det K| of a symmetric float64 matrix, or ``-inf`` where it is singular.
+
+    Rounding hides a zero determinant from the decomposition, so the rank decides.
+    """
+    if torch.linalg.matrix_rank(kernel, hermitian=True) < len(kernel):
+        return -math.inf
+    return float(torch.linalg.slogdet(kernel).logabsdet)
+
+
+@contextlib.contextmanager
+def _at_each_relu(network: nn.Module, hook: Callable[[Tensor, Tensor], None]) -> Iterator[None]:
+    """Call ``hook(input, output)`` at every call of a ReLU; one module may be called often."""
+    handles = [
+        module.register_forward_hook(lambda _, inputs, output: hook(inputs[0], output))
+        for module in network.modules() if isinstance(module, nn.ReLU)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def reached_relus(network: nn.Module, images: Tensor) -> set[int]:
+    """Return which calls of a ReLU, counted from 0, the backward pass to the images reaches.
+
+    The others are fed by nothing or feed nothing; in a cut network that is all of them.
+    """
+    calls, reached = itertools.count(), set[int]()
+
+    def mark(_: Tensor, output: Tensor) -> None:
+        call = next(calls)
+        if output.requires_grad:
+            output.register_hook(lambda _: reached.add(call))
+
+    x = images.detach().requires_grad_(True)
+    with _at_each_relu(network, mark):
+        total = network(x).sum()
+    torch.autograd.grad(total, x, allow_unused=True)
+    return reached
+
+
+@contextlib.contextmanager
+def activation_kernel(network: nn.Module, images: Tensor) -> Iterator[Tensor]:
+    """Yield the NASWOT kernel, float64 (batch, batch), of the forward pass made inside.
+
+    It is the sum of :func:`agreement` over the ReLUs that count (:func:`reached_relus`); two images
+    are enough to find them. It stays zero where the network is cut.
+
+    Args:
+        network: calls ``nn.ReLU`` modules; it is put in training mode.
+        images: float32 (batch, 3, side, side), those of the forward pass; at least two.
+    """
+    network.train()
+    reached, calls = reached_relus(network, images[:2]), itertools.count()
+    kernel = torch.zeros(len(images), len(images), dtype=torch.float64, device=images.device)
+
+    def add(before: Tensor, _: Tensor) -> None:
+        if next(calls) in reached:
+            kernel.add_(agreement(before > 0))
+
+    with _at_each_relu(network, add):
+        yield kernel
+
+
+def naswot(network: nn.Module, images: Tensor) -> float:
+    """Return log|det K| of the activation kernel of an untrained network; larger is better.
+
+    Args:
+        network: of one output, as in the paper; only running statistics of batch norms change.
+        images: float32 (batch, 3, side, side), standardised; at least two.
 
     Returns:
-        The score, or ``-inf`` when two images have one code everywhere (K is singular).
+        The score; ``-inf`` where the network is cut, or two images have one code everywhere.
     """
-    if not codes:
-        return -math.inf
-    size = len(codes[0])
-    kernel = torch.zeros(size, size, dtype=torch.float64)
-    for code in codes:
-        active = code.reshape(size, -1).float()
-        idle = 1 - active
-        kernel += (active @ active.T + idle @ idle.T).double()
-    sign, value = torch.linalg.slogdet(kernel)
-    return float(value) if sign > 0 else -math.inf
+    with activation_kernel(network, images) as kernel, torch.no_grad():
+        network(images)
+    return log_det(kernel)
 
 
 def spectrum_entropy(features: Tensor) -> float:
@@ -118,30 +196,17 @@ def scores(network: nn.Module, images: Tensor, seed: int) -> dict[str, float]:
     Returns:
         Score by name; ``-inf`` where the network is cut or its images cannot be told apart.
     """
-    network.train()
-    codes: list[Tensor] = []
-    reached: set[int] = set()
-
-    def record(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        place = len(codes)
-        codes.append(inputs[0].detach() > 0)
-        if output.requires_grad:  # not behind a cell that cuts the network
-            output.register_hook(lambda grad: reached.add(place))
-
-    hooks = [m.register_forward_hook(record) for m in network.modules() if isinstance(m, nn.ReLU)]
     x = images.detach().requires_grad_(True)
-    outputs: list[Tensor] = network.stage_outputs(x)  # type: ignore[operator]
-    logits = network.classifier(network.head(outputs[-1]))  # type: ignore[operator]
-    for hook in hooks:
-        hook.remove()
-    if not outputs[-1].requires_grad:
+    with activation_kernel(network, images) as kernel:
+        outputs: list[Tensor] = network.stage_outputs(x)  # type: ignore[operator]
+        logits = network.classifier(network.head(outputs[-1]))  # type: ignore[operator]
+    if not outputs[-1].requires_grad:  # cut before the head
         return dict.fromkeys(SCORES, -math.inf)
     features = [spectrum_entropy(o.detach()) for o in outputs[1:]]
     trained = trainability(outputs, torch.Generator().manual_seed(seed))
-    reached.clear()
     (gradient,) = torch.autograd.grad(logits.sum(), x)
     return {
-        "naswot": kernel_log_det([codes[i] for i in sorted(reached)]),
+        "naswot": log_det(kernel),
         "expressivity": sum(features),
         "progressivity": min(b - a for a, b in pairwise(features)),
         "trainability": trained,

@@ -7,14 +7,16 @@ batch norm, ReLU, global average pooling and a linear classifier.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from metad2a.spaces.base import Architecture, SuperNet
-from metad2a.spaces.nasbench201 import CONV1, CONV3, EDGES, NONE, POOL, SKIP
+from metad2a.spaces._mixed import MixedNetwork, MixedOperation, apart
+from metad2a.spaces.base import Architecture
+from metad2a.spaces.gates import Choice
+from metad2a.spaces.nasbench201 import CONV1, CONV3, EDGES, NONE, OPERATIONS, POOL, SKIP
 
 
 class ReLUConvBN(nn.Sequential):
@@ -56,8 +58,28 @@ def _operation(index: int, channels: int, affine: bool) -> nn.Module:
     return ReLUConvBN(channels, channels, {CONV1: 1, CONV3: 3}[index], affine=affine)
 
 
-def _sum(terms: Sequence[Tensor], like: Tensor) -> Tensor:
-    return sum(terms[1:], start=terms[0]) if terms else torch.zeros_like(like)
+def _key(slot: int) -> str:
+    source, target = EDGES[slot]
+    return f"{source}->{target}"
+
+
+def _mixed(channels: int) -> MixedOperation:
+    return MixedOperation(
+        [None if op == NONE else _operation(op, channels, affine=False) for op in range(5)],
+        channels,
+    )
+
+
+def _cell_value(x: Tensor, edge: Callable[[int, Tensor], Tensor | None]) -> Tensor:
+    """Return node 3, where ``edge`` gives a slot's output for its input, None for nothing."""
+    nodes: list[Tensor | None] = [x, None, None, None]
+    for slot, (source, target) in enumerate(EDGES):
+        value = nodes[source]
+        term = None if value is None else edge(slot, value)
+        if term is not None:
+            before = nodes[target]
+            nodes[target] = term if before is None else before + term
+    return torch.zeros_like(x) if nodes[3] is None else nodes[3]
 
 
 class Cell(nn.Module):
@@ -67,23 +89,17 @@ class Cell(nn.Module):
         super().__init__()
         self.edges = nn.ModuleDict(
             {
-                f"{source}->{target}": _operation(op, channels, affine=True)
-                for (source, target), op in zip(EDGES, architecture, strict=True)
+                _key(slot): _operation(op, channels, affine=True)
+                for slot, op in enumerate(architecture)
                 if op != NONE
             }
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, _: Choice | None) -> Tensor:
         """Map (batch, channels, h, w) to the same shape: the value of node 3."""
-        nodes: list[Tensor | None] = [x]
-        for target in (1, 2, 3):
-            terms = []
-            for source, value in enumerate(nodes):
-                key = f"{source}->{target}"
-                if value is not None and key in self.edges:
-                    terms.append(self.edges[key](value))
-            nodes.append(_sum(terms, x) if terms else None)
-        return x.new_zeros(x.shape) if nodes[3] is None else nodes[3]
+        return _cell_value(
+            x, lambda slot, v: self.edges[_key(slot)](v) if _key(slot) in self.edges else None
+        )
 
 
 class SuperCell(nn.Module):
@@ -91,43 +107,11 @@ class SuperCell(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.channels = channels
-        self.slots = nn.ModuleList(
-            nn.ModuleList(
-                nn.Identity() if op == NONE else _operation(op, channels, affine=False)
-                for op in range(5)
-            )
-            for _ in EDGES
-        )
+        self.edges = nn.ModuleList(_mixed(channels) for _ in EDGES)
 
-    def operations(self, slot: int) -> nn.ModuleList:
-        """Return the operations of one edge, in the order of their indices."""
-        return cast(nn.ModuleList, self.slots[slot])
-
-    def _edge(self, slot: int, x: Tensor, choice: Architecture | Tensor) -> Tensor | None:
-        operations = self.operations(slot)
-        if isinstance(choice, Tensor):
-            gates = choice[slot]
-            return _sum([gates[op] * operations[op](x) for op in range(5) if op != NONE], x)
-        op = choice[slot]
-        if op == NONE:
-            return None
-        value: Tensor = operations[op](x)
-        return value
-
-    def forward(self, x: Tensor, choice: Architecture | Tensor) -> Tensor:
-        """Map (batch, channels, h, w) to the same shape, along one path or through a mixture."""
-        nodes: list[Tensor | None] = [x]
-        for target in (1, 2, 3):
-            terms = []
-            for slot, (source, end) in enumerate(EDGES):
-                value = nodes[source] if end == target else None
-                if value is not None:
-                    term = self._edge(slot, value, choice)
-                    if term is not None:
-                        terms.append(term)
-            nodes.append(_sum(terms, x) if terms else None)
-        return torch.zeros_like(x) if nodes[3] is None else nodes[3]
+    def forward(self, x: Tensor, choice: Choice) -> Tensor:
+        """Map (batch, channels, h, w) to the same shape, along a path, mixture or route."""
+        return _cell_value(x, lambda slot, value: self.edges[slot](value, choice, slot))
 
 
 class _Macro(nn.Module):
@@ -153,19 +137,21 @@ class _Macro(nn.Module):
         )
         self.classifier = nn.Linear(4 * channels, classes)
 
-    def stage_outputs(self, x: Tensor, *choice: Architecture | Tensor) -> list[Tensor]:
+    def stage_outputs(self, x: Tensor, choice: Choice | None = None) -> list[Tensor]:
         """Return what leaves the stem and each of the three stages."""
-        outputs = [self.stem(x)]
+        outputs = [apart(self.stem, x, choice)]
         for index, stage in enumerate(self.stages):
-            x = self.reductions[index - 1](outputs[-1]) if index else outputs[-1]
+            x = outputs[-1]
+            if index:
+                x = apart(self.reductions[index - 1], x, choice)
             for cell in cast(nn.ModuleList, stage):
-                x = cell(x, *choice)
+                x = cell(x, choice)
             outputs.append(x)
         return outputs
 
-    def _logits(self, x: Tensor, *choice: Architecture | Tensor) -> Tensor:
-        logits: Tensor = self.classifier(self.head(self.stage_outputs(x, *choice)[-1]))
-        return logits
+    def pooled(self, x: Tensor, choice: Choice | None = None) -> Tensor:
+        """Return float (batch, 4 * channels), averaged over the positions."""
+        return apart(self.head, self.stage_outputs(x, choice)[-1], choice)
 
 
 class CellNetwork(_Macro):
@@ -178,33 +164,22 @@ class CellNetwork(_Macro):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map float images (batch, 3, h, w) to logits (batch, classes)."""
-        return self._logits(x)
+        logits: Tensor = self.classifier(self.pooled(x))
+        return logits
 
 
-class CellSuperNet(_Macro, SuperNet):
+class CellSuperNet(_Macro, MixedNetwork):
     """The network that shares its weights between all 15,625 cells."""
+
+    slots, operations = len(EDGES), len(OPERATIONS)
 
     def __init__(self, classes: int, channels: int, cells: int) -> None:
         super().__init__(SuperCell, classes, channels, cells, affine=False)
 
-    def forward(self, x: Tensor, choice: Architecture | Tensor) -> Tensor:
-        """Map float images (batch, 3, h, w) to logits (batch, classes); see ``SuperNet``."""
-        return self._logits(x, choice)
-
-    def slot_weights(self, slot: int, operation: int) -> list[Tensor]:
-        """Return the convolution weights of an operation in every cell; of a pool, its constant.
-
-        A pool counts as a constant tensor (channels, 3, 3) filled with 1/9 (Hu et al., ABS).
-        """
-        weights: list[Tensor] = []
-        for cell in self.modules():
-            if isinstance(cell, SuperCell):
-                op = cell.operations(slot)[operation]
-                if isinstance(op, ReLUConvBN):
-                    weights.append(op.get_parameter("1.weight"))
-                elif operation == POOL:
-                    weights.append(torch.full((cell.channels, 3, 3), 1 / 9))
-        return weights
+    def edges(self, slot: int) -> list[MixedOperation]:
+        """Return the mixed operations of a slot, one a cell."""
+        cells = (cell for stage in self.stages for cell in cast(nn.ModuleList, stage))
+        return [cast(MixedOperation, cast(SuperCell, cell).edges[slot]) for cell in cells]
 
     def fixed_weights(self) -> list[Tensor]:
         """Return the weights of stem, residual blocks and classifier."""

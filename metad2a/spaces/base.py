@@ -6,49 +6,47 @@ chain). Everything else (strings, graphs, modules, costs) is derived from it by 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metad2a.errors import BudgetError, InputError
+from metad2a.errors import InputError
 from metad2a.registry import Registry
+from metad2a.spaces._costs import Cost, Costed
+from metad2a.spaces._supernet import SuperNet
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
     from torch_geometric.data import Batch, Data
+
+    from metad2a.spaces._mixed import MixedNetwork
+
+__all__ = [
+    "SPACES", "Architecture", "Cost", "SearchSpace", "SuperNet", "architecture_from_json",
+]
 
 Architecture = tuple[int, ...]
 """One operation index per slot."""
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a network costs: trainable parameters, and multiply-adds of one forward image."""
-
-    params: int
-    macs: int
-
-
-class SearchSpace(ABC):
+class SearchSpace(Costed):
     """A finite set of architectures and everything that can be derived from one of them.
 
     Subclasses give the attributes and the abstract methods; sampling, mutation, crossover, costs
     and limits follow from them.
     """
 
-    name: str
     operations: tuple[str, ...]
     """Operation names, in the order of their indices."""
-    slots: int
-    """Number of decisions in an architecture."""
-    input_size: int
-    """Height and width, in pixels, at which the space's networks are trained and counted."""
     node_types: tuple[str, ...]
-    """Names of the node types of :meth:`graph`, in the order of their indices."""
+    """Names of the node types of :meth:`graph`, in the order of their indices. An operation's is
+    its name, after a prefix that ends in "/" where a space has several kinds of cell."""
+    search_macro: Mapping[str, int]
+    """The ``channels`` and ``cells`` of the supernets that are searched on a CPU by default."""
+    published_macro: Mapping[str, int]
+    """The ``channels`` and ``cells`` of the supernets in the literature."""
 
     # -- what a space must say ---------------------------------------------------------------
 
@@ -70,20 +68,16 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def connected(self, architectures: np.ndarray) -> np.ndarray:
-        """Return bool (n,) for int (n, slots): whether the output depends on the input."""
+        """Return bool (n,) for int (n, slots): whether the output depends on the input.
+
+        False, too, for what is no member of the space.
+        """
 
     @abstractmethod
     def complete(self, prefixes: np.ndarray) -> np.ndarray:
         """Fill int (n, t) first decisions up to int (n, slots), as cheaply as can be.
 
         If any completion of a prefix is connected, this one is, and none of those costs less.
-        """
-
-    @abstractmethod
-    def cost_table(self, classes: int, resolution: int) -> tuple[Cost, np.ndarray]:
-        """Return the cost of the fixed parts, and int64 (slots, operations, 2) of the choices.
-
-        The last axis holds parameters and MACs; the cost of a network is the sum.
         """
 
     @abstractmethod
@@ -118,7 +112,7 @@ class SearchSpace(ABC):
     @abstractmethod
     def supernet(
         self, classes: int, *, channels: int | None = None, cells: int | None = None
-    ) -> nn.Module:
+    ) -> MixedNetwork:
         """Return the weight-sharing network of every architecture (see :class:`SuperNet`).
 
         The arguments and errors are those of :meth:`build`.
@@ -127,6 +121,30 @@ class SearchSpace(ABC):
     @abstractmethod
     def paths(self) -> list[tuple[int, ...]]:
         """Return every input-to-output path of the cell as a tuple of slots."""
+
+    @abstractmethod
+    def preceding(self, slot: int) -> int | None:
+        """Return the slot that feeds this slot's source most directly; None: an input does."""
+
+    @abstractmethod
+    def discretise(self, scores: np.ndarray) -> Architecture:
+        """Name the winner: the space's rule from one score per operation of each slot.
+
+        Args:
+            scores: float (slots, operations), larger is better; ``-inf`` forbids an operation.
+
+        Raises:
+            InputError: the scores have another shape or are not numbers, or what they allow holds
+                no connected architecture.
+        """
+
+    @abstractmethod
+    def width_depth(self, architecture: Architecture) -> tuple[float, int]:
+        """Return the width, in units of the cell's channels, and the depth, in connections.
+
+        Source: Shu, Wang, Cai, "Understanding Architectures Learnt by Cell-based Neural
+        Architecture Search", ICLR 2020, section 3: how wide and shallow the cell is.
+        """
 
     @abstractmethod
     def enumerate(self) -> Iterator[Architecture]:
@@ -146,16 +164,37 @@ class SearchSpace(ABC):
         """Return one architecture as a PyG graph (see :meth:`graphs`)."""
         return self.graphs(np.asarray([architecture])).get_example(0)
 
-    def sample(self, rng: np.random.Generator) -> Architecture:
-        """Draw an architecture, each slot uniform and independent."""
-        return tuple(int(i) for i in rng.integers(len(self.operations), size=self.slots))
+    def sample(
+        self, rng: np.random.Generator, allowed: np.ndarray | None = None
+    ) -> Architecture:
+        """Draw an architecture, each slot uniform and independent.
 
-    def mutate(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
-        """Change the operation of one slot to another one."""
-        slot = int(rng.integers(self.slots))
-        shift = 1 + int(rng.integers(len(self.operations) - 1))
+        Args:
+            rng: source of the draw.
+            allowed: bool (slots, operations), at least one operation in each slot; None: all.
+        """
+        if allowed is None:
+            return tuple(int(i) for i in rng.integers(len(self.operations), size=self.slots))
+        return tuple(int(rng.choice(np.flatnonzero(row))) for row in allowed)
+
+    def mutate(
+        self,
+        architecture: Architecture,
+        rng: np.random.Generator,
+        allowed: np.ndarray | None = None,
+    ) -> Architecture:
+        """Change the operation of one slot to another one; the same where none is allowed.
+
+        The arguments are those of :meth:`sample`.
+        """
+        if allowed is None:
+            allowed = np.ones((self.slots, len(self.operations)), dtype=bool)
+        others = allowed.copy()
+        others[np.arange(self.slots), architecture] = False
         changed = list(architecture)
-        changed[slot] = (changed[slot] + shift) % len(self.operations)
+        if others.any():
+            slot = int(rng.choice(np.flatnonzero(others.any(1))))
+            changed[slot] = int(rng.choice(np.flatnonzero(others[slot])))
         return tuple(changed)
 
     def cross(
@@ -165,61 +204,16 @@ class SearchSpace(ABC):
         pick = rng.random(self.slots) < 0.5
         return tuple(a if p else b for a, b, p in zip(first, second, pick, strict=True))
 
-    def cost(
-        self, architecture: Architecture, classes: int, resolution: int | None = None
-    ) -> Cost:
-        """Return exact parameters and MACs of the network that :meth:`build` returns.
-
-        Operations behind a cut count too, as in the published tables, though nothing reaches them.
-        """
-        params, macs = self.costs(np.asarray([architecture]), classes, resolution)[0]
-        return Cost(int(params), int(macs))
-
-    def costs(
-        self, architectures: np.ndarray, classes: int, resolution: int | None = None
-    ) -> np.ndarray:
-        """Return int64 (n, 2) parameters and MACs of int (n, slots) architectures."""
-        fixed, table = self.cost_table(classes, resolution or self.input_size)
-        chosen = table[np.arange(self.slots), architectures]
-        total: np.ndarray = chosen.sum(1) + np.array([fixed.params, fixed.macs])
-        return total
-
-    def feasible(
-        self,
-        architectures: np.ndarray,
-        classes: int,
-        max_params: int | None = None,
-        max_macs: int | None = None,
-        resolution: int | None = None,
-    ) -> np.ndarray:
-        """Return bool (n,): which of int (n, slots) architectures obey both limits."""
-        params, macs = self.costs(architectures, classes, resolution).T
-        obeyed: np.ndarray = (params <= (np.inf if max_params is None else max_params)) & (
-            macs <= (np.inf if max_macs is None else max_macs)
-        )
-        return obeyed
-
-    def check_limits(
-        self, classes: int, max_params: int | None, max_macs: int | None
-    ) -> None:
-        """Refuse limits below the smallest connected network of the space.
-
-        Raises:
-            BudgetError: names the limit and the smallest feasible value.
-        """
-        smallest = self.smallest(classes)
-        limits = (("max_params", max_params), ("max_macs", max_macs))
-        for (name, limit), least in zip(limits, (smallest.params, smallest.macs), strict=True):
-            if limit is not None and limit < least:
-                raise BudgetError(
-                    f"{name}={limit:,} cannot be met: the smallest network of the space "
-                    f"{self.name!r} for {classes} classes needs {least:,}. "
-                    f"Use {name}={least} or more."
-                )
-
-    @abstractmethod
-    def smallest(self, classes: int) -> Cost:
-        """Return the least parameters and the least MACs of any connected network."""
+    def checked_scores(self, scores: np.ndarray) -> np.ndarray:
+        """Return the scores of :meth:`discretise` as float64, or refuse them."""
+        found = np.asarray(scores, dtype=np.float64)
+        shape = (self.slots, len(self.operations))
+        if found.shape != shape or not (found < np.inf).all():
+            wrong = int((~(found < np.inf)).sum())
+            raise InputError(f"Scores of shape {found.shape}, {wrong} of them not a number or "
+                             f"infinite, name no architecture of {self.name!r}; give {shape} "
+                             "finite numbers, -inf for what is forbidden.")
+        return found
 
     def distinct(self) -> np.ndarray:
         """Return int (n, slots): every connected canonical architecture, as first enumerated.
@@ -256,23 +250,3 @@ def architecture_from_json(data: Mapping[str, Any]) -> tuple[SearchSpace, Archit
                          f"missing: {', '.join(sorted(missing))}.")
     space = SPACES.get(str(data["space"]))
     return space, space.parse(str(data["architecture"]))
-
-
-class SuperNet(ABC):
-    """What search needs of a weight-sharing network, beside being a ``torch.nn.Module``."""
-
-    @abstractmethod
-    def forward(self, x: torch.Tensor, choice: Architecture | torch.Tensor) -> torch.Tensor:
-        """Return logits (batch, classes) along one path, or through a mixture of all.
-
-        ``choice`` is an architecture (only its operations run, and none behind a cut), or float
-        (slots, operations) gates that weight all of them.
-        """
-
-    @abstractmethod
-    def slot_weights(self, slot: int, operation: int) -> list[torch.Tensor]:
-        """Return the convolution weights of one operation of one slot, one entry a cell."""
-
-    @abstractmethod
-    def fixed_weights(self) -> list[torch.Tensor]:
-        """Return the convolution and classifier weights that every path shares."""

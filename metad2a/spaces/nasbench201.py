@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,8 @@ from metad2a.spaces.base import SPACES, Architecture, Cost, SearchSpace
 if TYPE_CHECKING:
     from torch import nn
     from torch_geometric.data import Batch
+
+    from metad2a.spaces._mixed import MixedNetwork
 
 NONE, SKIP, CONV1, CONV3, POOL = range(5)
 EDGES: tuple[tuple[int, int], ...] = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -65,6 +68,14 @@ def _representatives() -> dict[Architecture, Architecture]:
     }
 
 
+@lru_cache(maxsize=1)
+def _connected_cells() -> np.ndarray:
+    """Return int (cells, 6): every connected cell, in lexicographic order."""
+    cells = np.array(list(itertools.product(range(5), repeat=6)))
+    connected: np.ndarray = cells[NasBench201().connected(cells)]
+    return connected
+
+
 def _macro(channels: int | None, cells: int | None) -> tuple[int, int]:
     """Return width and depth, the benchmark's own where None."""
     width, depth = CHANNELS if channels is None else channels, CELLS if cells is None else cells
@@ -82,6 +93,8 @@ class NasBench201(SearchSpace):
     slots = 6
     input_size = 32
     node_types = ("input", "output", *OPERATIONS)
+    search_macro = MappingProxyType({"channels": CHANNELS, "cells": 1})
+    published_macro = MappingProxyType({"channels": CHANNELS, "cells": CELLS})
 
     def parse(self, text: str) -> Architecture:
         """Read the official string, ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``."""
@@ -134,6 +147,28 @@ class NasBench201(SearchSpace):
         slot = {edge: i for i, edge in enumerate(EDGES)}
         ways = ((0, 3), (0, 1, 3), (0, 2, 3), (0, 1, 2, 3))
         return [tuple(slot[edge] for edge in itertools.pairwise(way)) for way in ways]
+
+    def preceding(self, slot: int) -> int | None:
+        """Return the edge into this edge's source from the node just before it."""
+        source = EDGES[slot][0]
+        return EDGES.index((source - 1, source)) if source else None
+
+    def discretise(self, scores: np.ndarray) -> Architecture:
+        """Return the connected cell with the largest sum of scores; of equals, the first."""
+        found = self.checked_scores(scores)
+        cells = _connected_cells()
+        totals = found[np.arange(self.slots), cells].sum(1)
+        if totals.max() == -np.inf:
+            raise InputError("The scores forbid every connected cell of NAS-Bench-201; leave one "
+                             "path from node 0 to node 3 with finite scores.")
+        return tuple(cells[totals.argmax()].tolist())
+
+    def width_depth(self, architecture: Architecture) -> tuple[float, int]:
+        """Count nodes 1 to 3, which sum operations, and the edges of the living paths."""
+        alive = [path for path in self.paths() if all(architecture[slot] for slot in path)]
+        used = [EDGES[slot] for slot in sorted({slot for path in alive for slot in path})]
+        inputs = [[source for source, end in used if end == node] for node in (1, 2, 3)]
+        return float(sum(i.count(0) / len(i) for i in inputs if i)), max(map(len, alive), default=0)
 
     def cost_table(self, classes: int, resolution: int) -> tuple[Cost, np.ndarray]:
         """Count the benchmark's network (C=16, N=5): convolutions, batch norms, classifier.
@@ -194,7 +229,7 @@ class NasBench201(SearchSpace):
 
     def supernet(
         self, classes: int, *, channels: int | None = None, cells: int | None = None
-    ) -> nn.Module:
+    ) -> MixedNetwork:
         """Return the weight-sharing network of all cells (batch norm without affine)."""
         from metad2a.spaces._nasbench201_network import CellSuperNet
 

@@ -10,14 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import nn
 
 from metad2a.errors import InputError
 from metad2a.registry import Registry
 from metad2a.spaces import Architecture, SearchSpace
 from search.data import TaskData
-from search.supernet_training import TrainedSupernet
+from search.device import DevicePlan
 
-__all__ = ["EVALUATORS", "Context", "Evaluator", "evaluator"]
+__all__ = ["EVALUATORS", "Context", "Evaluator", "SharedWeights", "evaluator"]
 
 
 class Evaluator(ABC):
@@ -32,17 +33,26 @@ class Evaluator(ABC):
 
 
 @dataclass(frozen=True)
+class SharedWeights:
+    """A supernet as it is, and as it was at its base time (the angle's W0)."""
+
+    network: nn.Module
+    initial: nn.Module
+    plan: DevicePlan
+
+
+@dataclass(frozen=True)
 class Context:
     """What an evaluator may draw on."""
 
     space: SearchSpace
     data: TaskData
-    supernet: TrainedSupernet | None = None
+    supernet: SharedWeights | None = None
     """Needed by the evaluators that read shared weights."""
     device: str = "cpu"
     seed: int = 0
 
-    def trained(self) -> TrainedSupernet:
+    def trained(self) -> SharedWeights:
         """Return the supernet.
 
         Raises:
@@ -50,7 +60,7 @@ class Context:
         """
         if self.supernet is None:
             raise InputError("This evaluator reads shared weights and the context has no supernet: "
-                             "train one with search.supernet_training.train_supernet, or use a "
+                             "train one with search.search, or use a "
                              "training-free evaluator such as 'naswot'.")
         return self.supernet
 

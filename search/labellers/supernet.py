@@ -17,7 +17,7 @@ from search.evaluators import Context
 from search.evaluators.angle import Angle
 from search.evaluators.rebn import BATCH, BATCHES, ReBNAccuracy
 from search.labels import LABELLERS, Labeller, Measurement, Protocol
-from search.supernet_training import SupernetConfig, train_supernet
+from search.searching import conduct
 
 STEPS = 120
 _TRAINING = (
@@ -58,12 +58,12 @@ class SupernetLabeller(Labeller):
         if not architectures:
             return
         started = time.perf_counter()
-        # All settings are spelled out: the protocols' names stand for them.
-        config = SupernetConfig(
-            steps=STEPS, sampler="fair", batch=64, lr=0.025, lr_final=0.001, weight_decay=5e-4,
-            channels=16, cells=1, flip=False, seed=seed,
-        )
-        trained = train_supernet(space, data, config, device)
+        # The method's settings are the protocols': a test holds them together.
+        images = STEPS * len(space.operations) * min(64, len(data.train_y))
+        trained = conduct(
+            data, space.name, "fairnas", seed=seed, device=device, images=images, channels=16,
+            cells=1, options={"fairnas.population": 1, "fairnas.generations": 1},
+        ).run.shared()
         context = Context(space, data, trained, device, seed)
         accuracy = ReBNAccuracy(context)
         angles = Angle(context).score(architectures)

@@ -1,0 +1,85 @@
+"""What all methods with architecture parameters share: they compare operations by one number each.
+
+An architecture's score is the sum of its operations' scores, so the winner is named by the space's
+own rule (DARTS, section 2.4), and what came close is found by shaking the scores a little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metad2a.spaces import Architecture
+from metad2a.spaces.gates import Gates
+from search.architecture import ArchitectureParameters
+from search.method import Method, Ranking
+from search.run import Batch, Run
+
+_SHAKES = 64
+_TOLD = 10  # architectures named at the end
+
+
+class DifferentiableMethod(Method):
+    """A method that learns one alpha for each (slot, operation), shared by all cells of a type."""
+
+    alphas: ArchitectureParameters
+
+    def slot_scores(self, run: Run) -> np.ndarray:
+        """Return float64 (slots, operations) that name the winner; the default: log p."""
+        probabilities = self.alphas.probabilities(run.subspace.mask).detach().double().cpu()
+        logs: np.ndarray = np.log(np.maximum(probabilities.numpy(), 1e-300))
+        return logs
+
+    def mixture(self, run: Run) -> Gates:
+        """Return the softmax mixture of the allowed operations; its weights lead back to alpha."""
+        mask = run.subspace.mask
+        return Gates.mixture(self.alphas.probabilities(mask), mask)
+
+    def gate_gradient(self, run: Run, batch: Batch, gates: Gates) -> tuple[Tensor, float]:
+        """Return d loss / d alpha, float (slots, operations), of a batch, and the loss."""
+        run.network.requires_grad_(False)
+        try:
+            loss = run.loss(run.forward(batch.x, gates), batch, "architecture")
+            (gradient,) = torch.autograd.grad(loss, self.alphas.alpha)
+        finally:
+            run.network.requires_grad_(True)
+        run.images += len(batch.y)
+        return gradient, float(loss.detach())
+
+    def subnets(self, run: Run, count: int) -> list[Architecture]:
+        """Return the architectures with the largest products of operation probabilities."""
+        return [architecture for architecture, _ in self._near(run, count)]
+
+    def score(self, run: Run, architectures: Sequence[Architecture]) -> np.ndarray:
+        """Return float64 (n,) sums of slot scores."""
+        return run.subspace.score(self.slot_scores(run), list(architectures))
+
+    def derive(self, run: Run) -> Ranking:
+        """Return the best architecture under the limits, then the next best that were found."""
+        return self._near(run, _TOLD)
+
+    def _near(self, run: Run, count: int) -> Ranking:
+        """Return the best and up to ``count`` in all that win under shaken scores."""
+        scores = self.slot_scores(run)
+        found = dict([run.subspace.best(scores)])
+        allowed = scores[run.subspace.mask]
+        for _ in range(_SHAKES):
+            if len(found) >= count:
+                break
+            noise = run.rng.gumbel(size=scores.shape) * max(float(allowed.std()), 1e-6)
+            near, _ = run.subspace.best(scores + noise)
+            found.setdefault(near, float(run.subspace.score(scores, [near])[0]))
+        first, *others = found.items()
+        return [first, *sorted(others, key=lambda pair: -pair[1])]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return alpha and the moments of its optimiser."""
+        return self.alphas.tensors()
+
+    def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Take them over."""
+        self.alphas.load(tensors)

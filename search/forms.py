@@ -1,0 +1,96 @@
+"""How a device executes a supernet's step: by Python branches, or in shapes that never change.
+
+On a CPU an operation that is not chosen is best not computed. On a GPU a step is hundreds of tiny
+kernels, so what counts is that one captured graph serves every step: fair paths run *routed* (all
+m paths in one pass, each operation once on its own chunk of the batch), mixtures run *masked* (all
+operations, the dropped ones times zero). Both give the branches' gradients; weights that no choice
+uses are then left without one, so that neither decay nor momentum touches them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metad2a.spaces import Architecture
+from metad2a.spaces.base import SuperNet
+from metad2a.spaces.gates import Gates, Route
+from search.device import DevicePlan
+
+
+class Form:
+    """Executes a supernet on a device.
+
+    Args:
+        network: the supernet.
+        place: its device, and the precision of dense convolutions.
+        static: whether shapes stay the same at every step; where None, on CUDA.
+        compiled: whether static passes go through ``torch.compile``; where None, as ``static``.
+    """
+
+    def __init__(
+        self, network: nn.Module, place: DevicePlan, static: bool | None = None,
+        compiled: bool | None = None,
+    ) -> None:
+        self.network, self.place = network, place
+        self.static = place.device.type == "cuda" if static is None else static
+        if self.static if compiled is None else compiled:
+            self._run = torch.compile(network, mode="reduce-overhead", dynamic=False)
+        else:
+            self._run = network
+
+    def forward(self, x: Tensor, choice: Gates | Architecture) -> Tensor:
+        """Return float32 logits (batch, classes) of float (batch, 3, h, w) images."""
+        with self.place.autocast():
+            if self.static and _is_mixture(choice):
+                logits = self._run(x, Gates.mixture(cast(Tensor, cast(Gates, choice).weights)))
+            else:
+                logits = self.network(x, choice)
+        return cast(Tensor, logits).float()
+
+    def groups(self, x: Tensor, choices: Sequence[Gates]) -> Iterator[list[Tensor]]:
+        """Yield logits of the choices in order; those of one list share a graph."""
+        paths = _fair(choices) if self.static and not self._clones else None
+        if paths is None:
+            for choice in choices:
+                yield [self.forward(x, choice)]
+        else:
+            with self.place.autocast():
+                logits = self._run(x.repeat(len(paths), 1, 1, 1), Route.of(paths, x.device))
+            yield list(logits.float().chunk(len(paths)))
+
+    def release_untouched(self, choices: Sequence[Gates]) -> None:
+        """Take the zero gradients of operations that no choice uses away."""
+        if not self.static:
+            return  # branches never gave them any
+        used = np.any([choice.active for choice in choices], axis=0)
+        supernet = cast(SuperNet, self.network)
+        for slot, operation in np.argwhere(~used):
+            for edge in supernet.edges(int(slot)):
+                for copied in edge.operation(int(operation)):
+                    for parameter in copied.parameters():
+                        parameter.grad = None
+
+    @property
+    def _clones(self) -> bool:
+        return bool(cast(SuperNet, self.network).clones)
+
+
+def _is_mixture(choice: Gates | Architecture) -> bool:
+    """Whether a choice is a plain weighted mixture, which may run masked."""
+    return isinstance(choice, Gates) and choice.weights is not None and choice.frozen is None
+
+
+def _fair(choices: Sequence[Gates]) -> list[Architecture] | None:
+    """Return the paths of choices that use each operation of each slot once, else None."""
+    if any(c.weights is not None or c.frozen is not None for c in choices):
+        return None
+    active = np.array([c.active for c in choices])  # (paths, slots, operations)
+    single = (active.sum(2) == 1).all() and (active.sum(0) == 1).all()
+    if not single or len(choices) < 2:
+        return None
+    return [tuple(int(op) for op in row) for row in active.argmax(2)]

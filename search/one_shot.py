@@ -1,0 +1,59 @@
+"""What SPOS and FairNAS share: children of a trained supernet are judged, not alphas.
+
+Source: Guo et al., SPOS, ECCV 2020, section "Evolutionary Architecture Search".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from metad2a.spaces import Architecture
+from search.evolution import EvolutionConfig, evolve
+from search.method import Method, Ranking
+from search.run import Run
+
+_TOLD = 10  # architectures named at the end
+
+
+class OneShotMethod(Method):
+    """A supernet trained on paths; its children are judged and evolved.
+
+    Args:
+        evaluator: what judges children, ``"rebn"``, ``"angle"`` or ``"angle+rebn"``.
+        population: architectures a generation.
+        generations: how many; time may end the evolution before.
+    """
+
+    reserve = 0.3
+
+    def __init__(
+        self, evaluator: str = "rebn", population: int = 50, generations: int = 20
+    ) -> None:
+        self.evaluator = evaluator
+        half = population // 2
+        self.sizes = EvolutionConfig(
+            population, generations, parents=min(10, population), mutations=half, crossovers=half
+        )
+
+    def begin(self, run: Run) -> None:
+        """Start from the supernet as it is; all training images train weights."""
+
+    def subnets(self, run: Run, count: int) -> list[Architecture]:
+        """Return the best children of a short evolution, as Curriculum-NAS does for SPOS."""
+        sizes = EvolutionConfig(2 * count, 2, count, count, count)
+        found = evolve(run.subspace, run.evaluator("batch"), run.rng, sizes)
+        return [a for a, _ in sorted(found.history, key=lambda pair: -pair[1])[:count]]
+
+    def score(self, run: Run, architectures: Sequence[Architecture]) -> np.ndarray:
+        """Return float64 (n,) scores by the evaluator."""
+        return run.evaluator(self.evaluator).score(architectures)
+
+    def derive(self, run: Run) -> Ranking:
+        """Evolve children until the time or the generations are used up."""
+        found = evolve(
+            run.subspace, run.evaluator(self.evaluator), run.rng, self.sizes,
+            initial=run.warm, should_stop=run.stopped,
+        )
+        return sorted(found.history, key=lambda pair: -pair[1])[:_TOLD]

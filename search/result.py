@@ -1,0 +1,105 @@
+"""What a search returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from metad2a.spaces import SPACES
+from metad2a.spaces.base import Cost
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult:
+    """The architecture that a search names, and how it came to it."""
+
+    space: str
+    method: str
+    """The method and its wrappers, joined by ``+``."""
+    architecture: str
+    """The space's own string form."""
+    scores: Mapping[str, float]
+    """Score of every architecture that the method compared at the end, best first. Their meaning
+    is the method's; higher is better."""
+    accuracy: float | None
+    """Accuracy (0..1) on held-out images, by ``protocol``; None where nothing was measured."""
+    protocol: str
+    """How ``accuracy`` was measured."""
+    cost: Cost
+    """Of the network that :meth:`build` makes in the space's default size."""
+    width: float
+    """Width of the (normal) cell in units of its channels (Shu et al., ICLR 2020)."""
+    depth: int
+    """Connections on the longest input-to-output path of that cell."""
+    seconds: float
+    images: int
+    """Images that went forward and backward through a network, counted once for each path."""
+    steps: int
+    complete: bool
+    """Whether the budget was spent; False: it was cancelled."""
+    seed: int
+    device: str
+    classes: int
+    macro: Mapping[str, int]
+    """``channels`` and ``cells`` of the networks that were searched with."""
+    history: tuple[Mapping[str, Any], ...]
+    """Points of the loss curve, and notes on what else happened, in order."""
+    network: nn.Module | None = None
+    """The trained network, where the method keeps one."""
+
+    def build(self, **macro: int) -> nn.Module:
+        """Return the plain PyTorch network: the trained one where the method keeps it.
+
+        Args:
+            macro: sizes such as ``channels`` and ``cells``; giving any makes a new, untrained
+                network.
+        """
+        if self.network is not None and not macro:
+            return self.network
+        space = SPACES.get(self.space)
+        return space.build(space.parse(self.architecture), self.classes, **macro)
+
+    def draw(self, path: str | Path | None = None) -> str:
+        """Return the cell as SVG, and write it to ``path`` if one is given."""
+        from metad2a.draw import svg
+
+        text = svg(SPACES.get(self.space), self.architecture)
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What happened beside the training: fallbacks, operations dropped, stages begun."""
+        return tuple(str(h["note"]) for h in self.history if "note" in h)
+
+    def __str__(self) -> str:
+        accuracy = "–" if self.accuracy is None else f"{100 * self.accuracy:.1f} %"
+        facts = [
+            ("method", f"{self.method}, seed {self.seed}, on {self.device}"),
+            ("architecture", self.architecture),
+            ("accuracy", f"{accuracy}  ({self.protocol})"),
+            ("parameters", f"{self.cost.params:,}"),
+            ("MACs", f"{self.cost.macs:,}"),
+            ("width, depth", f"{self.width:g} c, {self.depth}"),
+            ("spent", f"{self.seconds:.1f} s, {self.steps:,} steps, {self.images:,} images"
+                      + ("" if self.complete else " (cancelled)")),
+        ]
+        return "\n".join([*(f"{name:<13} {value}" for name, value in facts),
+                          *(f"note          {note}" for note in self.notes)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``--json`` prints."""
+        return {
+            "space": self.space, "method": self.method, "architecture": self.architecture,
+            "scores": dict(self.scores), "accuracy": self.accuracy, "protocol": self.protocol,
+            "params": self.cost.params, "macs": self.cost.macs, "width": self.width,
+            "depth": self.depth, "seconds": self.seconds, "images": self.images,
+            "steps": self.steps, "complete": self.complete, "seed": self.seed,
+            "device": self.device, "classes": self.classes, "macro": dict(self.macro),
+            "history": [dict(h) for h in self.history],
+        }

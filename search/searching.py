@@ -1,0 +1,180 @@
+"""``search``: one weight-sharing search on a user's dataset, within a budget and limits."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metad2a.datasets import load_dataset
+from metad2a.errors import InputError
+from metad2a.spaces import SPACES, Architecture
+from search.budget import Budget
+from search.composition import Composition, compose
+from search.data import MOST_IMAGES, TaskData, search_task
+from search.device import plan
+from search.engine import Engine, Progress
+from search.method import Ranking
+from search.result import SearchResult
+from search.run import Run
+from search.subspace import Subspace
+
+_FEWEST_IMAGES = 500  # taken of a dataset however short the time
+_IMAGES_A_SECOND = 40  # taken for each second of the budget: reading must not use the time up
+SUPERNET = "shared weights, batch norm re-calibrated, on held-out images"
+TRAINED = "the network that is kept, on held-out images"
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """A search that was conducted, with everything it learnt: what :func:`search` works with."""
+
+    run: Run
+    composed: Composition
+    ranking: Ranking
+    complete: bool
+
+    def result(self) -> SearchResult:
+        """Sum up."""
+        run, method = self.run, self.composed.method
+        best = self.ranking[0][0]
+        kept = method.network(run, best)
+        accuracy, protocol = method.accuracy(run, best), TRAINED if kept is not None else SUPERNET
+        width, depth = run.space.width_depth(best)
+        return SearchResult(
+            space=run.space.name, method=self.composed.name,
+            architecture=run.space.format(best),
+            scores={run.space.format(a): s for a, s in self.ranking},
+            accuracy=accuracy, protocol=protocol if accuracy is not None else "not measured",
+            cost=run.space.cost(best, run.data.classes), width=width, depth=depth,
+            seconds=run.budget.elapsed, images=run.images, steps=run.steps,
+            complete=self.complete, seed=run.seed, device=str(run.place.device),
+            classes=run.data.classes, macro=dict(run.macro), history=tuple(run.history),
+            network=kept,
+        )
+
+
+def search(
+    dataset: Any,
+    space: str = "nasbench201",
+    method: str = "dropnas",
+    minutes: float = 10,
+    seed: int = 0,
+    device: str = "auto",
+    max_params: int | None = None,
+    max_macs: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    *,
+    images: int | None = None,
+    channels: int | None = None,
+    cells: int | None = None,
+    checkpoint: str | Path | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    faithful: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> SearchResult:
+    """Search for the architecture that does best on a dataset.
+
+    Args:
+        dataset: anything that :func:`metad2a.load_dataset` takes. Every fifth image of a class is
+            held out for validation; the dataset's own test side is left alone. A short search
+            takes part of a large dataset only, as many of each class as can be.
+        space: name of the search space.
+        method: a method and any wrappers, ``"dropnas+curriculum+pwsnas"``.
+        minutes: of wall clock, in all.
+        seed: 0 or greater. With a budget of ``images``, the same seed gives the same result on
+            the CPU; time is never the same twice.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        max_params: most trainable parameters of the network in the space's default size.
+        max_macs: most multiply-adds of one image, likewise.
+        progress: told after each step.
+        images: a budget of images that pass forward and backward, in the place of ``minutes``.
+        channels: of the supernet's first stage; the space's own for the device where None.
+        cells: of the supernet; likewise.
+        checkpoint: a file to go on from where it exists, and written on the way.
+        should_stop: asked between steps; True ends the search early, with what it has.
+        faithful: restore the quirks of published code where they differ from the paper's intent.
+        options: settings of the method's parts, such as ``{"dropnas.rate": 1e-5}``.
+
+    Raises:
+        InputError: the dataset or an argument cannot be used, or the loss is no number whatever
+            the learning rate.
+        BudgetError: a limit is below the smallest network; names the smallest feasible value.
+        ArtifactError: the checkpoint is damaged or cannot be written.
+    """
+    return conduct(
+        dataset, space, method, minutes, seed, device, max_params, max_macs, progress,
+        images=images, channels=channels, cells=cells, checkpoint=checkpoint,
+        should_stop=should_stop, faithful=faithful, options=options,
+    ).result()
+
+
+def conduct(
+    dataset: Any,
+    space: str = "nasbench201",
+    method: str = "dropnas",
+    minutes: float = 10,
+    seed: int = 0,
+    device: str = "auto",
+    max_params: int | None = None,
+    max_macs: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    *,
+    images: int | None = None,
+    channels: int | None = None,
+    cells: int | None = None,
+    checkpoint: str | Path | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    faithful: bool = False,
+    options: Mapping[str, Any] | None = None,
+    warm: tuple[Architecture, ...] = (),
+) -> Search:
+    """Conduct a search and return it with its shared weights; arguments as in :func:`search`.
+
+    ``dataset`` may also be a :class:`~search.data.TaskData`; ``warm`` are architectures to start
+    from, best first.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed={seed!r} must be a whole number from 0 up.")
+    if not isinstance(minutes, (int, float)) or not 0 < minutes < math.inf:
+        raise InputError(f"minutes={minutes!r} must be a positive number.")
+    budget = Budget(images=images) if images is not None else Budget(seconds=60 * minutes)
+    place, chosen = plan(device), SPACES.get(space)
+    composed = compose(method, options, faithful)
+    data = dataset if isinstance(dataset, TaskData) else _load(dataset, chosen, seed, budget)
+    subspace = Subspace(chosen, data.classes, max_params, max_macs)
+    usual = chosen.search_macro if place.device.type == "cpu" else chosen.published_macro
+    macro = {"channels": channels or usual["channels"], "cells": cells or usual["cells"]}
+    identity = {
+        "kind": "search", "space": space, "method": composed.name, "options": dict(options or {}),
+        "faithful": faithful, "seed": seed, "seconds": budget.seconds, "images": images,
+        "data": fingerprint(data), "classes": data.classes, "macro": macro,
+        "max_params": max_params, "max_macs": max_macs, "warm": [list(a) for a in warm],
+    }
+    run = Run(chosen, data, subspace, budget, place, dict(macro), seed,
+              should_stop or (lambda: False), warm)
+    engine = Engine(run, composed, identity, None if checkpoint is None else Path(checkpoint),
+                    progress)
+    complete = engine.train()
+    return Search(run, composed, engine.judge(), complete)
+
+
+def fingerprint(data: TaskData) -> str:
+    """Return the SHA-256 (hex) of all images and labels of a task."""
+    content = hashlib.sha256()
+    for tensor in (data.train_x, data.train_y, data.test_x, data.test_y):
+        content.update(str(tuple(tensor.shape)).encode())
+        content.update(tensor.contiguous().numpy().tobytes())
+    return content.hexdigest()
+
+
+def _load(dataset: Any, space: Any, seed: int, budget: Budget) -> TaskData:
+    """Decode as many images as the budget leaves the time to learn from."""
+    most = MOST_IMAGES
+    if budget.seconds is not None:
+        most = min(most, max(_FEWEST_IMAGES, int(_IMAGES_A_SECOND * budget.seconds)))
+    with load_dataset(dataset) as opened:
+        return search_task(opened, space.input_size, seed, most)

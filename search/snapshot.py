@@ -1,0 +1,100 @@
+"""What a checkpoint of a search holds, and how a run takes it over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metad2a.errors import ArtifactError
+from search.checkpoint import read_checkpoint, write_checkpoint
+from search.composition import Composition
+from search.method import Stateful
+from search.run import Run
+
+_COUNTERS = ("phase", "steps", "images", "rate_scale", "batch_limit", "bad_steps", "macro",
+             "cursors", "history")
+
+
+def save(run: Run, composed: Composition, path: Path, identity: dict[str, Any]) -> None:
+    """Write the run's state, and that of its phase and wrappers.
+
+    Raises:
+        ArtifactError: the file cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    facts: dict[str, Any] = {name: getattr(run, name) for name in _COUNTERS}
+    facts |= {"spent": run.budget.elapsed, "mask": run.subspace.mask.tolist(),
+              "supernet": run.has_supernet, "parts": {}}
+    if run.has_supernet:
+        facts["clones"] = run.supernet.clones
+        for name, network in (("network", run.network), ("initial", run.initial)):
+            tensors |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
+        for key, parameter in run.network.named_parameters():
+            momentum = run.optimiser.state.get(parameter, {}).get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"momentum.{key}"] = momentum
+    for name, part in _parts(run, composed).items():
+        tensors |= {f"{name}.{key}": value for key, value in part.tensors().items()}
+        facts["parts"][name] = part.facts()
+    write_checkpoint(path, tensors, identity, facts)
+
+
+def load(
+    run: Run,
+    composed: Composition,
+    path: Path,
+    identity: dict[str, Any],
+    enter: Callable[[int], None],
+) -> None:
+    """Make a fresh run go on where the checkpoint's stopped.
+
+    Args:
+        run: as it is before its first step.
+        composed: its method and wrappers.
+        path: the checkpoint.
+        identity: of this run.
+        enter: begins the phase of a number.
+
+    Raises:
+        InputError: the checkpoint belongs to another run.
+        ArtifactError: it is damaged, of another format, or does not fit.
+    """
+    tensors, facts = read_checkpoint(path, identity)
+    groups: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        group, name = key.split(".", 1)
+        groups.setdefault(group, {})[name] = value
+    try:
+        enter(int(facts["phase"]))
+        for name in _COUNTERS:
+            setattr(run, name, facts[name])
+        run.budget.spent = float(facts["spent"])
+        run.subspace.mask = np.array(facts["mask"], dtype=bool)
+        if facts["supernet"]:
+            run.renew(**run.macro)
+            for slot, operation, by in facts["clones"]:
+                run.clone(slot, operation, by)
+            run.network.load_state_dict(groups["network"])
+            run.initial.load_state_dict(groups["initial"])
+            parameters = dict(run.network.named_parameters())
+            for name, value in groups.get("momentum", {}).items():
+                buffer = torch.empty_like(parameters[name]).copy_(value)
+                run.optimiser.state[parameters[name]]["momentum_buffer"] = buffer.detach()
+        for name, part in _parts(run, composed).items():
+            part.restore(groups.get(name, {}), facts["parts"][name])
+    except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        raise ArtifactError(f"Checkpoint {path} does not fit this search: "
+                            f"{type(error).__name__}: {error}. Delete it to start afresh."
+                            ) from error
+
+
+def _parts(run: Run, composed: Composition) -> dict[str, Stateful]:
+    """Return whatever has a state of its own: the present phase and all wrappers."""
+    phase = composed.stages()[run.phase].phase
+    wrappers = {f"wrapper{i}": cast(Stateful, w) for i, w in enumerate(composed.wrappers)}
+    return {"phase": phase, **wrappers}

@@ -1,0 +1,204 @@
+"""The part of a space that a search may still use: allowed operations, and the user's limits.
+
+Whatever a method samples, derives or returns comes from here, so limits hold in every method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from metad2a.errors import BudgetError
+from metad2a.spaces import Architecture, SearchSpace
+
+_DRAWS = 64  # before an infeasible draw is made cheaper instead of thrown away
+_HALVINGS = 40  # of the price's interval: 2^-40 of it is below any score's resolution
+
+
+class Subspace:
+    """Allowed operations (``mask``, bool (slots, operations)) of a space under cost limits.
+
+    Raises:
+        BudgetError: a limit is below the smallest network of the space.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        classes: int,
+        max_params: int | None = None,
+        max_macs: int | None = None,
+    ) -> None:
+        space.check_limits(classes, max_params, max_macs)
+        self.space = space
+        self.mask = np.ones((space.slots, len(space.operations)), dtype=bool)
+        fixed, self._table = space.cost_table(classes, space.input_size)
+        fixed_costs = np.array([fixed.params, fixed.macs])
+        limits = np.array([np.inf if m is None else m for m in (max_params, max_macs)])
+        self._room = limits - fixed_costs  # what the slots together may cost
+        bound = np.isfinite(self._room)
+        # Cost as a share of the room, summed over the limits there are.
+        self._price = (self._table / np.where(bound, np.maximum(self._room, 1), np.inf)).sum(2)
+
+    # -- membership --------------------------------------------------------------------------
+
+    def fits(self, architectures: np.ndarray) -> np.ndarray:
+        """Return bool (n,): which of int (n, slots) architectures obey the limits."""
+        chosen = self._table[np.arange(self.space.slots), np.asarray(architectures)]
+        obeyed: np.ndarray = (chosen.sum(1) <= self._room).all(1)
+        return obeyed
+
+    def contains(self, architecture: Architecture) -> bool:
+        """Whether an architecture is allowed, connected and within the limits."""
+        slots = np.arange(self.space.slots)
+        return bool(
+            self.mask[slots, architecture].all()
+            and self.fits(np.array([architecture]))[0]
+            and self.space.is_connected(architecture)
+        )
+
+    # -- members -----------------------------------------------------------------------------
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """Draw a member: uniformly by rejection or, where members are rare, by cheapening."""
+        return self._draw(lambda: self.space.sample(rng, self.mask), rng)
+
+    def mutate(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
+        """Return a member one mutation away, or a cheapened one where none was found."""
+        return self._draw(lambda: self.space.mutate(architecture, rng, self.mask), rng)
+
+    def cross(
+        self, first: Architecture, second: Architecture, rng: np.random.Generator
+    ) -> Architecture:
+        """Return a member that takes its slots from two parents, cheapened where need be."""
+        return self._draw(lambda: self.space.cross(first, second, rng), rng)
+
+    def _draw(self, propose: Callable[[], Architecture], rng: np.random.Generator) -> Architecture:
+        for _ in range(_DRAWS):
+            candidate = propose()
+            if self.contains(candidate):
+                return candidate
+        return self._cheapen(self.space.sample(rng, self.mask), rng)
+
+    def _cheapen(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
+        """Give random slots their cheapest operation until the limits hold.
+
+        Only slots in use are changed, and never to ``none``, so a connected one stays connected.
+        """
+        while not self.space.is_connected(architecture):
+            architecture = self.space.sample(rng, self.mask)
+        changed = list(architecture)
+        cheapest = self._cheapest()
+        for slot in rng.permutation(self.space.slots):
+            if self.fits(np.array([changed]))[0]:
+                break
+            if changed[slot] != self._none:
+                changed[slot] = int(cheapest[slot])
+        found = tuple(changed)
+        return found if self.contains(found) else self.best(np.zeros(self.mask.shape))[0]
+
+    @property
+    def _none(self) -> int:
+        operations = self.space.operations
+        return operations.index("none") if "none" in operations else -1
+
+    def _cheapest(self) -> np.ndarray:
+        """Return int (slots,): the allowed operation of least cost, other than ``none``."""
+        price = np.where(self.mask, self._table.sum(2), np.inf)
+        if self._none >= 0:
+            price[:, self._none] = np.inf
+        cheapest: np.ndarray = price.argmin(1)
+        return cheapest
+
+    # -- the winner --------------------------------------------------------------------------
+
+    def best(self, scores: np.ndarray) -> tuple[Architecture, float]:
+        """Name the member with the largest sum of float (slots, operations) scores.
+
+        The space's own rule decides (``SearchSpace.discretise``). Where its choice exceeds a
+        limit, the price of cost rises from zero until the choice obeys (Lagrangian relaxation),
+        and then single slots are improved for as long as limits allow.
+
+        Raises:
+            BudgetError: no member obeys the limits.
+        """
+        allowed = np.where(self.mask, scores, -np.inf)
+        found = self.space.discretise(allowed)
+        if not self.contains(found):
+            found = self._affordable(allowed)
+        return found, self.score(scores, [found])[0]
+
+    def score(self, scores: np.ndarray, architectures: list[Architecture]) -> np.ndarray:
+        """Return float64 (n,): the sums of float (slots, operations) scores over each's slots."""
+        cells = self.space.as_array(architectures)
+        total: np.ndarray = scores[np.arange(self.space.slots), cells].sum(1, dtype=np.float64)
+        return total
+
+    def _affordable(self, allowed: np.ndarray) -> Architecture:
+        finite = allowed[np.isfinite(allowed)]
+        spread = float(finite.max() - finite.min()) + 1.0
+        steps = self._price[self._price > 0]
+        low, high = 0.0, self.space.slots * spread / float(steps.min())
+        found = self.space.discretise(allowed - high * self._price)
+        if not self.contains(found):
+            raise BudgetError(
+                "No architecture of the operations that are still allowed obeys the limits. "
+                "Raise max_params or max_macs, or allow more operations."
+            )
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            tried = self.space.discretise(allowed - middle * self._price)
+            if self.contains(tried):
+                found, high = tried, middle
+            else:
+                low = middle
+        return self._climb(found, allowed)
+
+    def _climb(self, architecture: Architecture, allowed: np.ndarray) -> Architecture:
+        """Take the best feasible change of one slot's operation until none is left."""
+        slots = np.arange(self.space.slots)
+        while True:
+            current = np.array(architecture)
+            gain = allowed - allowed[slots, current][:, None]
+            gain[current == self._none] = -np.inf  # unused slots stay so
+            if self._none >= 0:
+                gain[:, self._none] = -np.inf
+            order = np.dstack(np.unravel_index(np.argsort(-gain, axis=None), gain.shape))[0]
+            for slot, op in order:
+                if not gain[slot, op] > 0:
+                    return architecture
+                tried = (*architecture[:slot], int(op), *architecture[slot + 1 :])
+                if self.contains(tried):
+                    architecture = tried
+                    break
+            else:
+                return architecture
+
+    # -- narrowing ---------------------------------------------------------------------------
+
+    def can_drop(self, slot: int, operation: int) -> bool:
+        """Whether a feasible architecture would be left, and an operation other than ``none``."""
+        if not self.mask[slot, operation]:
+            return False
+        self.mask[slot, operation] = False
+        try:
+            usable = self.mask[slot].copy()
+            if self._none >= 0:
+                usable[self._none] = False
+            if not usable.any():
+                return False
+            cheapest = self._cheapest()
+            price = np.where(self.mask, -self._table.sum(2, dtype=np.float64), -np.inf)
+            if self._none >= 0:
+                price[:, self._none] = -np.inf
+            return self.contains(self.space.discretise(price)) or self.contains(tuple(cheapest))
+        finally:
+            self.mask[slot, operation] = True
+
+    def drop(self, slot: int, operation: int) -> bool:
+        """Forbid an operation; False where that would leave nothing feasible."""
+        allowed = self.can_drop(slot, operation)
+        if allowed:
+            self.mask[slot, operation] = False
+        return allowed

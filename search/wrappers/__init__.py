@@ -1,0 +1,1 @@
+"""Search wrappers, one file each; found by the registry in ``search.method``."""
