@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from metad2a.datasets import DatasetReport, load_dataset
+from metad2a.datasets import DatasetReport, ImageDataset, load_dataset
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
 
     from metad2a.model.metad2a import MetaD2A
 
 CANDIDATES = 512
 """Architectures generated, of which the best predicted are returned."""
+
+
+@dataclass(frozen=True)
+class CostLimits:
+    """The most that a suggested network may cost; None is no limit."""
+
+    max_params: int | None = None
+    max_macs: int | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a training or a search found a candidate to do, beside what was predicted."""
+
+    accuracy: float
+    """On held-out images of the dataset, in percent."""
+    protocol: str
+    """How it was measured; only accuracies of one protocol compare."""
+    seconds: float
+    curve: tuple[float, ...] = ()
+    """Accuracy on the way, in percent, where it was followed."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +65,10 @@ class Candidate:
     """Multiply-adds of one image at the space's resolution."""
     classes: int
     reason: str
+    measured: Measured | None = None
+    """What ``search.refine`` or ``search.check`` measured; None for a bare suggestion."""
+    network: nn.Module | None = field(default=None, repr=False, compare=False)
+    """The trained network, where one was kept."""
 
     def draw(self, path: str | Path | None = None) -> str:
         """Return the cell as SVG, and write it to ``path`` if one is given."""
@@ -53,12 +80,15 @@ class Candidate:
         return text
 
     def build(self, **macro: int) -> nn.Module:
-        """Return the plain PyTorch network, untrained, with the dataset's classes.
+        """Return a plain PyTorch network with the dataset's classes: trained, if one was kept.
 
         Args:
             macro: sizes of the space's network other than the default ones, such as ``channels``
-                and ``cells``; ``params`` and ``macs`` hold for the default ones.
+                and ``cells``; ``params`` and ``macs`` hold for the default ones. A network of
+                given sizes is always a new, untrained one.
         """
+        if self.network is not None and not macro:
+            return copy.deepcopy(self.network)
         space = SPACES.get(self.space)
         return space.build(space.parse(self.architecture), self.classes, **macro)
 
@@ -68,19 +98,40 @@ class Candidate:
             "rank": self.rank, "space": self.space, "architecture": self.architecture,
             "accuracy": self.accuracy, "interval": list(self.interval), "params": self.params,
             "macs": self.macs, "reason": self.reason,
+            "measured": None if self.measured is None else asdict(self.measured),
         }
 
 
 class Suggestions(Sequence[Candidate]):
-    """The candidates, best first, with the report on the dataset."""
+    """The candidates, best first, with the report on the dataset.
+
+    ``dataset`` and ``limits`` (``max_params`` and ``max_macs``) are what they were made for, and
+    ``predict`` makes candidates of other architectures, so that a search can go on from here.
+    """
 
     def __init__(
-        self, candidates: list[Candidate], report: DatasetReport, protocol: str, seconds: float
+        self,
+        candidates: list[Candidate],
+        report: DatasetReport,
+        protocol: str,
+        seconds: float,
+        dataset: ImageDataset,
+        limits: CostLimits,
+        predict: Callable[[np.ndarray], list[Candidate]],
     ) -> None:
         self._candidates = candidates
         self.report = report
         self.protocol = protocol
         self.seconds = seconds
+        self.dataset = dataset
+        self.limits = limits
+        self.predict = predict
+
+    def revised(self, candidates: Iterable[Candidate], seconds: float) -> Suggestions:
+        """Return the same with other candidates, ranked in their order, and seconds added."""
+        ranked = [replace(c, rank=rank) for rank, c in enumerate(candidates, start=1)]
+        return Suggestions(ranked, self.report, self.protocol, self.seconds + seconds,
+                           self.dataset, self.limits, self.predict)
 
     def __len__(self) -> int:
         return len(self._candidates)
@@ -96,14 +147,20 @@ class Suggestions(Sequence[Candidate]):
         return iter(self._candidates)
 
     def __str__(self) -> str:
-        lines = [f"{'rank':>4}  {'accuracy':>8}  {'90 % interval':>14}  {'parameters':>10}  "
-                 f"{'MACs':>11}  architecture"]
-        lines += [
-            f"{c.rank:>4}  {c.accuracy:>6.1f} %  {c.interval[0]:>5.1f} to {c.interval[1]:>5.1f}  "
-            f"{c.params:>10,}  {c.macs:>11,}  {c.architecture}"
-            for c in self
-        ]
+        measured = any(c.measured for c in self)
+        head = f"{'rank':>4}  {'accuracy':>8}  {'90 % interval':>14}  "
+        lines = [head + (f"{'measured':>8}  " if measured else "")
+                 + f"{'parameters':>10}  {'MACs':>11}  architecture"]
+        for c in self:
+            found = f"{c.measured.accuracy:>6.1f} %  " if c.measured else f"{'–':>8}  "
+            lines.append(
+                f"{c.rank:>4}  {c.accuracy:>6.1f} %  {c.interval[0]:>5.1f} to "
+                f"{c.interval[1]:>5.1f}  {found if measured else ''}{c.params:>10,}  "
+                f"{c.macs:>11,}  {c.architecture}"
+            )
         lines.append(f"Accuracy is the expected test accuracy under the protocol {self.protocol}.")
+        for protocol in dict.fromkeys(c.measured.protocol for c in self if c.measured):
+            lines.append(f"Measured: {protocol}.")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -167,17 +224,25 @@ def suggest(
     cells = model.generate_described(
         description, max(CANDIDATES, k), seed, classes, max_params, max_macs)
     found = model.predict_described(description, cells)
-    costs = chosen.costs(cells, classes)
     order = (-found.mean).argsort(kind="stable")[:k]
-    candidates = [
-        Candidate(
-            rank, space, chosen.format(tuple(cells[i].tolist())), float(found.mean[i]),
-            (float(found.low[i]), float(found.high[i])), int(costs[i, 0]), int(costs[i, 1]),
-            classes, _reason(rank, len(cells), [chosen.operations[op] for op in cells[i]]),
-        )
-        for rank, i in enumerate(order, start=1)
-    ]
-    return Suggestions(candidates, report, model.protocol, time.perf_counter() - start)
+
+    def predict(architectures: np.ndarray) -> list[Candidate]:
+        """Return int (n, slots) architectures as candidates, in their order."""
+        answer = model.predict_described(description, architectures)
+        costs = chosen.costs(architectures, classes)
+        return [
+            Candidate(
+                rank, space, chosen.format(tuple(cell)), float(mean), (float(low), float(high)),
+                int(cost[0]), int(cost[1]), classes,
+                _reason(rank, len(cells), [chosen.operations[op] for op in cell]),
+            )
+            for rank, (cell, mean, low, high, cost) in enumerate(
+                zip(architectures.tolist(), answer.mean, answer.low, answer.high, costs,
+                    strict=True), start=1)
+        ]
+
+    return Suggestions(predict(cells[order]), report, model.protocol, time.perf_counter() - start,
+                       dataset, CostLimits(max_params, max_macs), predict)
 
 
 def _whole(name: str, value: Any, least: int) -> int:

@@ -90,23 +90,32 @@ def masked_softmax(alpha: Tensor, mask: np.ndarray | Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def preserve_mass(alpha: Tensor, kept: np.ndarray | Tensor, before: Tensor) -> None:
+def preserve_mass(
+    alpha: Tensor,
+    kept: np.ndarray | Tensor,
+    before: Tensor,
+    dropped: np.ndarray | Tensor | None = None,
+) -> None:
     """Shift the kept entries of each row so that their share of the softmax is what it was.
 
     With U = sum of exp(alpha) over the kept entries, each of them moves by ln(U_before / U_after):
     the sum is restored, and so is every other entry's probability. One rule serves ProxylessNAS's
     rescaling of two paths (Cai et al., ICLR 2019, section 3.2.1 and its appendix) and DropNAS's
-    alpha adjustment (Hong et al., IJCAI 2020).
+    alpha adjustment (Hong et al., IJCAI 2020). Where the others moved as well, as in DropNAS's
+    published code, with R their sum the shift is ln(U_before / U_after * R_after / R_before).
 
     Args:
         alpha: float (slots, operations) after an update; changed in place.
-        kept: bool (slots, operations): the entries that were updated.
+        kept: bool (slots, operations): the entries that were updated; a row without any stays.
         before: float (slots, operations): alpha before the update.
+        dropped: bool (slots, operations): the others, if they moved; at least one in each row that
+            has kept ones.
     """
-    chosen = torch.as_tensor(kept, device=alpha.device)
 
-    def mass(values: Tensor) -> Tensor:
-        return torch.where(chosen, values, -torch.inf).logsumexp(-1, keepdim=True)
+    def gain(entries: np.ndarray | Tensor) -> Tensor:
+        chosen = torch.as_tensor(entries, device=alpha.device)
+        mass = torch.where(chosen, torch.stack([before, alpha]), -torch.inf).logsumexp(-1)
+        return (mass[1] - mass[0]).unsqueeze(-1)
 
-    shift = mass(before) - mass(alpha)
-    alpha += torch.where(chosen, shift, 0.0)
+    shift = -gain(kept) if dropped is None else gain(dropped) - gain(kept)
+    alpha += torch.where(torch.as_tensor(kept, device=alpha.device), shift, 0.0)

@@ -31,19 +31,22 @@ class TaskData:
     test_y: Tensor
     classes: int
 
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Return mean and deviation of the training images, float32 (1, 3, 1, 1), of 0..1."""
+        scaled = self.train_x.float() / 255
+        deviation = scaled.std((0, 2, 3), keepdim=True)
+        deviation = torch.where(deviation < 1e-3, torch.ones_like(deviation), deviation)
+        return scaled.mean((0, 2, 3), keepdim=True), deviation
+
     def normalised(self, side: str, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """Return float32 images of ``side`` (``"train"`` or ``"test"``), standardised, and labels.
 
         Mean and deviation per channel come from the training images; a constant channel is only
         centred. Images are in channels_last memory order.
         """
-        scaled = self.train_x.float() / 255
-        mean = scaled.mean((0, 2, 3), keepdim=True)
-        deviation = scaled.std((0, 2, 3), keepdim=True)
-        deviation = torch.where(deviation < 1e-3, torch.ones_like(deviation), deviation)
-        x, y = (scaled, self.train_y) if side == "train" else (self.test_x.float() / 255,
-                                                               self.test_y)
-        x = ((x - mean) / deviation).to(device).contiguous(memory_format=torch.channels_last)
+        mean, deviation = self.statistics()
+        x, y = (self.train_x, self.train_y) if side == "train" else (self.test_x, self.test_y)
+        x = ((x.float() / 255 - mean) / deviation).to(device).contiguous(memory_format=torch.channels_last)
         return x, y.to(device)
 
 

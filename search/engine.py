@@ -59,21 +59,25 @@ class Engine:
         self.checkpoint, self.progress = checkpoint, progress
         self.stages = composed.stages()
         self.loss = math.nan
+        run.method, run.resumed = composed.method, checkpoint is not None and checkpoint.exists()
         for wrapper in composed.wrappers:
             wrapper.begin(run)
-        if checkpoint is not None and checkpoint.exists():
+        if checkpoint is not None and run.resumed:
             snapshot.load(run, composed, checkpoint, identity, self._enter)
         else:
             self._enter(0)
 
     def train(self) -> bool:
         """Spend the training budget; False where the run was cancelled before."""
-        saved_at, pace = time.monotonic(), 0.0
+        saved_at, pace = time.monotonic(), math.inf
         while not self.run.stop():
-            fraction = self._fraction(pace / 2)  # half a step over is nearer than half under
+            # Half a step over is nearer than half under.
+            fraction = self._fraction(0.0 if math.isinf(pace) else pace / 2)
             if fraction >= 1:
                 break
             while fraction >= self.stages[self.run.phase].end:
+                self.run.end_phase()
+                self.stages[self.run.phase].phase.finish(self.run)
                 self._enter(self.run.phase + 1)
             stage = self.stages[self.run.phase]
             self.run.fraction = (fraction - stage.start) / (stage.end - stage.start)
@@ -81,7 +85,7 @@ class Engine:
             self.loss = self.run.advance(stage.phase)
             for wrapper in self.composed.wrappers:
                 wrapper.after_step(self.run)
-            pace = time.monotonic() - before
+            pace = min(pace, time.monotonic() - before)  # a slow first step is no measure
             self.run.record(self.loss)
             self._tell(type(stage.phase).__name__, fraction)
             if time.monotonic() - saved_at > _SAVE_SECONDS:
@@ -104,7 +108,7 @@ class Engine:
 
     def _enter(self, number: int) -> None:
         self.run.phase, self.run.fraction = number, 0.0
-        phase = self.stages[number].phase
+        phase = self.run.current = self.stages[number].phase
         self.run.begin_phase(phase.training)
         phase.begin(self.run)
 

@@ -35,6 +35,10 @@ class Training:
     """Learning rate at the start of the phase."""
     lr_final: float = 0.001
     """Learning rate at its end, along half a cosine."""
+    cycles: int = 1
+    """Equal parts of the phase, each with a learning rate that falls anew."""
+    span: float = 1.0
+    """Fraction (0..1) of the phase in which the learning rate falls; later it stays at its end."""
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 3e-4
@@ -72,6 +76,9 @@ class Phase(Stateful, ABC):
     def step(self, run: Run) -> float:
         """Take one training step and return its loss."""
 
+    def finish(self, run: Run) -> None:
+        """Do what comes last, before the next phase begins; not where the run is cancelled."""
+
     def subnets(self, run: Run, count: int) -> list[Architecture]:
         """Return up to ``count`` distinct subnets that stand for what the phase believes in.
 
@@ -90,8 +97,15 @@ class Method(Phase):
 
     bilevel: ClassVar[bool] = False
     """Whether half of the training images is kept for the architecture's own steps."""
-    reserve: ClassVar[float] = 0.0
+    shared_training: ClassVar[bool] = True
+    """Whether it trains a supernet on labels, by :meth:`Run.loss`: what most wrappers act on."""
+    reserve: ClassVar[float] = 0.05
     """Fraction (0..1) of the time that judging architectures needs after the training."""
+    protocol: ClassVar[str] = "shared weights, batch norm re-calibrated, on held-out images"
+    """What :meth:`accuracy` means."""
+    population: ClassVar[bool] = False
+    """Whether suggested architectures are looked at as they are; if not, the search starts in the
+    space of the operations that they use."""
 
     @abstractmethod
     def score(self, run: Run, architectures: Sequence[Architecture]) -> np.ndarray:

@@ -27,6 +27,7 @@ class OneShotMethod(Method):
     """
 
     reserve = 0.3
+    population = True
 
     def __init__(
         self, evaluator: str = "rebn", population: int = 50, generations: int = 20

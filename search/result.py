@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,12 +55,14 @@ class SearchResult:
     def build(self, **macro: int) -> nn.Module:
         """Return the plain PyTorch network: the trained one where the method keeps it.
 
+        A trained one takes images from 0 to 1 (see :class:`search.delivery.StandardisedNetwork`).
+
         Args:
             macro: sizes such as ``channels`` and ``cells``; giving any makes a new, untrained
                 network.
         """
         if self.network is not None and not macro:
-            return self.network
+            return copy.deepcopy(self.network)
         space = SPACES.get(self.space)
         return space.build(space.parse(self.architecture), self.classes, **macro)
 

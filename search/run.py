@@ -27,10 +27,10 @@ from search.data import TaskData
 from search.device import DevicePlan, seeded
 from search.evaluators import Context, Evaluator, SharedWeights, evaluator
 from search.forms import Form
-from search.method import Phase, SampleWeighter, Training
+from search.method import Method, Phase, SampleWeighter, Training
 from search.subspace import Subspace
 
-_ORDER, _AUGMENT, _STEP, _SPLIT, _BEGIN, _JUDGE = range(6)  # purposes of the random streams
+_ORDER, _AUGMENT, _STEP, _SPLIT, _BEGIN, _JUDGE, _END = range(7)  # purposes of the random streams
 _BAD_STEPS = 5  # losses in a row that may be no numbers, each halving the learning rate
 _POINTS = 50  # of the loss curve in the history
 
@@ -70,6 +70,12 @@ class Run:
     warm: tuple[Architecture, ...] = ()
     """Architectures to start from, best first, where some were suggested."""
 
+    method: Method | None = None
+    """The method of the search; wrappers find here what they go around."""
+    current: Phase | None = None
+    """The present phase."""
+    resumed: bool = False
+    """Whether a checkpoint will be taken over."""
     phase: int = 0
     fraction: float = 0.0
     """How much of the present phase is done, 0 to 1."""
@@ -129,12 +135,14 @@ class Run:
         self.initial = copy.deepcopy(self.network).requires_grad_(False)
 
     def split_sides(self) -> None:
-        """Keep half of the training images for the architecture's own steps.
+        """Keep half of the training images for the architecture's own steps, if none are yet.
 
         Raises:
             InputError: there are fewer than four images.
         """
         order = self.sides["weights"]
+        if order is not self.sides["architecture"]:
+            return
         half = len(order) // 2
         if half < 2:
             raise InputError(f"A bi-level search halves its training images and needs 4 or more; "
@@ -148,6 +156,10 @@ class Run:
         self.rng = np.random.default_rng((self.seed, _BEGIN, self.phase))
         if self.has_supernet:
             self._new_optimiser()
+
+    def end_phase(self) -> None:
+        """Set the course for what a phase does last."""
+        self.rng = np.random.default_rng((self.seed, _END, self.phase))
 
     def begin_judging(self) -> None:
         """Set the course for naming the winner."""
@@ -193,11 +205,15 @@ class Run:
 
     # -- data ----------------------------------------------------------------------------------
 
+    def batch_size(self, side: str = "weights") -> int:
+        """Return the images of a mini-batch of a side."""
+        return min(self.training.batch, self.batch_limit, len(self.sides[side]))
+
     def batch(self, side: str = "weights", *, augmented: bool = True) -> Batch:
         """Return the next mini-batch of a side, ``"weights"`` or ``"architecture"``."""
         order, position = self.sides[side], self.cursors[side]
         number = list(self.sides).index(side)
-        size = min(self.training.batch, self.batch_limit, len(order))
+        size = self.batch_size(side)
         epoch, place = divmod(position, len(order) // size)
         shuffled = np.random.default_rng((self.seed, _ORDER, number, epoch)).permutation(order)
         index = torch.from_numpy(shuffled[place * size : (place + 1) * size])
@@ -212,9 +228,10 @@ class Run:
 
     @property
     def rate(self) -> float:
-        """Learning rate of the weights at this step: half a cosine over the phase."""
+        """Learning rate of the weights at this step: half a cosine over each cycle of the phase."""
         t = self.training
-        cosine = (1 + math.cos(math.pi * self.fraction)) / 2
+        done = min(self.fraction / t.span, 1.0) * t.cycles
+        cosine = (1 + math.cos(math.pi * (done - min(int(done), t.cycles - 1)))) / 2
         return self.rate_scale * (t.lr_final + (t.lr - t.lr_final) * cosine)
 
     def forward(self, x: Tensor, gates: Gates | Architecture) -> Tensor:

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from metad2a.datasets import load_dataset
 from metad2a.errors import InputError
-from metad2a.spaces import SPACES, Architecture
+from metad2a.spaces import SPACES, Architecture, SearchSpace
 from search.budget import Budget
 from search.composition import Composition, compose
 from search.data import MOST_IMAGES, TaskData, search_task
+from search.delivery import StandardisedNetwork, deliver, delivered_accuracy
 from search.device import plan
 from search.engine import Engine, Progress
 from search.method import Ranking
@@ -24,8 +27,6 @@ from search.subspace import Subspace
 
 _FEWEST_IMAGES = 500  # taken of a dataset however short the time
 _IMAGES_A_SECOND = 40  # taken for each second of the budget: reading must not use the time up
-SUPERNET = "shared weights, batch norm re-calibrated, on held-out images"
-TRAINED = "the network that is kept, on held-out images"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,18 +38,24 @@ class Search:
     ranking: Ranking
     complete: bool
 
+    def delivered(self, architecture: Architecture) -> StandardisedNetwork | None:
+        """Return the trained network of an architecture, if the method keeps it."""
+        kept = self.composed.method.network(self.run, architecture)
+        return None if kept is None else deliver(kept, self.run.data)
+
     def result(self) -> SearchResult:
         """Sum up."""
         run, method = self.run, self.composed.method
         best = self.ranking[0][0]
-        kept = method.network(run, best)
-        accuracy, protocol = method.accuracy(run, best), TRAINED if kept is not None else SUPERNET
+        kept = self.delivered(best)
+        accuracy = (method.accuracy(run, best) if kept is None
+                    else delivered_accuracy(kept, run.data))
         width, depth = run.space.width_depth(best)
         return SearchResult(
             space=run.space.name, method=self.composed.name,
             architecture=run.space.format(best),
             scores={run.space.format(a): s for a, s in self.ranking},
-            accuracy=accuracy, protocol=protocol if accuracy is not None else "not measured",
+            accuracy=accuracy, protocol=method.protocol,
             cost=run.space.cost(best, run.data.classes), width=width, depth=depth,
             seconds=run.budget.elapsed, images=run.images, steps=run.steps,
             complete=self.complete, seed=run.seed, device=str(run.place.device),
@@ -144,7 +151,7 @@ def conduct(
     budget = Budget(images=images) if images is not None else Budget(seconds=60 * minutes)
     place, chosen = plan(device), SPACES.get(space)
     composed = compose(method, options, faithful)
-    data = dataset if isinstance(dataset, TaskData) else _load(dataset, chosen, seed, budget)
+    data = dataset if isinstance(dataset, TaskData) else load_within(dataset, chosen, seed, budget)
     subspace = Subspace(chosen, data.classes, max_params, max_macs)
     usual = chosen.search_macro if place.device.type == "cpu" else chosen.published_macro
     macro = {"channels": channels or usual["channels"], "cells": cells or usual["cells"]}
@@ -154,6 +161,8 @@ def conduct(
         "data": fingerprint(data), "classes": data.classes, "macro": macro,
         "max_params": max_params, "max_macs": max_macs, "warm": [list(a) for a in warm],
     }
+    if warm and not composed.method.population:
+        subspace.keep(np.array(warm))
     run = Run(chosen, data, subspace, budget, place, dict(macro), seed,
               should_stop or (lambda: False), warm)
     engine = Engine(run, composed, identity, None if checkpoint is None else Path(checkpoint),
@@ -171,8 +180,12 @@ def fingerprint(data: TaskData) -> str:
     return content.hexdigest()
 
 
-def _load(dataset: Any, space: Any, seed: int, budget: Budget) -> TaskData:
-    """Decode as many images as the budget leaves the time to learn from."""
+def load_within(dataset: Any, space: SearchSpace, seed: int, budget: Budget) -> TaskData:
+    """Decode as many images of a dataset as the budget leaves the time to learn from.
+
+    Raises:
+        InputError: the dataset cannot be searched (see :func:`search.data.search_task`).
+    """
     most = MOST_IMAGES
     if budget.seconds is not None:
         most = min(most, max(_FEWEST_IMAGES, int(_IMAGES_A_SECOND * budget.seconds)))

@@ -40,6 +40,20 @@ class Subspace:
         bound = np.isfinite(self._room)
         # Cost as a share of the room, summed over the limits there are.
         self._price = (self._table / np.where(bound, np.maximum(self._room, 1), np.inf)).sum(2)
+        if bound.any():
+            self._leave_out_the_impossible()
+
+    def _leave_out_the_impossible(self) -> None:
+        """Forbid what no feasible architecture has, so that no method spends training on it."""
+        cheap = -self._table.sum(2, dtype=np.float64)
+        bonus = 1.0 - cheap.sum()
+        for slot, operation in np.argwhere(self.mask):
+            wanted = cheap.copy()
+            wanted[slot, operation] = bonus
+            found = self.space.discretise(wanted)
+            self.mask[slot, operation] = found[slot] == operation and self.contains(found)
+        if self._none >= 0:  # what a member leaves out is never on a bill
+            self.mask[:, self._none] = True
 
     # -- membership --------------------------------------------------------------------------
 
@@ -160,8 +174,9 @@ class Subspace:
         slots = np.arange(self.space.slots)
         while True:
             current = np.array(architecture)
-            gain = allowed - allowed[slots, current][:, None]
-            gain[current == self._none] = -np.inf  # unused slots stay so
+            used = current != self._none  # unused slots stay so
+            gain = np.full(allowed.shape, -np.inf)
+            gain[used] = allowed[used] - allowed[slots, current][used, None]
             if self._none >= 0:
                 gain[:, self._none] = -np.inf
             order = np.dstack(np.unravel_index(np.argsort(-gain, axis=None), gain.shape))[0]
@@ -195,6 +210,14 @@ class Subspace:
             return self.contains(self.space.discretise(price)) or self.contains(tuple(cheapest))
         finally:
             self.mask[slot, operation] = True
+
+    def keep(self, architectures: np.ndarray) -> None:
+        """Forbid every operation that none of int (n, slots) members uses in its slot."""
+        used = np.zeros_like(self.mask)
+        used[np.arange(self.space.slots), architectures] = True
+        if self._none >= 0:  # a slot that no member uses must still be able to hold something
+            used[(used.sum(1) == used[:, self._none])] = True
+        self.mask &= used
 
     def drop(self, slot: int, operation: int) -> bool:
         """Forbid an operation; False where that would leave nothing feasible."""

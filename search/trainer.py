@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,6 +92,7 @@ def train(
     seed: int,
     recipe: TrainRecipe | None = None,
     device: str = "cpu",
+    on_step: Callable[[int], None] | None = None,
 ) -> TrainResult:
     """Train a network from scratch and return its accuracy on the task's test images.
 
@@ -101,7 +102,8 @@ def train(
         architecture: one operation index per slot.
         seed: of initial weights, batch order and crops; the same seed gives the same result on CPU.
         recipe: hyper-parameters; the default ones if None.
-        device: "cpu" or "cuda".
+        device: see :func:`search.device.plan`.
+        on_step: told the number of steps after each; what it raises ends the training.
 
     Raises:
         MetaD2AError: the loss is no longer a number.
@@ -138,4 +140,6 @@ def train(
         optimiser.step()
         if (step + 1) * _CURVE // recipe.steps > step * _CURVE // recipe.steps:
             curve.append(accuracy(network, test_x, test_y, place))
+        if on_step is not None:
+            on_step(step + 1)
     return TrainResult(curve[-1], tuple(curve), time.perf_counter() - start, network)

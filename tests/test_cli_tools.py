@@ -13,7 +13,7 @@ from metad2a.model import artifact
 from metad2a.spaces import SPACES
 from search.evaluators import EVALUATORS
 from search.labels import LABELLERS
-from search.samplers import SAMPLERS
+from search.method import METHODS, WRAPPERS
 
 
 def asked(capsys, *arguments: str):
@@ -37,10 +37,13 @@ def test_spaces(capsys):
 def test_methods_lists_every_plugin_with_a_description(capsys):
     data, text = asked(capsys, "methods")
     for kind, registry in (
-        ("samplers", SAMPLERS), ("evaluators", EVALUATORS), ("labellers", LABELLERS)
+        ("methods", METHODS), ("wrappers", WRAPPERS),
+        ("evaluators", EVALUATORS), ("labellers", LABELLERS),
     ):
         assert [one["name"] for one in data[kind]] == registry.names()
         assert all(one["description"] and one["description"] in text for one in data[kind])
+    options = {one["name"]: one["options"] for one in data["methods"]}
+    assert options["darts"] == {"alpha_lr": 3e-4, "alpha_decay": 1e-3}
     protocols = {one["name"]: one["protocols"] for one in data["labellers"]}
     assert protocols["standalone"][0]["name"] == "standalone-v1"
 

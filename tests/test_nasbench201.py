@@ -90,3 +90,37 @@ def test_distinct_cells_are_the_connected_classes():
     found = [tuple(cell) for cell in SPACE.distinct().tolist()]
     assert found == [cell for cell in SPACE.representatives() if SPACE.is_connected(cell)]
     assert len(found) == 6_461
+
+
+@pytest.mark.parametrize(("cell", "measure"), [
+    ((CONV3,) * 6, (1 + 1 / 2 + 1 / 3, 3)),
+    ((CONV3, NONE, CONV3, NONE, NONE, CONV3), (1, 3)),  # a chain
+    ((NONE, NONE, NONE, SKIP, NONE, NONE), (1, 1)),
+    ((POOL, CONV1, NONE, CONV3, SKIP, SKIP), (2 + 1 / 3, 2)),
+    ((CONV3, NONE, CONV3, SKIP, NONE, NONE), (1, 1)),  # nodes 1 and 2 are a dead end
+    ((NONE, CONV3, CONV3, NONE, NONE, CONV3), (1, 2)),  # nothing comes out of node 1
+    ((NONE,) * 6, (0, 0)),
+])
+def test_width_and_depth_count_what_lives(cell, measure):
+    assert SPACE.width_depth(cell) == pytest.approx(measure)
+
+
+def test_the_preceding_edge_comes_from_the_node_before():
+    assert [SPACE.preceding(slot) for slot in range(6)] == [None, None, 0, None, 0, 2]
+
+
+def test_the_winner_has_the_largest_sum_of_all_connected_cells():
+    rng = np.random.default_rng(0)
+    connected = CELLS[SPACE.connected(CELLS)]
+    for _ in range(5):
+        scores = rng.standard_normal((6, 5))
+        scores[:, NONE] += 2  # the best cell of all is cut
+        totals = scores[np.arange(6), connected].sum(1)
+        assert SPACE.discretise(scores) == tuple(connected[totals.argmax()])
+
+
+def test_scores_that_cut_every_path_are_refused():
+    scores = np.zeros((6, 5))
+    scores[3:, 1:] = -np.inf
+    with pytest.raises(InputError, match="forbid every connected cell"):
+        SPACE.discretise(scores)

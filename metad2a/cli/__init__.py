@@ -26,11 +26,12 @@ __all__ = ["main"]
 COMMANDS = {
     "suggest": ("suggest", "suggest networks for labelled images"),
     "check": ("check", "look through labelled images and say what was understood"),
+    "search": ("_search", "search for a network on labelled images by weight sharing"),
     "db": ("db", "build, inspect and export a database of measured networks"),
     "meta": ("_meta", "meta-train a model from a database, or judge one"),
     "models": ("models", "download a model, or show its card"),
     "spaces": ("spaces", "list the search spaces"),
-    "methods": ("methods", "list the path samplers, evaluators and labellers"),
+    "methods": ("methods", "list the search methods, wrappers, evaluators and labellers"),
     "app": ("app", "serve the web page"),
     "doctor": ("doctor", "print versions, devices and paths"),
 }

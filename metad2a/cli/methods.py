@@ -17,12 +17,14 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Print each plug-in with the first line of its documentation."""
+    from search.composition import settings
     from search.evaluators import EVALUATORS
     from search.labels import LABELLERS
-    from search.samplers import SAMPLERS
+    from search.method import METHODS, WRAPPERS
 
     found = {
-        "samplers": _described(SAMPLERS),
+        "methods": _described(METHODS),
+        "wrappers": _described(WRAPPERS),
         "evaluators": _described(EVALUATORS),
         "labellers": _described(LABELLERS),
     }
@@ -31,6 +33,13 @@ def run(args: Namespace) -> int:
             {"name": protocol.name, "kind": protocol.kind, "description": protocol.description}
             for protocol in LABELLERS.get(one["name"]).protocols
         ]
+    for kind, registry in (("methods", METHODS), ("wrappers", WRAPPERS)):
+        for one in found[kind]:
+            options = settings(registry.get(one["name"]))
+            one["options"] = {
+                name: default if isinstance(default, (bool, int, float, str)) else None
+                for name, default in options.items()
+            }
     parts = [
         f"{kind}\n" + columns([("", one["name"], one["description"]) for one in plugins])
         for kind, plugins in found.items()

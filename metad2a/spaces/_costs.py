@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metad2a.errors import BudgetError
+from metad2a.errors import BudgetError, InputError
 
 if TYPE_CHECKING:
     from metad2a.spaces.base import Architecture
@@ -30,6 +31,8 @@ class Costed(ABC):
     """Number of decisions in an architecture."""
     input_size: int
     """Height and width, in pixels, at which the space's networks are trained and counted."""
+    counted_macro: Mapping[str, int]
+    """The ``channels`` and ``cells`` of the networks that :meth:`costs` counts."""
 
     @abstractmethod
     def cost_table(self, classes: int, resolution: int) -> tuple[Cost, np.ndarray]:
@@ -37,6 +40,20 @@ class Costed(ABC):
 
         The last axis holds parameters and MACs; the cost of a network is the sum.
         """
+
+    def macro(self, channels: int | None, cells: int | None) -> tuple[int, int]:
+        """Return the width and depth of a network to build, the counted ones where None.
+
+        Raises:
+            InputError: a width or a depth below 1.
+        """
+        asked = {"channels": channels, "cells": cells}
+        found = {name: self.counted_macro[name] if value is None else value
+                 for name, value in asked.items()}
+        for name, value in found.items():
+            if value < 1:
+                raise InputError(f"{name}={value} cannot be built; use 1 or more.")
+        return found["channels"], found["cells"]
 
     def cost(
         self, architecture: Architecture, classes: int, resolution: int | None = None

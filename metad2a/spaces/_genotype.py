@@ -11,22 +11,23 @@ from collections.abc import Sequence
 
 from metad2a.errors import InputError
 from metad2a.registry import suggest_name
+from metad2a.spaces._darts_cell import NODES
 
 Cell = Sequence[tuple[str, int]]
 """Two (operation, source) entries for each of the nodes 2 to 5."""
 
-NODES = range(2, 6)
 EXAMPLE = (
     "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1), ...], "
     "normal_concat=range(2, 6), reduce=[...], reduce_concat=range(2, 6))"
 )
 _LONGEST = 10_000
-_PAIR = r"""\(\s*(?:'([^'"]*)'|"([^'"]*)")\s*,\s*([0-9]{1,3})\s*,?\s*\)"""
-_LIST = rf"\[\s*(?:{re.sub(r'[(](?=[[])', '(?:', _PAIR)}\s*(?:,\s*|(?=\])))*\]"
+_NAME = r"""(?:'[^'"]*'|"[^'"]*")"""
+_PAIR = rf"\(\s*({_NAME})\s*,\s*([0-9]{{1,3}})\s*,?\s*\)"
+_LIST = rf"\[\s*(?:{_PAIR}\s*(?:,\s*|(?=\])))*\]"
 _CONCAT = r"(?:range\(\s*2\s*,\s*6\s*\)|\[\s*2\s*,\s*3\s*,\s*4\s*,\s*5\s*,?\s*\])"
 _STRING = re.compile(
-    rf"Genotype\(\s*normal\s*=\s*({_LIST})\s*,\s*normal_concat\s*=\s*{_CONCAT}\s*,"
-    rf"\s*reduce\s*=\s*({_LIST})\s*,\s*reduce_concat\s*=\s*{_CONCAT}\s*,?\s*\)"
+    rf"Genotype\(\s*normal\s*=\s*(?P<normal>{_LIST})\s*,\s*normal_concat\s*=\s*{_CONCAT}\s*,"
+    rf"\s*reduce\s*=\s*(?P<reduce>{_LIST})\s*,\s*reduce_concat\s*=\s*{_CONCAT}\s*,?\s*\)"
 )
 
 
@@ -44,16 +45,12 @@ def read(text: str, operations: Sequence[str]) -> tuple[Cell, Cell]:
     found = _STRING.fullmatch(text.strip()) if len(text) <= _LONGEST else None
     if not found:
         raise InputError(f"{text[:200]!r} is not a DARTS genotype; write it as {EXAMPLE!r}.")
-    normal, reduction = (
-        _cell(kind, part, operations)
-        for kind, part in zip(("normal", "reduce"), found.groups(), strict=True)
-    )
-    return normal, reduction
+    return (_cell("normal", found["normal"], operations),
+            _cell("reduce", found["reduce"], operations))
 
 
 def _cell(kind: str, text: str, operations: Sequence[str]) -> Cell:
-    entries = [(single or double, int(source))
-               for single, double, source in re.findall(_PAIR, text)]
+    entries = [(name[1:-1], int(source)) for name, source in re.findall(_PAIR, text)]
     if len(entries) != 2 * len(NODES):
         raise InputError(f"The list {kind!r} of a DARTS genotype has {len(entries)} entries; give "
                          f"{2 * len(NODES)}, two for each of the nodes 2 to 5.")

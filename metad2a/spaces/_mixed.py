@@ -116,9 +116,10 @@ class MixedOperation(nn.Module):
         if self._by_slot:
             raise InputError("Paths cannot be routed together through cloned operations: which "
                              "copy runs depends on the path. Send them one by one.")
-        parts = _Gather.apply(x, order).chunk(len(order))
-        outputs = [copies[0](part) if (copies := self.operation(index)) else None
-                   for index, part in enumerate(parts)]
+        outputs: list[Tensor | None] = []
+        for index, part in enumerate(_Gather.apply(x, order).chunk(len(order))):
+            copies = self.operation(index)
+            outputs.append(copies[0](part) if copies else None)
         like = next(output for output in outputs if output is not None)
         filled = [torch.zeros_like(like) if output is None else output for output in outputs]
         whole: Tensor = _Scatter.apply(torch.cat(filled), order)

@@ -205,8 +205,8 @@ class SearchSpace(Costed):
         return tuple(a if p else b for a, b, p in zip(first, second, pick, strict=True))
 
     def checked_scores(self, scores: np.ndarray) -> np.ndarray:
-        """Return the scores of :meth:`discretise` as float64, or refuse them."""
-        found = np.asarray(scores, dtype=np.float64)
+        """Return a float64 copy of the scores of :meth:`discretise`, or refuse them."""
+        found = np.array(scores, dtype=np.float64)
         shape = (self.slots, len(self.operations))
         if found.shape != shape or not (found < np.inf).all():
             wrong = int((~(found < np.inf)).sum())

@@ -17,6 +17,7 @@ import numpy as np
 
 from metad2a.errors import InputError
 from metad2a.registry import suggest_name
+from metad2a.spaces._topology import width_depth
 from metad2a.spaces.base import SPACES, Architecture, Cost, SearchSpace
 
 if TYPE_CHECKING:
@@ -76,15 +77,6 @@ def _connected_cells() -> np.ndarray:
     return connected
 
 
-def _macro(channels: int | None, cells: int | None) -> tuple[int, int]:
-    """Return width and depth, the benchmark's own where None."""
-    width, depth = CHANNELS if channels is None else channels, CELLS if cells is None else cells
-    for name, value in (("channels", width), ("cells", depth)):
-        if value < 1:
-            raise InputError(f"{name}={value} cannot be built; use 1 or more.")
-    return width, depth
-
-
 class NasBench201(SearchSpace):
     """The cell space of NAS-Bench-201, with the benchmark's own macro network."""
 
@@ -93,8 +85,9 @@ class NasBench201(SearchSpace):
     slots = 6
     input_size = 32
     node_types = ("input", "output", *OPERATIONS)
+    counted_macro = MappingProxyType({"channels": CHANNELS, "cells": CELLS})
     search_macro = MappingProxyType({"channels": CHANNELS, "cells": 1})
-    published_macro = MappingProxyType({"channels": CHANNELS, "cells": CELLS})
+    published_macro = counted_macro
 
     def parse(self, text: str) -> Architecture:
         """Read the official string, ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``."""
@@ -167,8 +160,8 @@ class NasBench201(SearchSpace):
         """Count nodes 1 to 3, which sum operations, and the edges of the living paths."""
         alive = [path for path in self.paths() if all(architecture[slot] for slot in path)]
         used = [EDGES[slot] for slot in sorted({slot for path in alive for slot in path})]
-        inputs = [[source for source, end in used if end == node] for node in (1, 2, 3)]
-        return float(sum(i.count(0) / len(i) for i in inputs if i)), max(map(len, alive), default=0)
+        return width_depth([[source for source, end in used if end == node]
+                            for node in (1, 2, 3)], 1)
 
     def cost_table(self, classes: int, resolution: int) -> tuple[Cost, np.ndarray]:
         """Count the benchmark's network (C=16, N=5): convolutions, batch norms, classifier.
@@ -225,7 +218,7 @@ class NasBench201(SearchSpace):
         """Return the network of this cell; 16 channels and 5 cells are the benchmark's own."""
         from metad2a.spaces._nasbench201_network import CellNetwork
 
-        return CellNetwork(architecture, classes, *_macro(channels, cells))
+        return CellNetwork(architecture, classes, *self.macro(channels, cells))
 
     def supernet(
         self, classes: int, *, channels: int | None = None, cells: int | None = None
@@ -233,7 +226,7 @@ class NasBench201(SearchSpace):
         """Return the weight-sharing network of all cells (batch norm without affine)."""
         from metad2a.spaces._nasbench201_network import CellSuperNet
 
-        return CellSuperNet(classes, *_macro(channels, cells))
+        return CellSuperNet(classes, *self.macro(channels, cells))
 
 
 SPACES.register(NasBench201.name)(NasBench201())

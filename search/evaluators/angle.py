@@ -8,8 +8,9 @@ on several paths counts once for each.
 
 The cosine of two such vectors needs three sums only: <w0, w>, |w0|^2 and |w|^2. So they are
 tabulated for each operation of each slot (summed over the cells, which share the architecture) and
-added up along living paths, for all architectures at once. In float64, since arccos is
-ill-conditioned near 1, where early training is.
+added up along living paths, for all architectures at once. Of a cloned operation an architecture
+has the copy that it runs. In float64, since arccos is ill-conditioned near 1, where early training
+is.
 """
 
 from __future__ import annotations
@@ -35,20 +36,34 @@ def _products(before: list[Tensor], after: list[Tensor]) -> np.ndarray:
     return total
 
 
+def _copies(supernet: SuperNet, slot: int, operation: int) -> list[list[Tensor]]:
+    """Return the weights of each copy of an operation, of all cells; one empty copy of ``none``."""
+    edges = supernet.edges(slot)
+    count = max([1, *(len(edge.operation(operation)) for edge in edges)])
+    found: list[list[Tensor]] = [[] for _ in range(count)]
+    for edge in edges:
+        weights = edge.weights(operation)
+        size = len(weights) // count
+        for number in range(count):
+            found[number] += weights[number * size : (number + 1) * size]
+    return found
+
+
 def angle_table(
     space: SearchSpace, initial: SuperNet, current: SuperNet
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return float64 (3,) of the fixed parts and (slots, operations, 3) of the choices."""
+    """Return float64 (3,) of the fixed parts and (slots, operations, operations, 3) of the choices.
+
+    The third axis is the operation that leads to a copy, where an operation was cloned; where not,
+    all its entries are equal.
+    """
     fixed = _products(initial.fixed_weights(), current.fixed_weights())
-    table = np.array(
-        [
-            [
-                _products(initial.slot_weights(slot, op), current.slot_weights(slot, op))
-                for op in range(len(space.operations))
-            ]
-            for slot in range(space.slots)
-        ]
-    )
+    count = len(space.operations)
+    table = np.zeros((space.slots, count, count, 3))
+    for slot in range(space.slots):
+        for op in range(count):
+            pairs = zip(_copies(initial, slot, op), _copies(current, slot, op), strict=True)
+            table[slot, op] = [_products(before, after) for before, after in pairs]
     return fixed, table
 
 
@@ -57,10 +72,12 @@ class Angle(Evaluator):
 
     def __init__(self, context: Context) -> None:
         trained = context.trained()
-        self.space = context.space
-        self.fixed, self.table = angle_table(
-            context.space, cast(SuperNet, trained.initial), cast(SuperNet, trained.network)
-        )
+        self.space = space = context.space
+        network = cast(SuperNet, trained.network)
+        self.fixed, self.table = angle_table(space, cast(SuperNet, trained.initial), network)
+        self.led_by = np.repeat(np.arange(space.slots)[:, None], len(space.operations), axis=1)
+        for slot, operation, by in network.clones:
+            self.led_by[slot, operation] = by
 
     def score(self, architectures: Sequence[Architecture]) -> np.ndarray:
         """Return float64 (n,) angles in radians, 0 to pi."""
@@ -74,7 +91,9 @@ class Angle(Evaluator):
         for row, path in enumerate(paths):
             on_path[row, list(path)] = 1
         times = alive @ on_path  # (n, slots): living paths through each slot
-        weights = self.table[np.arange(self.space.slots), chosen]  # (n, slots, 3)
+        slots = np.arange(self.space.slots)
+        lead = np.take_along_axis(chosen, self.led_by[slots, chosen], axis=1)
+        weights = self.table[slots, chosen, lead]  # (n, slots, 3)
         dot, first, second = (self.fixed + (times[:, :, None] * weights).sum(1)).T
         angle = np.arccos(np.clip(dot / np.sqrt(first * second), -1, 1))
         result: np.ndarray = np.where(alive.any(1), angle, -np.inf)

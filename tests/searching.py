@@ -1,0 +1,15 @@
+"""What the tests of search share: a tiny task that a network can learn."""
+
+import numpy as np
+import torch
+
+from search.data import TaskData
+
+
+def task(side: int = 8, count: int = 40, classes: int = 3, seed: int = 0) -> TaskData:
+    """Return random images whose brightness tells their class."""
+    rng = np.random.default_rng(seed)
+    labels = torch.from_numpy(rng.integers(0, classes, 2 * count))
+    images = torch.from_numpy(rng.integers(0, 200, (2 * count, 3, side, side), dtype=np.uint8))
+    images += (labels * 25).to(torch.uint8)[:, None, None, None]
+    return TaskData(images[:count], labels[:count], images[count:], labels[count:], classes)

@@ -1,0 +1,238 @@
+"""What every method and every wrapper must do, in every space: tests over the registries."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from searching import task
+
+from metad2a.errors import InputError
+from metad2a.spaces import SPACES
+from search.composition import compose
+from search.method import METHODS, WRAPPERS
+from search.searching import conduct
+
+IMAGES = 320
+SMALL = {"channels": 2, "cells": 1}
+OPTIONS = {
+    "spos": {"spos.population": 4, "spos.generations": 2},
+    "fairnas": {"fairnas.population": 4, "fairnas.generations": 2},
+    "random": {"random.trainings": 3},
+}
+"""Sizes at which a search takes a second."""
+PAIRS = [(method, space) for method in METHODS.names() for space in SPACES.names()]
+
+
+def short(method: str, space: str, **arguments):
+    options = {k: v for name in method.split("+") for k, v in OPTIONS.get(name, {}).items()}
+    return conduct(
+        arguments.pop("data", None) or task(), space, method,
+        **{"images": 2 * IMAGES if method == "fairnas" else IMAGES, "options": options, **SMALL, **arguments},
+    )
+
+
+@pytest.mark.parametrize(("method", "space"), PAIRS)
+def test_a_search_returns_a_member_and_says_what_it_did(method, space):
+    told = []
+    found = short(method, space, progress=told.append)
+    result, chosen = found.result(), SPACES.get(space)
+    winner = chosen.parse(result.architecture)
+    assert chosen.is_connected(winner)
+    assert found.run.subspace.contains(winner)
+    assert next(iter(result.scores)) == result.architecture
+    assert result.complete
+    assert IMAGES <= result.images <= 3 * IMAGES
+    assert result.cost == chosen.cost(winner, 3)
+    assert (result.width, result.depth) == chosen.width_depth(winner)
+    assert result.accuracy is None or 0 <= result.accuracy <= 1
+    assert any("loss" in point for point in result.history)
+    assert 0 <= told[0].fraction <= told[-1].fraction == 1
+    assert told[-1].images == result.images
+    assert result.build(**SMALL)(torch.zeros(2, 3, 8, 8)).shape == (2, 3)
+    scores = found.composed.method.score(found.run, [winner])
+    assert scores.shape == (1,)
+    assert not math.isnan(scores[0])
+
+
+@pytest.mark.parametrize(("method", "space"), PAIRS)
+def test_limits_hold(method, space):
+    chosen = SPACES.get(space)
+    least = chosen.smallest(3)
+    limits = {"max_params": round(least.params * 1.15), "max_macs": round(least.macs * 1.2)}
+    found = short(method, space, **limits)
+    for architecture, _ in found.ranking:
+        cost = chosen.cost(architecture, 3)
+        assert cost.params <= limits["max_params"]
+        assert cost.macs <= limits["max_macs"]
+
+
+@pytest.mark.parametrize(("method", "space"), PAIRS)
+def test_a_cancelled_search_has_an_answer_and_goes_on_to_the_last_bit(method, space, tmp_path):
+    steps = 1 if method == "fairnas" else 3  # a fair step spends many images
+    asked = iter(range(steps))
+    stopped = short(method, space, checkpoint=tmp_path / "run",
+                    should_stop=lambda: next(asked, None) is None)
+    assert not stopped.complete
+    assert stopped.run.steps == steps
+    assert SPACES.get(space).is_connected(stopped.ranking[0][0])
+    resumed, whole = short(method, space, checkpoint=tmp_path / "run"), short(method, space)
+    assert resumed.run.steps == whole.run.steps
+    assert resumed.ranking == whole.ranking
+    assert [h for h in resumed.run.history if "note" in h] == [
+        h for h in whole.run.history if "note" in h]
+    if whole.run.has_supernet:
+        left, right = whole.run.network.state_dict(), resumed.run.network.state_dict()
+        assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.parametrize("space", SPACES.names())
+@pytest.mark.parametrize("method", METHODS.names())
+def test_the_seed_decides(method, space):
+    first, second = short(method, space, seed=1), short(method, space, seed=1)
+    assert first.ranking == second.ranking
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_quarter_of_a_minute_is_enough_for_an_answer(name):
+    """Here a hundredth of one, in the larger space: at least one step, and a member."""
+    found = conduct(task(), "darts", name, minutes=0.002, **SMALL)
+    assert found.complete
+    assert SPACES.get("darts").is_connected(found.ranking[0][0])
+    assert found.run.stopped()
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS.names())
+def test_every_wrapper_composes_with_some_method_and_refuses_others_with_a_reason(wrapper):
+    accepted, reasons = [], []
+    for method in METHODS.names():
+        try:
+            compose(f"{method}+{wrapper}")
+        except InputError as error:
+            reasons.append(str(error))
+        else:
+            accepted.append(method)
+    assert accepted
+    assert reasons
+    assert all(f"cannot be combined with {wrapper!r}: " in reason for reason in reasons)
+
+
+def test_plugins_are_made_anew_for_each_run():
+    assert compose("darts").method is not compose("darts").method
+
+
+def test_a_batch_too_large_for_the_memory_is_halved_and_the_run_goes_on(monkeypatch):
+    from search.run import Run
+
+    train = Run.train_weights
+
+    def cramped(run, batch, choices):
+        if len(batch.y) > 16:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return train(run, batch, choices)
+
+    monkeypatch.setattr(Run, "train_weights", cramped)
+    found = short("spos", "nasbench201")
+    assert found.run.batch_limit == 10
+    notes = found.result().notes
+    assert [n for n in notes if n.startswith("out of memory: the batch was halved to 10 images")]
+    monkeypatch.setattr(Run, "train_weights", lambda *_: (_ for _ in ()).throw(
+        torch.OutOfMemoryError("CUDA out of memory")))
+    with pytest.raises(InputError, match="smaller supernet"):
+        short("spos", "nasbench201")
+
+
+def test_a_loss_that_is_no_number_leaves_the_step_out_and_halves_the_rate(monkeypatch):
+    from search.run import Run
+
+    backward, calls = Run.backward, []
+
+    def sometimes(run, batch, choices):
+        loss = backward(run, batch, choices)
+        calls.append(loss)
+        return math.nan if len(calls) in (2, 3) else loss
+
+    monkeypatch.setattr(Run, "backward", sometimes)
+    found = short("spos", "nasbench201")
+    assert found.run.rate_scale == 0.25
+    assert sum("the loss became nan" in note for note in found.result().notes) == 2
+    assert all(torch.isfinite(p).all() for p in found.run.network.parameters())
+    monkeypatch.setattr(Run, "backward", lambda *_: math.nan)
+    with pytest.raises(InputError, match="5 steps in a row"):
+        short("spos", "nasbench201", images=10**6)
+
+
+def test_a_checkpoint_of_another_run_or_version_is_refused_and_left_alone(tmp_path):
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    from metad2a.errors import ArtifactError
+
+    file = tmp_path / "run"
+    short("darts", "nasbench201", checkpoint=file)
+    kept = file.read_bytes()
+    for changed, named in (
+        ({"seed": 3}, "seed=0 there, 3 here"), ({"data": task(seed=1)}, "data="),
+        ({"images": 10}, "images="), ({"max_params": 10**6}, "max_params="),
+    ):
+        with pytest.raises(InputError, match=named):
+            short("darts", "nasbench201", checkpoint=file, **changed)
+    with pytest.raises(InputError, match="method='darts' there, 'spos' here"):
+        short("spos", "nasbench201", checkpoint=file)
+    assert file.read_bytes() == kept
+    with safe_open(file, "pt") as opened:
+        note = opened.metadata()["metad2a-checkpoint"]
+    save_file({"x": torch.zeros(1)}, file,
+              {"metad2a-checkpoint": note.replace('"format": 1', '"format": 99')})
+    with pytest.raises(ArtifactError, match="format 99"):
+        short("darts", "nasbench201", checkpoint=file)
+    file.write_bytes(kept[: len(kept) // 2])
+    with pytest.raises(ArtifactError, match="Delete it"):
+        short("darts", "nasbench201", checkpoint=file)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"method": "dropnass"}, "Did you mean 'dropnas'"),
+    ({"method": "darts+curiculum"}, "Did you mean 'curriculum'"),
+    ({"method": "curriculum"}, "exactly one method"),
+    ({"method": "darts+spos"}, "exactly one method"),
+    ({"method": "darts+curriculum+curriculum"}, "twice"),
+    ({"options": {"darts.alpha_lrr": 1}}, "Did you mean 'alpha_lr'"),
+    ({"options": {"alpha_lr": 1}}, "PART.OPTION"),
+    ({"options": {"darts.alpha_lr": "fast"}}, "must be a number"),
+    ({"space": "dart"}, "Did you mean 'darts'"),
+    ({"device": "tpu"}, "not supported|no device"),
+    ({"seed": -1}, "seed=-1"),
+    ({"minutes": 0, "images": None}, "minutes=0"),
+    ({"minutes": math.nan, "images": None}, "minutes=nan"),
+    ({"images": -5}, "-5"),
+    ({"channels": -1}, "channels=-1"),
+    ({"max_params": 10}, "smallest network"),
+])
+def test_wrong_arguments_are_refused_with_the_remedy(arguments, message):
+    from metad2a.errors import MetaD2AError
+
+    with pytest.raises(MetaD2AError, match=message):
+        conduct(task(), **{"space": "nasbench201", "method": "darts", "images": 64, **SMALL,
+                           **arguments})
+
+
+def test_a_history_has_about_fifty_points_whatever_the_budget():
+    found = short("spos", "nasbench201", images=200 * 64)
+    points = [h for h in found.run.history if "loss" in h]
+    assert 40 <= len(points) <= 60
+    assert dataclasses.asdict  # the result is a dataclass whose JSON form is complete
+    assert found.result().to_dict()["history"] == [dict(h) for h in found.run.history]
+
+
+def test_data_that_cannot_be_searched_is_refused():
+    rng = np.random.default_rng(0)
+    images = rng.random((40, 8, 8, 3), dtype=np.float32)
+    with pytest.raises(InputError, match="too small to split"):
+        conduct((images, [0] * 39 + [1]), images=64)
+    with pytest.raises(InputError, match="1 class"):
+        conduct((images, [0] * 40), images=64)
+    images[3, 2, 1, 0] = np.nan
+    with pytest.raises(InputError, match=r"(?i)nan|not finite"):
+        conduct((images, [0, 1] * 20), images=64)
