@@ -2,23 +2,25 @@
 
 Source: Hu, Wang, Gu, "PWSNAS: Powering Weight Sharing NAS With General Search Space Shrinking
 Framework", TNNLS 2022, whose abstract names the aim: a lower degree of weight sharing through more
-parameters in the supernet. How is our interpretation. The degree of sharing of an operation is the
-number of architectures that use its weights. A clone has one copy of them for each operation of
-the preceding slot, so each copy serves a part of these architectures only; the copies begin as
+parameters in the supernet. How is our interpretation. The degree of sharing of an operation is how
+many combinations of the other slots' operations use its weights. A clone has one copy of them for
+each operation of the preceding slot, which divides its degree by their number; the copies begin as
 what they are copied from. The supernet uses no more parameters than before any was dropped.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
 from search.run import Run
 
 
-def sharing(children: np.ndarray, operations: int) -> np.ndarray:
-    """Return int64 (slots, operations): of int (n, slots) architectures, how many use each."""
-    counts = [np.bincount(column, minlength=operations) for column in children.T]
-    return np.array(counts, dtype=np.int64)
+def sharing(mask: np.ndarray) -> list[int]:
+    """Return the degree of sharing of each slot's operations under a bool (slots, operations)."""
+    counts = [int(count) for count in mask.sum(1)]
+    return [math.prod(counts) // count for count in counts]
 
 
 def parameters_in_use(run: Run) -> int:
@@ -32,21 +34,20 @@ def parameters_in_use(run: Run) -> int:
     return total
 
 
-def clone_most_shared(run: Run, children: np.ndarray, budget: int) -> list[tuple[int, int, int]]:
+def clone_most_shared(run: Run, budget: int) -> list[tuple[int, int, int]]:
     """Clone operations in the order of their degree of sharing for as long as parameters are left.
 
     Of equally shared ones the smaller come first, so that more can be cloned.
 
     Args:
         run: momentum of what is cloned is copied too.
-        children: int (n, slots) architectures by which the degree is counted.
         budget: most parameters that allowed operations may run.
 
     Returns:
         The (slot, operation, preceding slot) of every clone.
     """
     mask, left = run.subspace.mask, budget - parameters_in_use(run)
-    degree = sharing(children, mask.shape[1])
+    degree = sharing(mask)
     cloned = {(slot, op) for slot, op, _ in run.supernet.clones}
     candidates = []
     for slot, op in np.argwhere(mask).tolist():
@@ -54,7 +55,7 @@ def clone_most_shared(run: Run, children: np.ndarray, budget: int) -> list[tuple
         # One copy would lower no degree.
         if by is not None and size and mask[by].sum() > 1 and (slot, op) not in cloned:
             cost = (int(mask[by].sum()) - 1) * size
-            candidates.append((-int(degree[slot, op]), cost, slot, op, by))
+            candidates.append((-degree[slot], cost, slot, op, by))
     done = []
     for _, cost, slot, op, by in sorted(candidates):
         if cost <= left:

@@ -76,7 +76,8 @@ class InfoNCE(Objective):
     """NT-Xent on a projection, Linear-ReLU-Linear, of the pooled features."""
 
     def __init__(self, run: Run) -> None:
-        self.black = run.train_x.amin((0, 2, 3))
+        mean, deviation = run.data.statistics()
+        self.black = -(mean / deviation).flatten()
         width = cast(nn.Linear, run.network.classifier).in_features
         with seeded(int(run.rng.integers(2**31))):
             head = self.make_head(width)

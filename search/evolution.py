@@ -82,6 +82,14 @@ def evolve(
     space, seen = subspace.space, set[Architecture]()
     history: list[tuple[Architecture, float]] = []
 
+    def admit(candidate: Architecture) -> bool:
+        """Whether a candidate is a member that was not visited; it counts as visited then."""
+        form = space.canonical(candidate)
+        new = form not in seen and subspace.contains(candidate)
+        if new:
+            seen.add(form)
+        return new
+
     def collect(count: int, propose: Callable[[], Architecture]) -> list[Architecture]:
         """Return up to ``count`` new members within a bounded number of draws."""
         found: list[Architecture] = []
@@ -89,17 +97,14 @@ def evolve(
             if len(found) == count:
                 break
             candidate = propose()
-            form = space.canonical(candidate)
-            if form not in seen and subspace.contains(candidate):
-                seen.add(form)
+            if admit(candidate):
                 found.append(candidate)
         return found
 
     def stopped() -> bool:
         return bool(history) and should_stop is not None and should_stop()
 
-    fresh = [form for one in initial for form in collect(1, lambda one=one: one)]  # type: ignore[misc]
-    fresh = fresh[: sizes.population]
+    fresh = [one for one in initial if admit(one)][: sizes.population]
     for _ in range(sizes.generations):
         if history:
             # A stable sort: of equals, the one found first.

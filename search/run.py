@@ -333,7 +333,8 @@ class Run:
         try:
             loss = phase.step(self)
         except torch.OutOfMemoryError as error:
-            self.network.zero_grad(set_to_none=True)
+            if self.has_supernet:
+                self.network.zero_grad(set_to_none=True)
             size = min(self.training.batch, self.batch_limit, len(self.train_y))
             if size < 4:
                 raise InputError(

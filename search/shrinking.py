@@ -7,6 +7,14 @@ the lowest scores are dropped, never the last of a slot. NAS-Bench-201 loses 20 
 at once after the training; in the DARTS space each edge loses one at a time, first after 150 epochs
 and then every 20, until about a million cells are left, which is two operations an edge. FairNAS
 needs equally many in each slot, so there each slot loses its lowest.
+
+Where this differs: the parts that all architectures share (stem, classifier, ...) do not count. At
+every step they turn, an operation only when its path is drawn; until all have turned as far as they
+ever will, in tens of thousands of steps, any convolution would lower the angle and be dropped
+first. On the digits of scikit-learn (22 steps an epoch) the published angle drops all convolutions
+from the first epoch to the last of 30, and has a rank correlation with the number of parameters of
+-0.4 to -0.5; without the shared parts it is 0.65 to 0.68, and pools leave first. In the DARTS space
+it is -0.2 and 0.2.
 """
 
 from __future__ import annotations
@@ -19,7 +27,8 @@ from metad2a.errors import InputError
 from metad2a.spaces import SearchSpace
 from metad2a.spaces.gates import Gates
 from search.cloning import clone_most_shared, parameters_in_use
-from search.evaluators import Evaluator
+from search.evaluators import Context, Evaluator
+from search.evaluators.angle import Angle
 from search.method import Phase, Training
 from search.methods.fairnas import FairNas
 from search.run import Run
@@ -76,14 +85,15 @@ class Shrinking(Phase):
     Args:
         drop: fraction (0..1) of the operations that are dropped in all.
         events: how many times; 0: once, or each time that a slot loses one where each must.
-        renewed: whether the next phase begins with new weights.
+        published: count what all architectures share, and let the next phase begin with new
+            weights, as ABS does.
     """
 
     # That of the weight-sharing baselines of NAS-Bench-201 (Dong and Yang, 2020), as ABS has there.
     training = Training(nesterov=True, weight_decay=5e-4)
 
-    def __init__(self, drop: float, events: int, renewed: bool) -> None:
-        self.drop, self.events, self.renewed = drop, events, renewed
+    def __init__(self, drop: float, events: int, published: bool) -> None:
+        self.drop, self.events, self.published = drop, events, published
 
     def begin(self, run: Run) -> None:
         """Plan the events."""
@@ -107,10 +117,10 @@ class Shrinking(Phase):
         return loss
 
     def finish(self, run: Run) -> None:
-        """Shrink for the last time, and where asked for give the next phase new weights."""
+        """Shrink for the last time."""
         while self.done < self.count:
             self._shrink(run)
-        if self.renewed:
+        if self.published:
             clones = list(run.supernet.clones)
             run.renew()
             for slot, operation, by in clones:
@@ -119,7 +129,8 @@ class Shrinking(Phase):
     def _shrink(self, run: Run) -> None:
         self.done += 1
         members = children(run.subspace, run.rng)
-        scores = operator_scores(members, run.evaluator("angle"), len(run.space.operations))
+        angle = Angle(Context(run.space, run.data, run.shared()), whole=self.published)
+        scores = operator_scores(members, angle, len(run.space.operations))
         quota = self.total * self.done // self.count - self.total * (self.done - 1) // self.count
         order = np.dstack(np.unravel_index(np.argsort(scores, axis=None, kind="stable"),
                                            scores.shape))[0].tolist()
@@ -130,7 +141,7 @@ class Shrinking(Phase):
                        for found in drop_first(run.subspace, [p for p in order if p[0] == slot], 1)]
         else:
             dropped = drop_first(run.subspace, order, quota)
-        clones = clone_most_shared(run, children(run.subspace, run.rng), self.budget)
+        clones = clone_most_shared(run, self.budget)
         names = run.space.operations
         run.note(f"shrinking {self.done} of {self.count}: dropped " + (", ".join(
             f"{names[op]} of slot {slot} ({scores[slot, op]:.4f} rad)" for slot, op in dropped

@@ -6,10 +6,9 @@ a flip, colour jitter (.8, .8, .8, .2) with probability .3, grayscale .2, and a 
 to 2 with probability .2.
 
 The images are standardised per channel, not pixels in 0 to 1, so the colours are changed there.
-Brightness and contrast scale about a point: black, which is the darkest value of each channel in
-the training images, and the image's own mean. Saturation, hue and grayscale are linear maps of the
-three channels that keep the luminance as it is there. Nothing is clipped, since a standardised
-image has no last value, and the order of the changes is fixed.
+Brightness scales about what black has become, which equals scaling the pixels; contrast scales
+about the image's mean luminance; saturation, hue and grayscale are linear maps of the channels, by
+the weights that luminance has for pixels. Nothing is clipped, and the order is always the same.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ def two_views(images: Tensor, black: Tensor, rng: np.random.Generator) -> Tensor
 
     Args:
         images: float (n, 3, side, side), standardised.
-        black: float (3,), what black has become in each channel.
+        black: float (3,) on the CPU, what black has become in each channel.
         rng: source of all choices.
     """
     x = _crop(images.contiguous().repeat(2, 1, 1, 1), rng)  # plain order is faster here
@@ -65,7 +64,7 @@ def _recolour(x: Tensor, black: Tensor, rng: np.random.Generator) -> Tensor:
     factors = rng.uniform(1 - _STRENGTH, 1 + _STRENGTH, (3, count, 1))
     bright, contrast, saturation = np.where(jittered[:, None], factors, 1.0)
     turn = np.where(jittered, rng.uniform(-_HUE, _HUE, count), 0.0)
-    lifted = (1 - bright) * black.cpu().numpy()  # (count, 3): what brightness adds
+    lifted = (1 - bright) * black.numpy()  # (count, 3): what brightness adds
     means = bright * x.mean((2, 3)).cpu().numpy() + lifted
     added = contrast * lifted + (1 - contrast) * (means @ luminance)[:, None]
     colour = np.where(gray[:, None], 0.0, saturation)[:, :, None]

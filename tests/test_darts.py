@@ -117,7 +117,8 @@ def test_spacing_quotes_order_and_ranges_do_not_matter():
     swapped = V2.replace("('sep_conv_3x3', 0), ('sep_conv_3x3', 1)",
                          "('sep_conv_3x3', 1), ('sep_conv_3x3', 0)")
     for text in (f"  {V2}\n", spaced, swapped, V2.replace("'", '"'),
-                 V2.replace("[2, 3, 4, 5]", "range(2, 6)"), V2.replace("1)], reduce_", "1),], reduce_")):
+                 V2.replace("[2, 3, 4, 5]", "range(2, 6)"),
+                 V2.replace("1)], reduce_", "1),], reduce_")):
         assert SPACE.parse(text) == architecture
 
 

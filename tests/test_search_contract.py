@@ -29,7 +29,8 @@ def short(method: str, space: str, **arguments):
     options = {k: v for name in method.split("+") for k, v in OPTIONS.get(name, {}).items()}
     return conduct(
         arguments.pop("data", None) or task(), space, method,
-        **{"images": 2 * IMAGES if method == "fairnas" else IMAGES, "options": options, **SMALL, **arguments},
+        **{"images": 2 * IMAGES if method == "fairnas" else IMAGES, "options": options,
+           **SMALL, **arguments},
     )
 
 

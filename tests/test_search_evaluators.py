@@ -8,18 +8,20 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import rankdata
-from test_search_training import SPACE, TINY, task
+from searching import task
 from torch import nn
 
 from metad2a.errors import InputError
+from metad2a.spaces import SPACES
 from search.evaluators import EVALUATORS, Context, Evaluator, evaluator
 from search.evaluators.angle import Angle, angle_table
 from search.evaluators.ranksum import RankSum, average_ranks
 from search.evaluators.rebn import ReBNAccuracy
 from search.labellers import supernet as labeller
 from search.labels import LABELLERS
-from search.supernet_training import train_supernet
+from search.searching import conduct
 
+SPACE = SPACES.get("nasbench201")
 SKIP_ONLY = (0, 0, 0, 1, 0, 0)
 DEAD = (3, 3, 3, 0, 0, 0)
 FULL = (3, 2, 3, 4, 3, 3)
@@ -27,9 +29,21 @@ FULL = (3, 2, 3, 4, 3, 3)
 
 @pytest.fixture(scope="module")
 def context() -> Context:
+    return trained("nasbench201", cells=1, steps=8)
+
+
+@pytest.fixture(scope="module")
+def darts_context() -> Context:
+    return trained("darts", cells=2, steps=1)  # a normal and a reduction cell
+
+
+def trained(space: str, cells: int, steps: int) -> Context:
+    """Return a context with a supernet after some fair steps."""
     data = task(side=8, count=60)
-    trained = train_supernet(SPACE, data, dataclasses.replace(TINY, steps=8))
-    return Context(SPACE, data, trained)
+    images = steps * len(SPACES.get(space).operations) * 60
+    found = conduct(data, space, "fairnas", images=images, channels=4, cells=cells,
+                    options={"fairnas.population": 1, "fairnas.generations": 1})
+    return Context(found.run.space, data, found.run.shared())
 
 
 @pytest.mark.parametrize("name", [*EVALUATORS.names(), "angle+rebn"])
@@ -57,28 +71,75 @@ def test_an_unknown_evaluator_is_named_with_the_nearest():
 # -- angle ---------------------------------------------------------------------------------------
 
 
-def concatenated_angle(initial, current, architecture) -> float:
+def concatenated_angle(space, initial, current, architecture, *, whole=True) -> float:
     """The published definition: one long vector of all parts, in float64."""
 
+    def copy_weights(network, slot) -> list[torch.Tensor]:
+        op = architecture[slot]
+        by = {(s, o): by for s, o, by in network.clones}.get((slot, op))
+        if by is None:
+            return network.slot_weights(slot, op)
+        own = [edge.operation(op)[architecture[by]] for edge in network.edges(slot)]
+        return [m.weight for one in own for m in one.modules() if isinstance(m, nn.Conv2d)]
+
     def vector(network) -> torch.Tensor:
-        parts = list(network.fixed_weights())
-        for path in SPACE.paths():
+        parts = list(network.fixed_weights()) if whole else []
+        for path in space.paths():
             if all(architecture[slot] != 0 for slot in path):
-                parts += [w for s in path for w in network.slot_weights(s, architecture[s])]
+                parts += [w for slot in path for w in copy_weights(network, slot)]
         return torch.cat([part.detach().double().flatten() for part in parts])
 
     before, after = vector(initial), vector(current)
     return math.acos(float(before @ after / (before.norm() * after.norm())))
 
 
-def test_the_angle_table_equals_concatenation(context):
-    rng = np.random.default_rng(0)
-    cells = [FULL, SKIP_ONLY] + [SPACE.sample(rng) for _ in range(60)]
-    cells = [cell for cell in cells if SPACE.is_connected(cell)]
+def assert_angles_are_those_of_concatenation(context: Context, cells: list, **whole) -> None:
     pair = context.supernet.initial, context.supernet.network
-    expected = [concatenated_angle(*pair, cell) for cell in cells]
+    expected = [concatenated_angle(context.space, *pair, cell, **whole) for cell in cells]
     assert min(expected) > 0
-    np.testing.assert_allclose(Angle(context).score(cells), expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(Angle(context, **whole).score(cells), expected, rtol=0, atol=1e-9)
+
+
+def some_cells(space, count: int) -> list:
+    rng = np.random.default_rng(0)
+    cells = [space.sample(rng) for _ in range(count)]
+    return [cell for cell in cells if space.is_connected(cell)]
+
+
+def test_the_angle_table_equals_concatenation(context):
+    cells = [FULL, SKIP_ONLY, *some_cells(SPACE, 60)]
+    assert_angles_are_those_of_concatenation(context, cells)
+
+
+def test_it_does_in_both_cells_of_the_space_of_darts(darts_context):
+    cells = some_cells(darts_context.space, 20)
+    assert_angles_are_those_of_concatenation(darts_context, cells)
+    assert_angles_are_those_of_concatenation(darts_context, cells, whole=False)
+
+
+def test_without_the_shared_parts_skips_alone_have_no_angle(context):
+    cells = [cell for cell in some_cells(SPACE, 60) if set(cell) & {2, 3}]
+    cells = [c for c in cells if any(all(c[s] for s in p) and {c[s] for s in p} & {2, 3}
+                                     for p in SPACE.paths())]
+    assert len(cells) > 20
+    assert_angles_are_those_of_concatenation(context, cells, whole=False)
+    assert Angle(context, whole=False).score([SKIP_ONLY, DEAD]).tolist() == [0, -np.inf]
+
+
+def test_of_a_clone_an_architecture_has_the_copy_that_it_runs(context):
+    shared = copy.deepcopy(context.supernet)
+    for network in (shared.initial, shared.network):
+        network.clone(2, 3, 0)
+        network.clone(5, 2, 2)
+    moved = np.random.default_rng(0)
+    with torch.no_grad():
+        for edge in [*shared.network.edges(2), *shared.network.edges(5)]:
+            for parameter in edge.parameters():
+                parameter += 0.1 * torch.from_numpy(moved.standard_normal(parameter.shape)).float()
+    cloned = dataclasses.replace(context, supernet=shared)
+    cells = [(lead, 3, 3, 3, 1, 2) for lead in range(5)] + some_cells(SPACE, 60)
+    assert_angles_are_those_of_concatenation(cloned, cells)
+    assert len(set(Angle(cloned).score(cells[:5]).tolist())) == 5
 
 
 def test_none_kills_its_paths(context):

@@ -1,13 +1,16 @@
 """Evolution over a toy evaluator: finds the best, obeys limits, never loops for ever."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from metad2a.errors import BudgetError, InputError
+from metad2a.errors import InputError
 from metad2a.spaces import SPACES
 from search.evaluators import Evaluator
 from search.evaluators.ranksum import RankSum
 from search.evolution import EvolutionConfig, evolve
+from search.subspace import Subspace
 
 SPACE = SPACES.get("nasbench201")
 SMALL = EvolutionConfig(population=20, generations=12, parents=5, mutations=10, crossovers=6)
@@ -25,8 +28,9 @@ class Closeness(Evaluator):
         return np.array([sum(map(int.__eq__, a, TARGET)) for a in architectures], dtype=float)
 
 
-def run(seed=0, **arguments):
-    return evolve(SPACE, Closeness(), np.random.default_rng(seed), SMALL, **arguments)
+def run(seed=0, limits=None, **arguments):
+    subspace = Subspace(SPACE, 10, **(limits or {}))
+    return evolve(subspace, Closeness(), np.random.default_rng(seed), SMALL, **arguments)
 
 
 def test_it_finds_the_best_of_a_toy_evaluator():
@@ -55,40 +59,39 @@ def test_the_seed_decides():
 
 
 def test_limits_are_obeyed_by_every_visited_architecture():
-    def small(architecture):
-        return SPACE.cost(architecture, 10).params <= 400_000
-
-    result = run(feasible=small)
-    assert result.history
-    assert all(small(a) for a, _ in result.history)
-    assert small(result.best)
+    result = run(limits={"max_params": 400_000})
+    assert len(result.history) == 20 * 12
+    assert all(SPACE.cost(a, 10).params <= 400_000 for a, _ in result.history)
 
 
-def test_an_impossible_limit_is_an_error_after_bounded_work():
-    asked = []
-
-    def never(architecture):
-        asked.append(architecture)
-        return False
-
-    sizes = EvolutionConfig(population=2, generations=3, parents=1, mutations=1, crossovers=1)
-    with pytest.raises(BudgetError, match="obeys the constraint"):
-        evolve(SPACE, Closeness(), np.random.default_rng(0), sizes, never)
-    assert 0 < len(asked) <= 2 * 3 * 1000
+def test_a_suggested_population_comes_first_and_once():
+    given = [(3,) * 6, (3,) * 6, (0,) * 6, TARGET]
+    result = run(initial=given)
+    assert [a for a, _ in result.history[:2]] == [(3,) * 6, TARGET]
+    assert len(result.history) == 20 * 12
 
 
-def test_it_ends_early_when_the_feasible_set_is_used_up():
-    allowed = {SPACE.canonical(TARGET), SPACE.canonical((3,) * 6)}
-    sizes = EvolutionConfig(population=20, generations=4, parents=2, mutations=2, crossovers=2)
-    result = evolve(SPACE, Closeness(), np.random.default_rng(0), sizes,
-                    lambda a: SPACE.canonical(a) in allowed)
-    assert {SPACE.canonical(a) for a, _ in result.history} <= allowed
-    assert 1 <= len(result.history) <= 2
+def test_it_ends_when_told_with_what_it_has():
+    asked = iter([False] * 30)
+    result = run(should_stop=lambda: next(asked, True))
+    assert 25 <= len(result.history) <= 32
+    assert len(run(should_stop=lambda: True).history) == 1
+
+
+def test_it_ends_early_when_the_subspace_is_used_up():
+    subspace = Subspace(SPACE, 10)
+    subspace.keep(np.array([TARGET, (3,) * 6]))
+    members = {SPACE.canonical(c) for c in itertools.product(*(
+        np.flatnonzero(row).tolist() for row in subspace.mask))}
+    result = evolve(subspace, Closeness(), np.random.default_rng(0), SMALL)
+    assert {SPACE.canonical(a) for a, _ in result.history} == members
+    assert SPACE.canonical(result.best) == SPACE.canonical(TARGET)
 
 
 def test_rank_sums_are_compared_in_one_company():
     closeness = Closeness()
-    result = evolve(SPACE, RankSum([closeness]), np.random.default_rng(0), SMALL)
+    result = evolve(Subspace(SPACE, 10), RankSum([closeness]), np.random.default_rng(0),
+                    SMALL)
     assert SPACE.canonical(result.best) == SPACE.canonical(TARGET)
     assert sum(len(call) for call in closeness.calls) == len(result.history) == 20 * 12
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -14,51 +14,15 @@ from metad2a.spaces.base import Architecture, SuperNet
 from metad2a.spaces.gates import Choice, Gates, Route
 
 
-def _rows(x: Tensor, count: int) -> Tensor:
-    """View (count * n, c, h, w) as ``count`` rows in channels_last memory order."""
-    return x.permute(0, 2, 3, 1).reshape(count, -1)
+def _place(x: Tensor, places: Tensor) -> Tensor:
+    """Copy chunk k of float (chunks * n, c, h, w) to chunk ``places[k]``, in channels_last order.
 
-
-def _images(rows: Tensor, like: Tensor) -> Tensor:
-    batch, channels, height, width = like.shape
-    return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
-
-
-def _gather(x: Tensor, order: Tensor) -> Tensor:
-    return _images(_rows(x, len(order)).index_select(0, order), x)
-
-
-def _scatter(x: Tensor, order: Tensor) -> Tensor:
-    rows = _rows(x, len(order))
-    return _images(torch.empty_like(rows).index_copy_(0, order, rows), x)
-
-
-class _Gather(torch.autograd.Function):
-    """Chunk ``order[k]`` becomes chunk k; backward is the inverse copy, without accumulation."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, order: Tensor) -> Tensor:
-        ctx.save_for_backward(order)
-        return _gather(x, order)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (order,) = ctx.saved_tensors
-        return _scatter(grads[0], order), None
-
-
-class _Scatter(torch.autograd.Function):
-    """Chunk k becomes chunk ``order[k]``: the inverse of :class:`_Gather`."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, order: Tensor) -> Tensor:
-        ctx.save_for_backward(order)
-        return _scatter(x, order)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (order,) = ctx.saved_tensors
-        return _gather(grads[0], order), None
+    The gradient is a gather, without the additions that the gradient of a gather needs.
+    """
+    batch, channels, height, width = x.shape
+    rows = x.permute(0, 2, 3, 1).reshape(len(places), -1)
+    placed = torch.empty_like(rows).index_copy_(0, places, rows)
+    return placed.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 def apart(module: Callable[[Tensor], Tensor], x: Tensor, choice: Choice | None) -> Tensor:
@@ -117,13 +81,12 @@ class MixedOperation(nn.Module):
             raise InputError("Paths cannot be routed together through cloned operations: which "
                              "copy runs depends on the path. Send them one by one.")
         outputs: list[Tensor | None] = []
-        for index, part in enumerate(_Gather.apply(x, order).chunk(len(order))):
+        for index, part in enumerate(_place(x, order.argsort()).chunk(len(order))):
             copies = self.operation(index)
             outputs.append(copies[0](part) if copies else None)
         like = next(output for output in outputs if output is not None)
         filled = [torch.zeros_like(like) if output is None else output for output in outputs]
-        whole: Tensor = _Scatter.apply(torch.cat(filled), order)
-        return whole
+        return _place(torch.cat(filled), order)
 
     def weights(self, index: int) -> list[Tensor]:
         """Return the convolution weights of an operation, of all copies; of a pool, its constant.

@@ -68,13 +68,21 @@ def angle_table(
 
 
 class Angle(Evaluator):
-    """The angle in radians; larger is better. Cells without a living path get ``-inf``."""
+    """The angle in radians; larger is better. Cells without a living path get ``-inf``.
 
-    def __init__(self, context: Context) -> None:
+    Args:
+        context: has a supernet.
+        whole: whether the parts that all architectures share belong to the vector. Where they do
+            not, a cell of skips only has the angle zero.
+    """
+
+    def __init__(self, context: Context, whole: bool = True) -> None:
         trained = context.trained()
         self.space = space = context.space
         network = cast(SuperNet, trained.network)
         self.fixed, self.table = angle_table(space, cast(SuperNet, trained.initial), network)
+        if not whole:
+            self.fixed = np.zeros(3)
         self.led_by = np.repeat(np.arange(space.slots)[:, None], len(space.operations), axis=1)
         for slot, operation, by in network.clones:
             self.led_by[slot, operation] = by
@@ -95,7 +103,9 @@ class Angle(Evaluator):
         lead = np.take_along_axis(chosen, self.led_by[slots, chosen], axis=1)
         weights = self.table[slots, chosen, lead]  # (n, slots, 3)
         dot, first, second = (self.fixed + (times[:, :, None] * weights).sum(1)).T
-        angle = np.arccos(np.clip(dot / np.sqrt(first * second), -1, 1))
+        empty = first * second == 0
+        cosine = np.where(empty, 1.0, dot / np.sqrt(np.where(empty, 1.0, first * second)))
+        angle = np.arccos(np.clip(cosine, -1, 1))
         result: np.ndarray = np.where(alive.any(1), angle, -np.inf)
         return result
 

@@ -3,13 +3,14 @@
 Source: Zheng et al., "Multinomial Distribution Learning for Effective Neural Architecture Search",
 ICCV 2019. A path is drawn from the distribution, trained for a while and judged. An operation that
 does better than another one of its slot though it was visited no more often takes probability from
-it: early ranks are final ranks ("performance ranking hypothesis"). The rule's rate, and a warm-up
-that visits every operation once, are those of XNAS, as the authors released no search code. They
-report 2.55 % test error on CIFAR-10, and 2.40 % in the first preprint.
+it: early ranks are final ranks ("performance ranking hypothesis"). The rate, and a warm-up that
+visits every operation once, are those of XNAS, as the authors released no search code. They report
+2.55 % test error on CIFAR-10, and 2.40 % in the first preprint.
 
 Two things differ. A pass of some steps takes the place of a training epoch, since budgets are of
-time. And as shared weights improve, late visits look better whatever the operation: so an accuracy
-counts by its rank among the latest ones, and raw only where ``faithful``.
+time. And an operation's value is its mean rank among the paths of its time, not the accuracy of its
+last path. As shared weights improve, late accuracies are higher whatever the operation; and one
+path tells more about the operations of all other slots than about one. ``faithful`` restores this.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from metad2a.spaces import Architecture
@@ -26,10 +26,8 @@ from search.differentiable import DifferentiableMethod
 from search.evaluators import Evaluator
 from search.method import METHODS, Training
 from search.methods.fairnas import fair_paths
+from search.multinomial import Multinomial
 from search.run import Run
-from search.two_path import draw_path
-
-_WINDOW = 20  # passes among which an accuracy is ranked
 
 
 @METHODS.register("mdenas")
@@ -38,8 +36,8 @@ class MdeNas(DifferentiableMethod):
 
     Args:
         passes: paths trained and judged over the whole budget; fewer where it has fewer steps.
-        rate: probability that one comparison moves.
-        faithful: compare raw accuracies, as published.
+        rate: probability that one comparison of two operations moves.
+        faithful: compare the accuracies of last paths, as published.
     """
 
     # The optimiser is that of the weight-sharing baselines of NAS-Bench-201 (Dong and Yang, 2020).
@@ -50,12 +48,8 @@ class MdeNas(DifferentiableMethod):
 
     def begin(self, run: Run) -> None:
         """Start from equal probabilities, and line up the paths of the warm-up."""
-        mask = run.subspace.mask
-        self.probabilities = mask / mask.sum(1, keepdims=True)
-        self.visits = np.zeros(mask.shape, dtype=np.int64)
-        self.values = np.zeros(mask.shape)
-        self.lined_up = fair_paths(mask, run.rng)
-        self.recent: list[float] = []
+        self.multinomial = Multinomial(run.subspace.mask, self.rate, raw=self.faithful)
+        self.lined_up = fair_paths(run.subspace.mask, run.rng)
         self.path: Architecture | None = None
         self.number = -1  # of the present pass
         self._judge: Evaluator | None = None
@@ -65,86 +59,37 @@ class MdeNas(DifferentiableMethod):
         number = int(run.fraction * self.passes)
         if self.path is None or number != self.number:
             if self.path is not None:
-                self._learn(run, self.path)
-            self.path, self.number = self._draw(run), number
+                self._judged(run, self.path)
+            self.path, self.number = self._next(run), number
         return run.train_weights(run.batch(), [Gates.path(self.path, len(run.space.operations))])
 
-    def _draw(self, run: Run) -> Architecture:
-        if self.lined_up:
-            return self.lined_up.pop(0)
-        return tuple(int(op) for op in draw_path(self._allowed(run), run.rng).argmax(1))
-
-    def _allowed(self, run: Run) -> np.ndarray:
-        """Return float64 (slots, operations): the probabilities of what may still be used."""
-        mask = run.subspace.mask
-        kept = np.where(mask, self.probabilities, 0.0)
-        lost = kept.sum(1, keepdims=True) == 0  # all of a slot's mass was on forbidden operations
-        kept = np.where(lost, mask, kept)
-        found: np.ndarray = kept / kept.sum(1, keepdims=True)
-        return found
-
-    def _learn(self, run: Run, path: Architecture) -> None:
+    def _judged(self, run: Run, path: Architecture) -> None:
         if self._judge is None:
             self._judge = run.evaluator("batch")
-        accuracy = float(self._judge.score([path])[0])
-        self.recent = [*self.recent, accuracy][-_WINDOW:]
-        taken = np.arange(run.space.slots), np.array(path)
-        self.visits[taken] += 1
-        self.values[taken] = accuracy if self.faithful else rank(self.recent)
+        self.multinomial.record(path, float(self._judge.score([path])[0]))
         if not self.lined_up:
-            learn(self.probabilities, self.visits, self.values, self.rate)
+            self.multinomial.learn()
+
+    def _next(self, run: Run) -> Architecture:
+        if self.lined_up:
+            return self.lined_up.pop(0)
+        return self.multinomial.draw(run.subspace.mask, run.rng)
 
     def slot_scores(self, run: Run) -> np.ndarray:
-        """Return float64 (slots, operations): p itself, as some of it may be zero."""
-        return self._allowed(run)
+        """Return float64 (slots, operations): the probabilities, of which some may be zero."""
+        return self.multinomial.allowed(run.subspace.mask)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the probabilities, and the visits and values behind them."""
-        return {name: torch.from_numpy(getattr(self, name).copy())
-                for name in ("probabilities", "visits", "values")}
+        """Return the distribution, and what it was learnt from."""
+        return self.multinomial.tensors()
 
     def facts(self) -> dict[str, Any]:
-        """Return the present pass, the paths of the warm-up that are left, and late accuracies."""
-        return {"number": self.number, "path": self.path, "lined_up": self.lined_up,
-                "recent": self.recent}
+        """Return the present pass, its path, and the paths of the warm-up that are left."""
+        return {"number": self.number, "path": self.path, "lined_up": self.lined_up}
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Take them over."""
-        for name, value in tensors.items():
-            setattr(self, name, value.numpy().copy())
-        self.number, self.recent = facts["number"], facts["recent"]
+        self.multinomial.load(tensors)
+        self.number = facts["number"]
         self.path = None if facts["path"] is None else tuple(facts["path"])
         self.lined_up = [tuple(path) for path in facts["lined_up"]]
-
-
-def rank(accuracies: list[float]) -> float:
-    """Return the rank of the last accuracy among all of them, from 0 (worst) to 1; ties halved."""
-    if len(accuracies) == 1:
-        return 0.5
-    *others, last = accuracies
-    below = sum((other < last) + 0.5 * (other == last) for other in others)
-    return below / len(others)
-
-
-def learn(
-    probabilities: np.ndarray, visits: np.ndarray, values: np.ndarray, rate: float
-) -> None:
-    """Compare the operations of each slot in pairs and move probability, in place.
-
-    Of operations i and j, i takes ``rate`` from j where it was visited no more often and has the
-    greater value, or all of what j has if that is less.
-
-    Args:
-        probabilities: float64 (slots, operations), rows that sum to one.
-        visits: int64 (slots, operations); operations that were never visited are left out.
-        values: float64 (slots, operations), of the last visit to each.
-        rate: what one comparison moves.
-    """
-    for p, visited, value in zip(probabilities, visits, values, strict=True):
-        known = np.flatnonzero(visited)
-        for i in known:
-            for j in known:
-                if visited[i] <= visited[j] and value[i] > value[j]:
-                    moved = min(rate, p[j])
-                    p[i] += moved
-                    p[j] -= moved

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metad2a.errors import InputError
 from metad2a.spaces import SearchSpace
 from metad2a.spaces.gates import Gates
 from search.architecture import ArchitectureParameters
@@ -48,14 +49,10 @@ def skip_rate(stage: int, epoch: int) -> float:
     return _DROPOUT[stage] * math.exp(-_FADE * (epoch - _WEIGHTS_ONLY))
 
 
-def normal_cell(space: SearchSpace) -> set[int]:
-    """Return the slots of the first kind of cell: slot 0 and all that paths join with it."""
-    cell: set[int] = set()
-    joined = {0}
-    while joined != cell:
-        cell = joined
-        joined = cell.union(*(path for path in space.paths() if not cell.isdisjoint(path)))
-    return cell
+def normal_slots(space: SearchSpace) -> range:
+    """Return the slots of the normal cell: of as many for each kind of cell, the first ones."""
+    kinds = {kind for kind, slash, _ in (n.partition("/") for n in space.node_types) if slash}
+    return range(space.slots // max(1, len(kinds)))
 
 
 @METHODS.register("pdarts")
@@ -66,6 +63,9 @@ class PDarts(Darts):
         alpha_lr: learning rate of the alphas' Adam.
         alpha_decay: weight decay of the alphas.
         skips: most skip connections in the normal cell.
+
+    Raises:
+        InputError: ``skips`` is negative.
     """
 
     training = Training(batch=96, lr=0.025, lr_final=0.0, cycles=3, weight_decay=3e-4, clip=5.0)
@@ -74,6 +74,8 @@ class PDarts(Darts):
         self, alpha_lr: float = 6e-4, alpha_decay: float = 1e-3, skips: int = 2
     ) -> None:
         super().__init__(alpha_lr, alpha_decay)
+        if skips < 0:
+            raise InputError(f"skips={skips} limits a number of connections; use 0 or more.")
         self.skips = skips
 
     def begin(self, run: Run) -> None:
@@ -123,13 +125,13 @@ class PDarts(Darts):
 
     def step(self, run: Run) -> float:
         """Train weights and then, from the tenth epoch of a stage on, alphas too."""
-        stage, part = divmod(run.fraction * len(_DEPTHS), 1)
-        while self.stage < stage:
+        done = run.fraction * len(_DEPTHS)
+        while self.stage < min(int(done), len(_DEPTHS) - 1):
             self._narrow(run)
             self.stage += 1
             self._start(run)
         self.active &= run.subspace.mask
-        epoch = int(_EPOCHS * part)
+        epoch = int(_EPOCHS * (done - self.stage))
         with self._skip_dropout(run, skip_rate(self.stage, epoch)):
             if epoch >= _WEIGHTS_ONLY:
                 gradient, loss = self.gate_gradient(run, run.batch("architecture"),
@@ -164,15 +166,16 @@ class PDarts(Darts):
 
     def derive(self, run: Run) -> Ranking:
         """Zero the weakest skip connection of the normal cell until few enough win; then rank."""
-        skip, cell = run.space.operations.index("skip_connect"), sorted(normal_cell(run.space))
+        skip = run.space.operations.index("skip_connect")
+        self.zeroed = set()
         while True:
             scores = self.slot_scores(run)
             best, _ = run.subspace.best(scores)
-            found = [slot for slot in cell if best[slot] == skip]
-            weakest = sorted(set(found) - self.zeroed, key=lambda slot: scores[slot, skip])
-            if len(found) <= self.skips or not weakest:  # tight limits may leave skips only
+            found = {slot for slot in normal_slots(run.space) if best[slot] == skip}
+            open_slots = found - self.zeroed  # under tight limits a zeroed one may win
+            if len(found) <= self.skips or not open_slots:
                 return super().derive(run)
-            self.zeroed.add(weakest[0])
+            self.zeroed.add(min(open_slots, key=lambda slot: scores[slot, skip]))
 
     def facts(self) -> dict[str, Any]:
         """Return the stage, the first one's depth, and what is left of the mixture."""

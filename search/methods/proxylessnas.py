@@ -34,8 +34,8 @@ class ProxylessNas(DifferentiableMethod):
 
     Args:
         alpha_lr: learning rate of Adam on alphas.
-        cost_weight: of the expected MACs, as a share of what limits leave, in the alphas' loss.
-            It weighs in where limits forbid the costliest architecture, and nowhere else.
+        cost_weight: of the expected MACs in the alphas' loss, as a share of those of the costliest
+            architecture that limits allow. Where limits forbid none, it is left out.
         faithful: as the released code, alphas of a slot whose active operation is ``none`` stay.
             The estimate is as good there as anywhere, so by default they learn.
     """
@@ -97,9 +97,9 @@ class ProxylessNas(DifferentiableMethod):
 
 
 def cost_shares(run: Run) -> Tensor:
-    """Return float32 (slots, operations): the MACs of each, as shares of what limits leave.
+    """Return float32 (slots, operations): MACs, in units of the costliest allowed architecture's.
 
-    The whole is the costliest architecture that is allowed. All are zero where limits forbid none.
+    All are zero where limits forbid none.
     """
     _, table = run.space.cost_table(run.data.classes, run.space.input_size)
     macs = table[..., 1].astype(np.float64)

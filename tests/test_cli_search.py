@@ -1,0 +1,75 @@
+"""``metad2a search`` as a user runs it: output, options, interruption and resuming."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from metad2a.cli import main
+from metad2a.spaces import SPACES
+
+SHORT = ["--channels", "4", "--cells", "1"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("METAD2A_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("space", SPACES.names())
+def test_it_answers_in_text_and_json(space, capsys, cache):
+    arguments = ["search", "sklearn:digits", "--method", "darts", "--space", space,
+                 "--images", "400", "--set", "darts.alpha_lr=0.001", *SHORT]
+    assert main([*arguments, "--json"]) == 0
+    captured = capsys.readouterr()
+    data = json.loads(captured.out)
+    assert data["method"] == "darts"
+    assert data["complete"]
+    SPACES.get(space).parse(data["architecture"])
+    assert {"width", "depth", "params", "macs", "seconds", "images", "history"} <= set(data)
+    assert "Darts" in captured.err
+    assert not list(cache.rglob("*.safetensors"))
+    assert main(arguments) == 0
+    assert data["architecture"] in capsys.readouterr().out
+
+
+def test_wrong_options_end_with_a_message(capsys):
+    for arguments, code, message in (
+        (["--method", "dropnaz"], 3, "Did you mean 'dropnas'"),
+        (["--set", "rate"], 2, "PART.OPTION=VALUE"),
+        (["--set", "darts.rate=1", "--method", "darts"], 3, "no option 'rate'"),
+        (["--minutes", "0"], 3, "minutes=0"),
+    ):
+        assert main(["search", "sklearn:digits", *arguments]) == code
+        assert message in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_a_state_that_the_same_command_goes_on_from(cache):
+    command = [sys.executable, "-m", "metad2a", "search", "sklearn:digits", "--method", "darts",
+               "--images", "6000", *SHORT, "--json"]
+    environment = {**os.environ, "METAD2A_CACHE": str(cache), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env=environment)
+    seen = ""
+    while "Darts" not in seen:
+        seen += process.stderr.read(1)
+        assert process.poll() is None, seen
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert not json.loads(out)["complete"]
+    assert "The same command goes on" in err
+    assert len(list(cache.rglob("*.safetensors"))) == 1
+    again = subprocess.run(command, capture_output=True, text=True, env=environment, check=True,
+                           timeout=120)
+    result = json.loads(again.stdout)
+    assert result["complete"]
+    assert result["images"] >= 6000
+    assert "Going on from" in again.stderr
+    assert not list(cache.rglob("*.safetensors"))

@@ -1,0 +1,296 @@
+"""The run: its batches, the step on shared weights, its budget, and the limits of its subspace."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from searching import task
+from torch.nn import functional as F
+
+from metad2a.errors import BudgetError, InputError
+from metad2a.spaces import SPACES
+from metad2a.spaces.gates import Gates
+from search.augment import random_crop
+from search.budget import Budget
+from search.data import search_task
+from search.device import plan
+from search.forms import Form
+from search.method import SampleWeighter, Training
+from search.methods.fairnas import fair_paths
+from search.run import Run
+from search.subspace import Subspace
+
+SPACE = SPACES.get("nasbench201")
+OPERATIONS = len(SPACE.operations)
+
+
+def fresh(space=SPACE, data=None, seed=0, **training) -> Run:
+    data = data or task()
+    run = Run(space, data, Subspace(space, data.classes), Budget(images=10**6), plan("cpu"),
+              {"channels": 4, "cells": 1}, seed, lambda: False)
+    run.begin_phase(Training(**{"batch": 16, **training}))
+    return run
+
+
+def gates(*paths):
+    return [Gates.path(path, OPERATIONS) for path in paths]
+
+
+# -- batches ---------------------------------------------------------------------------------------
+
+
+def test_an_epoch_sees_every_image_once_and_batches_repeat_with_the_seed():
+    run, again = fresh(), fresh()
+    batches = [run.batch() for _ in range(5)]
+    assert [len(b.y) for b in batches] == [16] * 5
+    epoch = torch.cat([b.index for b in batches[:2]])
+    assert len(epoch.unique()) == 32
+    assert torch.equal(run.train_y[batches[0].index], batches[0].y)
+    assert all(torch.equal(a.x, again.batch().x) for a in batches)
+    assert not torch.equal(fresh(seed=1).batch().index, batches[0].index)
+
+
+def test_the_sides_of_a_bilevel_search_are_disjoint_halves():
+    run = fresh()
+    run.split_sides()
+    halves = [set(side.tolist()) for side in run.sides.values()]
+    assert [len(half) for half in halves] == [20, 20]
+    assert not halves[0] & halves[1]
+    run.split_sides()  # a wrapper and its method may both ask
+    assert [set(side.tolist()) for side in run.sides.values()] == halves
+    with pytest.raises(InputError, match="needs 4 or more; there are 3"):
+        fresh(data=task(count=3)).split_sides()
+
+
+def test_cropped_images_are_parts_of_the_padded_ones():
+    images = torch.arange(1.0, 1 + 6 * 3 * 256).reshape(6, 3, 16, 16)
+    crops = random_crop(images, np.random.default_rng(0))
+    assert crops.is_contiguous(memory_format=torch.channels_last)
+    padded, places = F.pad(images, (2, 2, 2, 2)), set()
+    for image, crop in zip(padded, crops, strict=True):
+        found = [(t, s) for t in range(5) for s in range(5)
+                 if torch.equal(image[:, t : t + 16, s : s + 16], crop)]
+        assert len(found) == 1
+        places.update(found)
+    assert len(places) > 1
+
+
+# -- the step --------------------------------------------------------------------------------------
+
+
+def test_one_step_descends_the_sum_of_the_gradients_of_its_paths():
+    run = fresh(nesterov=True, weight_decay=5e-4)
+    paths = fair_paths(run.subspace.mask, run.rng)
+    network = SPACE.supernet(3, channels=4, cells=1)
+    network.load_state_dict(run.network.state_dict())
+    network = plan("cpu").place(network).train()
+    batch = run.batch()
+    for path in paths:
+        with plan("cpu").autocast():
+            logits = network(batch.x, path)
+        F.cross_entropy(logits.float(), batch.y).backward()
+    run.train_weights(batch, gates(*paths))
+    after = dict(run.network.named_parameters())
+    for name, weight in network.named_parameters():
+        expected = weight.detach()
+        if weight.grad is not None:
+            # Nesterov's first step
+            expected = expected - 0.025 * 1.9 * (weight.grad + 5e-4 * expected)
+        torch.testing.assert_close(after[name].detach(), expected)
+    assert run.images == 5 * 16
+
+
+def test_untouched_weights_are_bit_identical_after_a_step_with_momentum_and_decay():
+    run = fresh(weight_decay=0.1)
+    run.train_weights(run.batch(), gates((3,) * 6))
+    run.train_weights(run.batch(), gates((2,) * 6))
+    before = {n: p.detach().clone() for n, p in run.network.named_parameters()}
+    run.train_weights(run.batch(), gates((3, 2, 3, 2, 3, 2)))
+    used = {id(p) for slot, op in enumerate((3, 2, 3, 2, 3, 2))
+            for edge in run.supernet.edges(slot) for m in edge.operation(op)
+            for p in m.parameters()}
+    mixed = {id(p) for slot in range(6) for edge in run.supernet.edges(slot)
+             for p in edge.parameters()}
+    for name, parameter in run.network.named_parameters():
+        if id(parameter) in mixed - used:
+            assert torch.equal(parameter, before[name])
+    changed = [not torch.equal(p, before[n]) for n, p in run.network.named_parameters()
+               if id(p) in used and p.dim() == 4]
+    assert all(changed)
+
+
+def uncut_paths(rng):
+    """Draw fair paths of which one holds every ``none``.
+
+    Behind a cut the branches compute nothing, while the routed form normalises zeros, which makes
+    rounding errors large.
+    """
+    mask = np.ones((SPACE.slots, OPERATIONS), dtype=bool)
+    mask[:, 0] = False
+    return gates((0,) * 6, *fair_paths(mask, rng))
+
+
+def test_the_static_forms_take_the_same_step_as_the_branches(monkeypatch):
+    """Routed fair paths and masked mixtures, in float32 so that only rounding differs."""
+    weights = torch.rand(6, 5, generator=torch.Generator().manual_seed(0)).softmax(1)
+    active = weights.numpy() > 0.15
+    choices = {
+        "routed": uncut_paths(np.random.default_rng(0)),
+        "masked": [Gates.mixture(weights * torch.from_numpy(active), active)],
+    }
+    for name, chosen in choices.items():
+        states = []
+        for static in (False, True):
+            run = fresh(weight_decay=0.1)
+            run.place = plan("cpu").__class__(torch.device("cpu"), torch.float32)
+            _ = run.network
+            run.form = Form(run.network, run.place, static=static, compiled=False)
+            for _ in range(2):
+                run.train_weights(run.batch(), chosen)
+            states.append(dict(run.network.named_parameters()))
+        for key, value in states[0].items():
+            torch.testing.assert_close(states[1][key], value, atol=2e-5, rtol=1e-4,
+                                       msg=lambda m, k=key, n=name: f"{n} {k}: {m}")
+
+
+def test_a_compiled_form_gives_the_same_logits():
+    run = fresh()
+    run.place = plan("cpu").__class__(torch.device("cpu"), torch.float32)
+    _ = run.network
+    form = Form(run.network, run.place, static=True, compiled=False)
+    form._run = torch.compile(run.network, backend="eager")
+    paths = uncut_paths(run.rng)
+    batch = run.batch()
+    routed = torch.cat(next(form.groups(batch.x, paths)))
+    plain = torch.cat([run.network(batch.x, path) for path in paths])
+    torch.testing.assert_close(routed, plain, atol=1e-5, rtol=1e-5)
+
+
+def test_sample_weights_weigh_the_loss():
+    class Doubled(SampleWeighter):
+        def weights(self, index):
+            return torch.full((len(index),), 2.0)
+
+    run = fresh()
+    batch = run.batch()
+    logits = run.forward(batch.x, (3,) * 6)
+    plain = run.loss(logits, batch, "weights")
+    run.weighters["weights"] = Doubled()
+    torch.testing.assert_close(run.loss(logits, batch, "weights"), 2 * plain)
+    torch.testing.assert_close(run.loss(logits, batch, "architecture"), plain)
+
+
+def test_training_learns():
+    run = fresh(lr=0.05)
+    losses = [run.train_weights(run.batch(), gates((3, 1, 3, 1, 1, 3))) for _ in range(30)]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_the_global_generator_is_left_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    run = fresh()
+    run.train_weights(run.batch(), gates((3,) * 6))
+    assert torch.equal(torch.rand(1), expected)
+
+
+# -- budget ----------------------------------------------------------------------------------------
+
+
+def test_a_budget_is_of_time_or_of_images():
+    images = Budget(images=100)
+    assert [images.fraction(n, 0.5) for n in (0, 50, 300)] == [0, 0.5, 1]
+    assert not images.over()
+    assert Budget(seconds=1e-9).over()
+    assert Budget(seconds=100, spent=50).fraction(0, 0.0) == pytest.approx(0.5, abs=0.01)
+    assert Budget(seconds=100, spent=40).fraction(0, 0.5, ahead=5) == pytest.approx(0.9, abs=0.01)
+    for wrong in ({}, {"seconds": 1, "images": 1}, {"images": 0}, {"seconds": float("inf")}):
+        with pytest.raises(InputError, match="budget"):
+            Budget(**wrong)
+
+
+# -- subspace --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SPACES.names())
+def test_whatever_a_subspace_gives_obeys_mask_and_limits(name):
+    space, rng = SPACES.get(name), np.random.default_rng(0)
+    least = space.smallest(10)
+    subspace = Subspace(space, 10, max_params=round(1.2 * least.params),
+                        max_macs=round(1.3 * least.macs))
+    dropped = [pair for pair in rng.permutation(np.argwhere(subspace.mask))[:6]
+               if subspace.drop(*map(int, pair))]
+    first, second = subspace.sample(rng), subspace.sample(rng)
+    given = [first, second, subspace.mutate(first, rng), subspace.cross(first, second, rng),
+             *(subspace.sample(rng) for _ in range(10)),
+             *(subspace.best(rng.normal(size=subspace.mask.shape))[0] for _ in range(5))]
+    for one in given:
+        assert subspace.contains(one)
+        cost = space.cost(one, 10)
+        assert cost.params <= 1.2 * least.params + 1
+        assert cost.macs <= 1.3 * least.macs + 1
+        assert not any(one[slot] == op for slot, op in dropped)
+    assert len(set(given)) > 1
+
+
+def test_the_tightest_limit_leaves_the_smallest_networks():
+    least = SPACE.smallest(10)
+    subspace = Subspace(SPACE, 10, least.params, least.macs)
+    assert not subspace.mask[:, [2, 3]].any()
+    assert SPACE.cost(subspace.best(np.eye(5)[[3] * 6])[0], 10) == least
+    with pytest.raises(BudgetError, match="smallest network"):
+        Subspace(SPACE, 10, least.params - 1)
+
+
+def test_the_best_under_a_limit_is_near_the_best_there_is():
+    rng = np.random.default_rng(0)
+    cells = np.array(list(itertools.product(range(5), repeat=6)))
+    joined = cells[SPACE.connected(cells)]
+    subspace = Subspace(SPACE, 10, max_params=500_000)
+    fitting = joined[subspace.fits(joined)]
+    for _ in range(10):
+        scores = rng.normal(size=(6, 5))
+        every = scores[np.arange(6), fitting].sum(1)
+        found, value = subspace.best(scores)
+        assert value == pytest.approx(scores[np.arange(6), found].sum())
+        assert (every > value).mean() < 0.005
+        assert Subspace(SPACE, 10).best(scores)[1] == pytest.approx(
+            scores[np.arange(6), joined].sum(1).max())
+
+
+def test_the_last_operation_of_a_slot_is_never_dropped():
+    subspace = Subspace(SPACE, 10)
+    for slot, operation in itertools.product(range(6), range(1, 5)):
+        subspace.drop(slot, operation)
+    assert (subspace.mask[:, 1:].sum(1) == 1).all()
+    assert subspace.contains(subspace.sample(np.random.default_rng(0)))
+
+
+# -- fair paths and data ---------------------------------------------------------------------------
+
+
+def test_fair_paths_use_each_operation_of_each_slot_exactly_once():
+    rng = np.random.default_rng(0)
+    draws = [fair_paths(np.ones((6, 5), dtype=bool), rng) for _ in range(50)]
+    assert all((np.sort(np.array(d), axis=0) == np.arange(5)[:, None]).all() for d in draws)
+    assert len({tuple(d) for d in draws}) == 50
+    mask = np.ones((6, 5), dtype=bool)
+    mask[2, [0, 4]] = False
+    paths = np.array(fair_paths(mask, rng))
+    assert set(np.bincount(paths[:, 2], minlength=5).tolist()) == {0, 1, 2}
+
+
+def test_a_fifth_of_each_class_is_held_out_and_a_cap_keeps_classes_balanced():
+    from metad2a import load_dataset
+
+    with load_dataset("sklearn:digits") as dataset:
+        data = search_task(dataset, 32, seed=0)
+        small = search_task(dataset, 32, seed=0, most=100)
+        test = int((dataset.split == 1).sum())
+    assert data.train_x.shape[1:] == (3, 8, 8)
+    assert len(data.train_y) + len(data.test_y) == 1797 - test
+    shares = np.bincount(data.test_y) / np.bincount(torch.cat([data.train_y, data.test_y]))
+    np.testing.assert_allclose(shares, 0.2, atol=0.01)
+    assert np.bincount(torch.cat([small.train_y, small.test_y])).tolist() == [10] * 10
