@@ -32,10 +32,12 @@ WRAPPED = (
     "pdarts+pwsnas", "dropnas+pwsnas", "darts+lpt", "darts2+lpt", "dropnas+curriculum+pwsnas",
 )
 SEEDS = (0, 1, 2)
-IMAGES = 20_000
-LOADED = 2_500
+IMAGES = 10_000
+LOADED = 1_250
 SIDE = 16
 CELLS = 1_000
+ONE_SHOT = ("spos", "fairnas")
+EVOLUTION = {"evaluator": "batch", "population": 20, "generations": 10}
 NASWOT_LIMIT = 0.95
 NASWOT_CELLS = 300
 Row = dict[str, Any]
@@ -55,7 +57,9 @@ def one(job: tuple[str, int, int, Path]) -> Row:
     with load_dataset(need(shared, "data/cifar10")) as dataset:
         data = search_task(dataset, SIDE, seed, LOADED)
     start = time.perf_counter()
-    found = conduct(data, SPACE.name, method, seed=seed, images=images)
+    options = {f"{host}.{key}": value for host in ONE_SHOT if host in method.split("+")
+               for key, value in EVOLUTION.items()}
+    found = conduct(data, SPACE.name, method, seed=seed, images=images, options=options)
     result, seconds = found.result(), time.perf_counter() - start
     rows = np.random.default_rng(0).choice(len(bench.strings), CELLS, replace=False)
     cells = [tuple(cell) for cell in bench.cells[rows].tolist()]
@@ -165,9 +169,12 @@ def main() -> None:
         f"channels and {SPACE.search_macro['cells']} cell a stage; three seeds, mean and standard "
         f"deviation. True accuracy: the table's, after 200 epochs. Tau: of the method's scores at "
         f"the end over {CELLS:,} random cells; random and evolution score only what they trained. "
-        f"Seconds: on one of {cores()} cores, {args.workers} searches at a time. `random` is random "
-        "search at the same budget: short trainings, each alone. Width and depth: Shu et al., ICLR "
-        "2020. A mixture step of DARTS costs several times a path's at the same count of images.",
+        f"SPOS and FairNAS judge children on one batch and evolve {EVOLUTION['population']} of "
+        f"them for {EVOLUTION['generations']} generations. Seconds: on one of {cores()} cores, "
+        f"{args.workers} searches at a time. "
+        "`random` is random search at the same budget: short trainings, each alone. Width and "
+        "depth: Shu et al., ICLR 2020. A mixture step of DARTS costs several times a path's at the "
+        "same count of images.",
         table(header, [*baselines(bench), *(line(name, rows[name]) for name in names)]),
         "What a wrapper adds to its method at the same budget, seed by seed:",
         table(("method", "wrapper", "accuracy, points", "tau", "seconds"), added(rows)),

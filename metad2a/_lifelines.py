@@ -13,12 +13,12 @@ from metad2a._svg import FRAME, INK, LETTER, NODE, Edge, arrow, circle, gap, str
 
 WIDTH = 400
 _MARGIN, _RADIUS, _BOX, _ROW, _SPACE = 38, 17, 15, 29, 14
-_HEAD, _FOOT = 62, 54
+_HEAD, _FOOT = 62, 40
 
 
 def height(nodes: Sequence[str], edges: Sequence[Edge], inputs: int) -> int:
     """Return how high the drawing of one cell is, in pixels."""
-    return _HEAD + _ROW * len(edges) + _SPACE * (len(nodes) - inputs) + _FOOT
+    return _HEAD + _ROW * len(edges) + _SPACE * (len(nodes) - inputs + 1) + _FOOT
 
 
 def cell(

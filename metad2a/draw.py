@@ -30,11 +30,9 @@ __all__ = ["Edge", "draw_cell", "svg"]
 
 _STEP, _MARGIN, _RADIUS, _LANE = 112, 32, 17, 46
 _ARROW = 8
-_WORDS = {
-    "skip_connect": "skip",
-    "nor_conv_1x1": "conv 1×1",
-    "nor_conv_3x3": "conv 3×3",
-}
+_WORDS = {"skip_connect": "skip", "nor_conv_1x1": "conv 1×1", "nor_conv_3x3": "conv 3×3"}
+_ONLY_POOL = {"avg_pool_3x3": "pool 3×3"}
+"""The shorter name where there is no other pool."""
 _Curve = tuple[Point, Point, Point, Point]
 
 
@@ -67,7 +65,7 @@ def _nasbench201(space: SearchSpace, cell: Architecture, title: str | None) -> s
 
 
 def _darts(space: SearchSpace, cells: Architecture, title: str | None) -> str:
-    from metad2a.spaces.darts import EDGES
+    from metad2a.spaces._darts_cell import EDGES
 
     nodes, top = ("k−2", "k−1", "0", "1", "2", "3"), 30 if title else 0
     parts = [text((_lifelines.WIDTH / 2, 24), title, INK, 15, 600)] if title else []
@@ -136,7 +134,8 @@ def draw_cell(
 
 def _words(space: SearchSpace, operation: int) -> str:
     name = space.operations[operation]
-    return _WORDS.get(name, name.replace("_", " ").replace("3x3", "3×3").replace("5x5", "5×5"))
+    names = _WORDS if "max_pool_3x3" in space.operations else _WORDS | _ONLY_POOL
+    return names.get(name, name.replace("_", " ").replace("3x3", "3×3").replace("5x5", "5×5"))
 
 
 def _lanes(edges: Sequence[Edge]) -> list[int]:

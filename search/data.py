@@ -46,7 +46,8 @@ class TaskData:
         """
         mean, deviation = self.statistics()
         x, y = (self.train_x, self.train_y) if side == "train" else (self.test_x, self.test_y)
-        x = ((x.float() / 255 - mean) / deviation).to(device).contiguous(memory_format=torch.channels_last)
+        x = ((x.float() / 255 - mean) / deviation).to(device)
+        x = x.contiguous(memory_format=torch.channels_last)
         return x, y.to(device)
 
 

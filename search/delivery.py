@@ -35,7 +35,7 @@ class StandardisedNetwork(nn.Module):
 
 def deliver(network: nn.Module, data: TaskData) -> StandardisedNetwork:
     """Return a copy on the CPU, in float32 and evaluation mode, that takes images from 0 to 1."""
-    plain = copy.deepcopy(network).float().cpu().to(memory_format=torch.contiguous_format)
+    plain = copy.deepcopy(network).float().cpu()
     mean, deviation = data.statistics()
     return StandardisedNetwork(plain, mean, deviation, data.train_x.shape[-1]).eval()
 

@@ -126,10 +126,10 @@ def task_distance(
         raise InputError("A task distance is a mean over seeds and needs one or more; none given.")
     distances = []
     for seed in seeds:
-        networks = [approximation_network(task, seed, device) for task in (source, target)]
-        x, y = target.normalised("train", next(networks[0].parameters()).device)
-        chosen = torch.from_numpy(np.random.default_rng(seed).permutation(len(y))[:IMAGES])
-        distances.append(fisher_distance(*networks, x[chosen], y[chosen]))
+        past, own = (approximation_network(task, seed, device) for task in (source, target))
+        x, y = target.normalised("train", next(own.parameters()).device)
+        chosen = np.random.default_rng(seed).permutation(len(y))[:IMAGES]
+        distances.append(fisher_distance(past, own, x[chosen], y[chosen]))
     return sum(distances) / len(distances)
 
 

@@ -14,7 +14,6 @@ from search.group_dropout import groups
 from search.subspace import Subspace
 
 _DECIDED = 50.0  # in log p: only a limit on costs may turn a decision
-_KINDS_OF_CELL = {"darts": 2}  # of the spaces to whose cells the limits of the export apply
 _MOST = 2  # skips, and pools, in each of them
 
 
@@ -87,12 +86,13 @@ class Pruning:
 
         Tight limits on costs may leave more of them.
         """
-        kinds = _KINDS_OF_CELL.get(self.space.name, 0)
-        for cell in np.split(np.arange(self.space.slots), kinds) if kinds else []:
+        if self.space.left_over is None:  # a small cell, every edge of which is used
+            return
+        for cell in self.space.cell_types.values():
             for kind in ("skip", "pool"):
                 while True:
                     best = self.best(logs, subspace)
-                    found = [s for s in cell.tolist() if kind in self.space.operations[best[s]]]
+                    found = [s for s in cell if kind in self.space.operations[best[s]]]
                     other = [s for s in found if s not in self.replaced
                              and (subspace.mask[s] & self._parametric).any()]
                     if len(found) <= _MOST or not other:

@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 
 from metad2a.errors import InputError
-from metad2a.spaces import SearchSpace
 from metad2a.spaces.gates import Gates
 from search.cloning import clone_most_shared, parameters_in_use
 from search.evaluators import Context, Evaluator
@@ -68,17 +67,6 @@ def operator_scores(members: np.ndarray, evaluator: Evaluator, operations: int) 
     return means
 
 
-def selectable(space: SearchSpace) -> np.ndarray:
-    """Return bool (operations,): what slots choose; not ``none`` where it is what is left over."""
-    choices = np.ones(len(space.operations), dtype=bool)
-    if "none" in space.operations:
-        none = space.operations.index("none")
-        forbidden = np.zeros((space.slots, len(choices)))
-        forbidden[:, none] = -np.inf
-        choices[none] = none not in space.discretise(forbidden)
-    return choices
-
-
 class Shrinking(Phase):
     """Uniform paths, dropping in one or several events, and cloning after each of them.
 
@@ -99,8 +87,8 @@ class Shrinking(Phase):
         """Plan the events."""
         if run.method is not None and run.method.bilevel:
             run.split_sides()  # weights must not see what alphas will be learnt from
-        choices = run.subspace.mask & selectable(run.space)
-        self.even = isinstance(run.method, FairNas) or not selectable(run.space).all()
+        choices = run.subspace.choices()
+        self.even = isinstance(run.method, FairNas) or run.space.left_over is not None
         # Even dropping counts in rounds, in which each slot loses one.
         self.total = round(self.drop * int(choices.sum(1).max() if self.even else choices.sum()))
         self.count = self.events or (max(1, self.total) if self.even else 1)
@@ -134,7 +122,7 @@ class Shrinking(Phase):
         quota = self.total * self.done // self.count - self.total * (self.done - 1) // self.count
         order = np.dstack(np.unravel_index(np.argsort(scores, axis=None, kind="stable"),
                                            scores.shape))[0].tolist()
-        order = [(slot, op) for slot, op in order if selectable(run.space)[op]]
+        order = [(slot, op) for slot, op in order if op != run.space.left_over]
         if self.even:
             slots = range(run.space.slots)
             dropped = [found for _ in range(quota) for slot in slots

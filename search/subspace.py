@@ -144,10 +144,20 @@ class Subspace:
         return found, self.score(scores, [found])[0]
 
     def score(self, scores: np.ndarray, architectures: list[Architecture]) -> np.ndarray:
-        """Return float64 (n,): the sums of float (slots, operations) scores over each's slots."""
+        """Return float64 (n,): sums of float (slots, operations) scores over the slots in use."""
         cells = self.space.as_array(architectures)
-        total: np.ndarray = scores[np.arange(self.space.slots), cells].sum(1, dtype=np.float64)
+        own = scores[np.arange(self.space.slots), cells]
+        if self.space.left_over is not None:
+            own = np.where(cells == self.space.left_over, 0.0, own)
+        total: np.ndarray = own.sum(1, dtype=np.float64)
         return total
+
+    def choices(self) -> np.ndarray:
+        """Return bool (slots, operations): what is allowed and is a choice, not what is left."""
+        chosen = self.mask.copy()
+        if self.space.left_over is not None:
+            chosen[:, self.space.left_over] = False
+        return chosen
 
     def _affordable(self, allowed: np.ndarray) -> Architecture:
         finite = allowed[np.isfinite(allowed)]

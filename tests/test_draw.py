@@ -13,6 +13,14 @@ from metad2a.errors import InputError
 from metad2a.spaces.base import SPACES
 
 SPACE = SPACES.get("nasbench201")
+DARTS = SPACES.get("darts")
+GENOTYPE = (
+    "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), "
+    "('sep_conv_3x3', 1), ('skip_connect', 0), ('sep_conv_3x3', 1), ('skip_connect', 0), "
+    "('dil_conv_3x3', 2)], normal_concat=range(2, 6), reduce=[('max_pool_3x3', 0), "
+    "('max_pool_3x3', 1), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 0), "
+    "('skip_connect', 2), ('avg_pool_3x3', 1), ('skip_connect', 2)], reduce_concat=range(2, 6))"
+)
 NS = "{http://www.w3.org/2000/svg}"
 CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|avg_pool_3x3~1|nor_conv_3x3~2|"
 
@@ -93,6 +101,53 @@ def test_larger_cells_make_room_for_their_labels() -> None:
     row = [numbers(path) for path in root.iter(f"{NS}path")]
     straight = [line[6] - line[0] for line in row if line[1] == line[3] == line[7]]
     assert len(straight) == 2 and min(straight) > 12 * 7
+
+
+def test_both_darts_cells_are_drawn_and_named() -> None:
+    root = ElementTree.fromstring(svg(DARTS, GENOTYPE, title="Second order"))
+    nodes = ["k−2", "k−1", "0", "1", "2", "3", "out"]
+    assert sorted(labels(root)) == sorted(
+        ["Second order", "normal cell", "reduction cell", *nodes, *nodes, *["sep conv 3×3"] * 5,
+         *["skip"] * 5, "dil conv 3×3", *["max pool 3×3"] * 4, "avg pool 3×3"]
+    )
+    assert len(list(root.iter(f"{NS}path"))) == len(list(root.iter(f"{NS}polygon"))) == 16
+    assert root.attrib["aria-label"] == f"Second order: {GENOTYPE}"
+
+
+def test_darts_arrows_lead_from_their_source_to_their_target() -> None:
+    root = ElementTree.fromstring(svg(DARTS, GENOTYPE))
+    columns = {text.text: float(text.attrib["x"]) for text in root.iter(f"{NS}text")
+               if text.text in {"k−2", "k−1", "0", "1", "2", "3"}}
+    rows = sorted((numbers(path) for path in root.iter(f"{NS}path")), key=lambda line: line[1])
+    assert len({line[1] for line in rows}) == 16, "a row an operation"
+    starts = [min(columns, key=lambda name: abs(columns[name] - line[0])) for line in rows[:8]]
+    assert starts == ["k−2", "k−1", "k−2", "k−1", "k−2", "k−1", "k−2", "0"]
+    for node, pair in zip("0123", zip(rows[:8:2], rows[1:8:2], strict=True), strict=True):
+        assert all(0 < columns[node] - line[6] < 30 for line in pair)
+
+
+def test_darts_drawings_are_400_wide_and_nothing_leaves_them() -> None:
+    rng = np.random.default_rng(0)
+    for cells in [DARTS.parse(GENOTYPE), *(DARTS.sample(rng) for _ in range(20))]:
+        root = ElementTree.fromstring(svg(DARTS, cells))
+        _, _, width, height = map(float, root.attrib["viewBox"].split())
+        assert width == 400
+        for text in root.iter(f"{NS}text"):
+            x, letters = float(text.attrib["x"]), len(text.text or "")
+            reach = {"end": (letters, 0), "start": (0, letters),
+                     "middle": (letters / 2, letters / 2)}[text.attrib["text-anchor"]]
+            assert x - 7.8 * reach[0] > 0 and x + 7.8 * reach[1] < width
+            assert 10 < float(text.attrib["y"]) < height
+        boxes = [box.attrib for box in root.iter(f"{NS}rect")][1:]
+        assert all(float(box["y"]) + float(box["height"]) < height for box in boxes)
+
+
+def test_a_space_without_a_drawing_is_refused() -> None:
+    class Other(type(SPACE)):  # type: ignore[misc]
+        name = "other"
+
+    with pytest.raises(InputError, match="no drawing of the space 'other'; of 'nasbench201' and"):
+        svg(Other(), CELL)
 
 
 def test_what_cannot_be_drawn() -> None:

@@ -162,7 +162,7 @@ def test_a_step_descends_the_weighted_mean():
 def test_a_largest_weight():
     found = short("spos+curriculum", 80, options={"curriculum.most": "1.05"})
     assert curriculum(found).v.max() == pytest.approx(1.05)
-    with pytest.raises(InputError, match="most=0.5"):
+    with pytest.raises(InputError, match=r"most=0\.5"):
         compose("spos+curriculum", {"curriculum.most": 0.5})
     with pytest.raises(InputError, match="subnets=0"):
         compose("spos+curriculum", {"curriculum.subnets": 0})

@@ -10,7 +10,7 @@ from torch import nn
 
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
-from search.methods.pdarts import PDarts, normal_slots, skip_rate
+from search.methods.pdarts import PDarts, skip_rate
 from search.searching import Search, conduct
 from search.unrolled import unrolled_gradient
 
@@ -244,11 +244,6 @@ def test_only_skips_without_a_convolution_are_dropped_and_only_in_a_step():
     assert set(dropped.unique().tolist()) == {0.0, 4.0}
     assert float(dropped.mean()) == pytest.approx(1, abs=0.1)
     assert torch.equal(plain(ones), ones)
-
-
-def test_the_normal_cell_comes_first():
-    assert normal_slots(DARTS) == range(14)
-    assert normal_slots(BENCH) == range(6)
 
 
 def test_skips_are_limited_in_the_normal_cell_the_weakest_first():

@@ -131,11 +131,11 @@ def test_of_a_clone_an_architecture_has_the_copy_that_it_runs(context):
     for network in (shared.initial, shared.network):
         network.clone(2, 3, 0)
         network.clone(5, 2, 2)
-    moved = np.random.default_rng(0)
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for edge in [*shared.network.edges(2), *shared.network.edges(5)]:
             for parameter in edge.parameters():
-                parameter += 0.1 * torch.from_numpy(moved.standard_normal(parameter.shape)).float()
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     cloned = dataclasses.replace(context, supernet=shared)
     cells = [(lead, 3, 3, 3, 1, 2) for lead in range(5)] + some_cells(SPACE, 60)
     assert_angles_are_those_of_concatenation(cloned, cells)

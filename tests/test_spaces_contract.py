@@ -363,7 +363,28 @@ def test_sizes_below_one_are_refused(space):
 
 
 @each_space
+def test_macro_networks_have_a_width_and_a_depth(space):
+    for macro in (space.counted_macro, space.search_macro, space.published_macro):
+        assert set(macro) == {"channels", "cells"}
+        assert space.macro(**macro) == (macro["channels"], macro["cells"])
+    assert space.macro(None, 2) == (space.counted_macro["channels"], 2)
+    assert space.search_macro["cells"] <= space.published_macro["cells"]
+
+
+@each_space
 def test_paths_are_ways_through_the_slots(space):
     paths = space.paths()
     assert len(set(paths)) == len(paths) > 0
     assert {slot for path in paths for slot in path} == set(range(space.slots))
+
+
+@pytest.mark.parametrize("name", SPACES.names())
+def test_cell_types_cover_the_slots_and_what_is_left_over_is_never_chosen(name):
+    space = SPACES.get(name)
+    assert [slot for slots in space.cell_types.values() for slot in slots] == list(
+        range(space.slots))
+    if space.left_over is not None:
+        scores = np.zeros((space.slots, len(space.operations)))
+        plain = space.discretise(scores)
+        scores[:, space.left_over] = 100
+        assert space.discretise(scores) == plain

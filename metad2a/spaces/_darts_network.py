@@ -7,6 +7,7 @@ pooling and a linear classifier.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import cast
 
@@ -27,7 +28,7 @@ def _key(slot: int) -> str:
     return f"{source}->{target}"
 
 
-class _Cell(nn.Module):
+class _Cell(nn.Module, ABC):
     """Two inputs brought to one shape, four nodes, their concatenation; edges are left open.
 
     Args:
@@ -51,9 +52,9 @@ class _Cell(nn.Module):
     def stride(self, slot: int) -> int:
         return 2 if self.reduction and EDGES[slot][0] not in NODES else 1
 
+    @abstractmethod
     def edge(self, slot: int, x: Tensor, choice: Choice | None) -> Tensor | None:
         """Return what a slot makes of its source, None for nothing."""
-        raise NotImplementedError
 
     def forward(self, older: Tensor, old: Tensor, choice: Choice | None) -> Tensor:
         """Map the outputs of the two cells before to (batch, 4 * channels, h, w)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -126,9 +127,9 @@ class MixedNetwork(nn.Module, SuperNet):
         super().__init__()
         self.clones = []
 
+    @abstractmethod
     def pooled(self, x: Tensor, choice: Choice) -> Tensor:
         """Return float (batch, F) features for float images (batch, 3, h, w)."""
-        raise NotImplementedError
 
     def features(self, x: Tensor, choice: Architecture | Choice) -> Tensor:
         """Return float (batch, F): the pooled features that the classifier sees."""
@@ -151,10 +152,6 @@ class MixedNetwork(nn.Module, SuperNet):
                              f"paths; use a multiple of {choice.paths}.")
         return choice
 
-    def edges(self, slot: int) -> list[MixedOperation]:
-        """Return the mixed operations of a slot, one a cell."""
-        raise NotImplementedError
-
     def slot_weights(self, slot: int, operation: int) -> list[Tensor]:
         """Return the weights of an operation (see :meth:`MixedOperation.weights`), all cells'."""
         return [weight for edge in self.edges(slot) for weight in edge.weights(operation)]
@@ -166,12 +163,16 @@ class MixedNetwork(nn.Module, SuperNet):
     def clone(self, slot: int, operation: int, by_slot: int) -> int:
         """Split an operation's weights into copies; see ``SuperNet``."""
         size = self.operation_params(slot, operation)
-        done = {(s, o) for s, o, _ in self.clones}
-        if size == 0 or (slot, operation) in done or slot == by_slot:
-            why = ("it has no parameters" if size == 0 else "it has been cloned already"
-                   if slot != by_slot else "a slot cannot choose among its own copies")
-            raise InputError(f"Operation {operation} of slot {slot} cannot be cloned by slot "
-                             f"{by_slot}: {why}.")
+        refusals = {
+            "it has no parameters": size == 0,
+            "it has been cloned already": (slot, operation) in [done[:2] for done in self.clones],
+            "a slot cannot choose among its own copies": slot == by_slot,
+        }
+        for why, holds in refusals.items():
+            if holds:
+                raise InputError(f"Operation {operation} of slot {slot} cannot be cloned by slot "
+                                 f"{by_slot}: {why}. Clone one with weights, once, by another "
+                                 "slot.")
         for edge in self.edges(slot):
             edge.clone(operation, by_slot)
         self.clones.append((slot, operation, by_slot))

@@ -20,6 +20,7 @@ class TwoInputs(SearchSpace):
 
     nodes: tuple[tuple[int, ...], ...]
     """The slots that lead into each node."""
+    left_over = NONE
     free_operation: int
     """An operation without parameters and MACs on every edge."""
 

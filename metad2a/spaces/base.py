@@ -43,6 +43,11 @@ class SearchSpace(Costed):
     node_types: tuple[str, ...]
     """Names of the node types of :meth:`graph`, in the order of their indices. An operation's is
     its name, after a prefix that ends in "/" where a space has several kinds of cell."""
+    cell_types: Mapping[str, range]
+    """The slots of each type of cell, the normal (or only) one first."""
+    left_over: int | None = None
+    """The operation of slots that an architecture does not use, where it may leave some unused: it
+    is never chosen, and its scores mean nothing."""
     search_macro: Mapping[str, int]
     """The ``channels`` and ``cells`` of the supernets that are searched on a CPU by default."""
     published_macro: Mapping[str, int]
@@ -102,8 +107,8 @@ class SearchSpace(Costed):
         Args:
             architecture: one operation index per slot.
             classes: outputs of the network.
-            channels: of the first stage; where None, what :meth:`costs` counts.
-            cells: repeats of the cell in a stage; where None, what :meth:`costs` counts.
+            channels: of the first cells; where None, what :meth:`costs` counts.
+            cells: in a stage or in all, as the space has it; where None, what :meth:`costs` counts.
 
         Raises:
             InputError: a width or a depth below 1.

@@ -53,6 +53,7 @@ class Darts(TwoInputs):
         f"{cell}/{operation}" for cell in ("normal", "reduction") for operation in OPERATIONS
     ))
     counted_macro = MappingProxyType({"channels": CHANNELS, "cells": CELLS})
+    cell_types = MappingProxyType({"normal": range(_HALF), "reduction": range(_HALF, _SLOTS)})
     search_macro = MappingProxyType({"channels": 8, "cells": 5})
     published_macro = MappingProxyType({"channels": 16, "cells": 8})
 

@@ -86,6 +86,7 @@ class NasBench201(SearchSpace):
     input_size = 32
     node_types = ("input", "output", *OPERATIONS)
     counted_macro = MappingProxyType({"channels": CHANNELS, "cells": CELLS})
+    cell_types = MappingProxyType({"cell": range(6)})
     search_macro = MappingProxyType({"channels": CHANNELS, "cells": 1})
     published_macro = counted_macro
 

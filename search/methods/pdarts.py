@@ -27,7 +27,6 @@ import torch
 from torch import Tensor, nn
 
 from metad2a.errors import InputError
-from metad2a.spaces import SearchSpace
 from metad2a.spaces.gates import Gates
 from search.architecture import ArchitectureParameters
 from search.forms import Form
@@ -47,12 +46,6 @@ def skip_rate(stage: int, epoch: int) -> float:
     if epoch < _WEIGHTS_ONLY:
         return _DROPOUT[stage] * (_EPOCHS - epoch - 1) / _EPOCHS
     return _DROPOUT[stage] * math.exp(-_FADE * (epoch - _WEIGHTS_ONLY))
-
-
-def normal_slots(space: SearchSpace) -> range:
-    """Return the slots of the normal cell: of as many for each kind of cell, the first ones."""
-    kinds = {kind for kind, slash, _ in (n.partition("/") for n in space.node_types) if slash}
-    return range(space.slots // max(1, len(kinds)))
 
 
 @METHODS.register("pdarts")
@@ -167,11 +160,12 @@ class PDarts(Darts):
     def derive(self, run: Run) -> Ranking:
         """Zero the weakest skip connection of the normal cell until few enough win; then rank."""
         skip = run.space.operations.index("skip_connect")
+        normal = next(iter(run.space.cell_types.values()))
         self.zeroed = set()
         while True:
             scores = self.slot_scores(run)
             best, _ = run.subspace.best(scores)
-            found = {slot for slot in normal_slots(run.space) if best[slot] == skip}
+            found = {slot for slot in normal if best[slot] == skip}
             open_slots = found - self.zeroed  # under tight limits a zeroed one may win
             if len(found) <= self.skips or not open_slots:
                 return super().derive(run)

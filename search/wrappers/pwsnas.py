@@ -8,9 +8,9 @@ formulas were not at hand). The authors apply it to SPOS, FairNAS, ProxylessNAS,
 For ABS around these they report ImageNet top-1 accuracies of 75.97 % (75.33 % without), 74.42
 (74.24), 76.14 (75.56), 75.59 (74.88) and 75.89 % (75.58 %).
 
-ABS trains the method's weights anew after shrinking; here they go on, since within a user's budget a
-warm start is worth more. P-DARTS starts each stage from new weights anyway and so keeps the narrow
-space only.
+ABS trains the method's weights anew after shrinking; here they go on, since within a user's budget
+a warm start is worth more. P-DARTS starts each stage from new weights anyway and so keeps the
+narrow space only.
 """
 
 from __future__ import annotations
