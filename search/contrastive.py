@@ -20,7 +20,8 @@ from metad2a.spaces.gates import Gates
 from search.device import seeded
 from search.method import Stateful
 from search.run import Run
-from search.trainee import Trainee, with_prefix, without_prefix
+from search.tensors import under, with_prefix
+from search.trainee import Trainee
 from search.views import two_views
 
 _TEMPERATURE = 0.07
@@ -112,7 +113,7 @@ class InfoNCE(Objective):
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Take them over."""
-        self.head.load(without_prefix("head", tensors))
+        self.head.load(under("head", tensors))
 
 
 class Byol(InfoNCE):
@@ -160,7 +161,7 @@ class Byol(InfoNCE):
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Take them over."""
         super().restore(tensors, facts)
-        self.target.load_state_dict(without_prefix("target", tensors))
+        self.target.load_state_dict(under("target", tensors))
 
 
 def pooled(run: Run, network: SuperNet, views: Tensor, gates: Gates) -> Tensor:

@@ -59,15 +59,4 @@ class Finetune(Trainee):
 
     def train(self, run: Run, done: float) -> float:
         """Take one step and return its loss; ``done`` is the fraction of the finetune."""
-        batch = run.batch()
-        self.network.train().zero_grad(set_to_none=True)
-        with run.place.autocast():
-            logits = self.network(batch.x)
-        loss = run.loss(logits.float(), batch, "weights")
-        loss.backward()
-        run.images += len(batch.y)
-        value = float(loss.detach())
-        if run.finite(value):
-            nn.utils.clip_grad_norm_(self.network.parameters(), _TRAINING.clip or math.inf)
-            self.step(run.rate_scale * rate(done))
-        return value
+        return self.learn(run, run.rate_scale * rate(done))

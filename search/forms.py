@@ -46,7 +46,7 @@ class Form:
     def forward(self, x: Tensor, choice: Gates | Architecture) -> Tensor:
         """Return float32 logits (batch, classes) of float (batch, 3, h, w) images."""
         with self.place.autocast():
-            if self.static and _is_mixture(choice):
+            if self.static and not self._clones and _is_mixture(choice):
                 logits = self._run(x, Gates.mixture(cast(Tensor, cast(Gates, choice).weights)))
             else:
                 logits = self.network(x, choice)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from metad2a.errors import ArtifactError
@@ -15,6 +14,7 @@ from search.checkpoint import read_checkpoint, write_checkpoint
 from search.composition import Composition
 from search.method import Stateful
 from search.run import Run
+from search.tensors import load_momentum, momentum, under, with_prefix
 
 _COUNTERS = ("phase", "steps", "images", "rate_scale", "batch_limit", "bad_steps", "macro",
              "cursors", "history")
@@ -33,13 +33,10 @@ def save(run: Run, composed: Composition, path: Path, identity: dict[str, Any]) 
     if run.has_supernet:
         facts["clones"] = run.supernet.clones
         for name, network in (("network", run.network), ("initial", run.initial)):
-            tensors |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
-        for key, parameter in run.network.named_parameters():
-            momentum = run.optimiser.state.get(parameter, {}).get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"momentum.{key}"] = momentum
+            tensors |= with_prefix(name, network.state_dict())
+        tensors |= with_prefix("momentum", momentum(run.network, run.optimiser))
     for name, part in _parts(run, composed).items():
-        tensors |= {f"{name}.{key}": value for key, value in part.tensors().items()}
+        tensors |= with_prefix(name, part.tensors())
         facts["parts"][name] = part.facts()
     write_checkpoint(path, tensors, identity, facts)
 
@@ -65,10 +62,6 @@ def load(
         ArtifactError: it is damaged, of another format, or does not fit.
     """
     tensors, facts = read_checkpoint(path, identity)
-    groups: dict[str, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        group, name = key.split(".", 1)
-        groups.setdefault(group, {})[name] = value
     try:
         enter(int(facts["phase"]))
         for name in _COUNTERS:
@@ -79,14 +72,11 @@ def load(
             run.renew(**run.macro)
             for slot, operation, by in facts["clones"]:
                 run.clone(slot, operation, by)
-            run.network.load_state_dict(groups["network"])
-            run.initial.load_state_dict(groups["initial"])
-            parameters = dict(run.network.named_parameters())
-            for name, value in groups.get("momentum", {}).items():
-                buffer = torch.empty_like(parameters[name]).copy_(value)
-                run.optimiser.state[parameters[name]]["momentum_buffer"] = buffer.detach()
+            run.network.load_state_dict(under("network", tensors))
+            run.initial.load_state_dict(under("initial", tensors))
+            load_momentum(run.network, run.optimiser, under("momentum", tensors))
         for name, part in _parts(run, composed).items():
-            part.restore(groups.get(name, {}), facts["parts"][name])
+            part.restore(under(name, tensors), facts["parts"][name])
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         raise ArtifactError(f"Checkpoint {path} does not fit this search: "
                             f"{type(error).__name__}: {error}. Delete it to start afresh."

@@ -19,8 +19,9 @@ from metad2a.spaces import Architecture
 from search.candidates import unseen
 from search.method import Method, Ranking, Training
 from search.run import Run
+from search.tensors import under
 from search.trainer import TrainRecipe
-from search.trial import Trial, under
+from search.trial import Trial
 
 _RECIPE = TrainRecipe()
 
@@ -66,7 +67,7 @@ class StandaloneMethod(Method):
         if self.present is None or number != self.number:
             self._end()
             self.present, self.number = self._begin(), number
-        return self.present.step(run, run.fraction * self.trainings - number)
+        return self.present.advance(run, run.fraction * self.trainings - number)
 
     def _begin(self) -> Trial:
         run = self._run

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from search.method import Training
+from search.run import Run
+from search.tensors import load_momentum, momentum, under, with_prefix
 
 
 class Trainee:
-    """A network and its SGD.
+    """A network that learns from a run's labelled images.
 
     Args:
-        network: on its device.
-        training: momentum and weight decay; rates are given at each step.
+        network: on the run's device.
+        training: momentum, weight decay and clipping; rates are given at each step.
     """
 
     def __init__(self, network: nn.Module, training: Training) -> None:
-        self.network = network
+        self.network, self.training = network, training
         self.optimiser = torch.optim.SGD(
             network.parameters(), training.lr, training.momentum,
             weight_decay=training.weight_decay, nesterov=training.nesterov,
@@ -31,33 +34,28 @@ class Trainee:
             group["lr"] = rate
         self.optimiser.step()
 
+    def learn(self, run: Run, rate: float) -> float:
+        """Take one step on the next batch at a learning rate and return its loss."""
+        batch = run.batch()
+        self.network.train()
+        self.network.zero_grad(set_to_none=True)
+        with run.place.autocast():
+            logits = self.network(batch.x)
+        loss = run.loss(logits.float(), batch, "weights")
+        loss.backward()
+        run.images += len(batch.y)
+        value = float(loss.detach())
+        if run.finite(value):
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.training.clip or math.inf)
+            self.step(rate)
+        return value
+
     def tensors(self) -> dict[str, Tensor]:
         """Return weights, statistics and momentum, by name."""
-        momentum = {
-            name: self.optimiser.state[parameter]["momentum_buffer"]
-            for name, parameter in self.network.named_parameters()
-            if parameter in self.optimiser.state
-        }
         return {**with_prefix("network", self.network.state_dict()),
-                **with_prefix("momentum", momentum)}
+                **with_prefix("momentum", momentum(self.network, self.optimiser))}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over what :meth:`tensors` returned."""
-        self.network.load_state_dict(without_prefix("network", tensors))
-        parameters = dict(self.network.named_parameters())
-        for name, value in without_prefix("momentum", tensors).items():
-            # In the memory order of the parameter.
-            buffer = torch.empty_like(parameters[name]).copy_(value).detach()
-            self.optimiser.state[parameters[name]]["momentum_buffer"] = buffer
-
-
-def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors under the names ``prefix.name``."""
-    return {f"{prefix}.{name}": value for name, value in tensors.items()}
-
-
-def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose names have the prefix, by their names without it."""
-    start = f"{prefix}."
-    return {name.removeprefix(start): value for name, value in tensors.items()
-            if name.startswith(start)}
+        self.network.load_state_dict(under("network", tensors))
+        load_momentum(self.network, self.optimiser, under("momentum", tensors))

@@ -26,14 +26,14 @@ def searched(method, images, space="nasbench201", **arguments):
 @pytest.fixture
 def rates(monkeypatch):
     """Collect the architecture and learning rate of each step of each training."""
-    seen, step = [], Trial.step
+    seen, advance = [], Trial.advance
 
     def observed(trial, run, done):
-        loss = step(trial, run, done)
+        loss = advance(trial, run, done)
         seen.append((trial.architecture, trial.optimiser.param_groups[0]["lr"]))
         return loss
 
-    monkeypatch.setattr(Trial, "step", observed)
+    monkeypatch.setattr(Trial, "advance", observed)
     return seen
 
 

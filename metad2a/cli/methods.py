@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
@@ -37,8 +38,7 @@ def run(args: Namespace) -> int:
         for one in found[kind]:
             options = settings(registry.get(one["name"]))
             one["options"] = {
-                name: default if isinstance(default, (bool, int, float, str)) else None
-                for name, default in options.items()
+                name: _plain(default) for name, default in options.items()
             }
     parts = [
         f"{kind}\n" + columns([("", one["name"], one["description"]) for one in plugins])
@@ -46,6 +46,13 @@ def run(args: Namespace) -> int:
     ]
     answer(args, found, "\n\n".join(parts))
     return 0
+
+
+def _plain(default: Any) -> bool | int | float | str | None:
+    """Return a default as JSON can hold it; None for what can only be given from Python."""
+    if isinstance(default, float) and not math.isfinite(default):
+        return str(default)
+    return default if isinstance(default, (bool, int, float, str)) else None
 
 
 def _described(registry: Registry[Any]) -> list[dict[str, Any]]:

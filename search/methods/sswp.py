@@ -34,7 +34,7 @@ from search.group_dropout import groups
 from search.method import METHODS, Ranking, Training
 from search.pruning import Pruning
 from search.run import Run
-from search.trainee import with_prefix, without_prefix
+from search.tensors import under, with_prefix
 from search.trainer import accuracy
 from search.two_path import draw_pairs, two_path_gates
 
@@ -207,9 +207,9 @@ class Sswp(DifferentiableMethod):
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Take them over."""
         super().restore(tensors, facts)
-        self.objective.restore(without_prefix("objective", tensors), {})
+        self.objective.restore(under("objective", tensors), {})
         self.pruning.frozen, self.pruning.replaced = facts["frozen"], facts["replaced"]
         if facts["winner"] is not None:
             self.winner = tuple(facts["winner"])
             self.kept = Finetune(self._run, self.winner)
-            self.kept.load(without_prefix("kept", tensors))
+            self.kept.load(under("kept", tensors))

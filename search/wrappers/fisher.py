@@ -108,7 +108,7 @@ class FisherPrior(Wrapper):
             wanted.mask = wanted.mask.copy()
             wanted.keep(run.space.as_array(best))
             # One by one, since limits may forbid what was best elsewhere.
-            for slot, operation in np.argwhere(run.subspace.mask & ~wanted.mask):
+            for slot, operation in np.argwhere(run.subspace.choices() & ~wanted.mask):
                 run.subspace.drop(int(slot), int(operation))
         self.narrowed = True
         told = ", ".join(f"{name} {distance:.3f}" for name, distance in
