@@ -156,7 +156,9 @@ def conduct(
     usual = chosen.search_macro if place.device.type == "cpu" else chosen.published_macro
     macro = {"channels": channels or usual["channels"], "cells": cells or usual["cells"]}
     identity = {
-        "kind": "search", "space": space, "method": composed.name, "options": dict(options or {}),
+        "kind": "search", "space": space, "method": composed.name, "options": {
+            name: value if isinstance(value, (bool, int, float, str)) else repr(value)
+            for name, value in (options or {}).items()},
         "faithful": faithful, "seed": seed, "seconds": budget.seconds, "images": images,
         "data": fingerprint(data), "classes": data.classes, "macro": macro,
         "max_params": max_params, "max_macs": max_macs, "warm": [list(a) for a in warm],

@@ -73,3 +73,29 @@ def test_ctrl_c_leaves_a_state_that_the_same_command_goes_on_from(cache):
     assert result["images"] >= 6000
     assert "Going on from" in again.stderr
     assert not list(cache.rglob("*.safetensors"))
+
+
+def test_past_tasks_of_a_database_narrow_the_space(tmp_path, capsys):
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for dataset in ("first", "second"):
+        for label in range(3):
+            folder = tmp_path / "data" / dataset / str(label)
+            folder.mkdir(parents=True)
+            for number in range(16):
+                pixels = rng.integers(0, 120, (8, 8, 3)) + 60 * label
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    database = tmp_path / "db.sqlite"
+    assert main(["db", "build", "--data", str(tmp_path / "data"), "--database", str(database),
+                 "--tasks", "2", "--plan", "standalone=4"]) == 0
+    capsys.readouterr()
+    command = ["search", "sklearn:digits", "--method", "darts+fisher", "--images", "200", *SHORT,
+               "--set", "fisher.seeds=1", "--set", "fisher.nearest=1", "--json", "--past"]
+    assert main([*command, str(database), str(tmp_path / "data")]) == 0
+    data = json.loads(capsys.readouterr().out)
+    notes = [point["note"] for point in data["history"] if "note" in point]
+    assert any("Fisher distances of past tasks: " in note and "first-000" in note for note in notes)
+    assert main([*command, str(database), str(tmp_path)]) == 3
+    assert "has its images under" in capsys.readouterr().err

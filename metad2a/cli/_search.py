@@ -54,6 +54,9 @@ def configure(parser: ArgumentParser) -> None:
                         help="of the supernet (default: the space's)")
     parser.add_argument("--set", type=_option, action="append", default=[], dest="options",
                         metavar="PART.OPTION=VALUE", help="an option of the method or a wrapper")
+    parser.add_argument("--past", type=Path, nargs=2, metavar=("DATABASE", "DIR"),
+                        help="for the wrapper 'fisher': a database of past tasks, and the folder "
+                        "of their datasets")
     parser.add_argument("--faithful", action="store_true",
                         help="keep the quirks of published code where they differ from the intent")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE",
@@ -68,6 +71,13 @@ def run(args: Namespace) -> int:
 
     from search import Progress, search
 
+    options: dict[str, Any] = dict(args.options)
+    if args.past is not None:
+        from metad2a.cli._past import past_tasks
+        from metad2a.spaces import SPACES
+
+        database, folder = args.past
+        options["fisher.tasks"] = past_tasks(database, folder, SPACES.get(args.space))
     checkpoint = args.checkpoint or _kept(args)
     if checkpoint.exists():
         print(f"Going on from {checkpoint}.", file=sys.stderr)
@@ -83,7 +93,7 @@ def run(args: Namespace) -> int:
 
         result = search(
             args.data, progress=show, checkpoint=checkpoint, should_stop=lambda: bool(interrupted),
-            options=dict(args.options), **{name: getattr(args, name) for name in _RUN},
+            options=options, **{name: getattr(args, name) for name in _RUN},
         )
     answer(args, result.to_dict(), str(result))
     if not result.complete:
@@ -99,8 +109,9 @@ def _kept(args: Namespace) -> Path:
     from metad2a.settings import cache_folder
 
     source = args.data if args.data.startswith("sklearn:") else str(Path(args.data).resolve())
-    facts = [source, args.options, *(getattr(args, name) for name in _RUN)]
-    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    asked = {name: value for name, value in vars(args).items() if name != "json"}
+    text = json.dumps({**asked, "data": source}, default=str, sort_keys=True)
+    key = hashlib.sha256(text.encode()).hexdigest()[:16]
     return cache_folder() / "searches" / f"{key}.safetensors"
 
 
