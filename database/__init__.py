@@ -6,11 +6,15 @@
 from __future__ import annotations
 
 from database.exchange import export, export_tasks
+from database.jobs import Job, Jobs
 from database.queries import status
-from database.store import Recorded, RefusedRowError, Store
+from database.store import Latency, Recorded, RefusedRowError, Store
 from database.tasks import Task, draw_tasks, family_of
 
 __all__ = [
+    "Job",
+    "Jobs",
+    "Latency",
     "Recorded",
     "RefusedRowError",
     "Store",
