@@ -53,6 +53,8 @@ class OneShotMethod(Method):
 
     def derive(self, run: Run) -> Ranking:
         """Evolve children until the time or the generations are used up."""
+        if not run.has_supernet:  # cancelled before the first step
+            run.renew()
         found = evolve(
             run.subspace, run.evaluator(self.evaluator), run.rng, self.sizes,
             initial=run.warm, should_stop=run.stopped,
