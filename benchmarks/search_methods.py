@@ -171,7 +171,7 @@ def main() -> None:
         f"the end over {CELLS:,} random cells; random and evolution score only what they trained. "
         f"SPOS and FairNAS judge children on one batch and evolve {EVOLUTION['population']} of "
         f"them for {EVOLUTION['generations']} generations. Seconds: on one of {cores()} cores, "
-        f"{args.workers} searches at a time. "
+        f"{args.workers} searches at a time, beside other work: compare them loosely. "
         "`random` is random search at the same budget: short trainings, each alone. Width and "
         "depth: Shu et al., ICLR 2020. A mixture step of DARTS costs several times a path's at the "
         "same count of images.",

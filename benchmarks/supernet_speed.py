@@ -38,7 +38,6 @@ CASES = (
     ("mixture", "nasbench201", True, {"channels": 16, "cells": 1}, 3),
     ("fair paths", "darts", False, {"channels": 8, "cells": 5}, 1),
     ("mixture", "darts", True, {"channels": 8, "cells": 5}, 2),
-    ("mixture", "darts", True, {"channels": 16, "cells": 8}, 1),
 )
 Step = Callable[[list[Gates]], int]
 """Takes a step along the gates and returns the images that passed."""

@@ -41,18 +41,18 @@ class Budget:
         """Seconds used so far, in all processes."""
         return self.spent + time.monotonic() - self._start
 
-    def fraction(self, images: int, reserve: float, ahead: float = 0.0) -> float:
+    def fraction(self, images: int, reserve: float, ahead: float) -> float:
         """Return the share of the training budget that is spent, 0 to 1.
 
         Args:
             images: passed so far.
-            reserve: fraction (0..1) of the time that is kept for judging after the training.
-            ahead: seconds to look ahead; a budget of images does not.
+            reserve: seconds that are kept for judging after the training.
+            ahead: seconds to look ahead. A budget of images takes neither.
         """
         if self.images is not None:
             return min(images / self.images, 1.0)
         assert self.seconds is not None
-        return min((self.elapsed + ahead) / (self.limit * (1 - reserve)), 1.0)
+        return min((self.elapsed + ahead) / (self.limit - reserve), 1.0)
 
     def over(self) -> bool:
         """Whether the time is up; never with a budget of images."""

@@ -20,6 +20,7 @@ from search.method import Method, Ranking
 from search.run import Batch, Run
 
 _SHAKES = 64
+_POOL = 3  # architectures found for one that is wanted
 _TOLD = 10  # architectures named at the end
 
 
@@ -63,18 +64,19 @@ class DifferentiableMethod(Method):
         return self._near(run, _TOLD)
 
     def _near(self, run: Run, count: int) -> Ranking:
-        """Return the best and up to ``count`` in all that win under shaken scores."""
+        """Return the best, then the best of those that win under shaken scores, in order."""
         scores = self.slot_scores(run)
-        found = dict([run.subspace.best(scores)])
-        allowed = scores[run.subspace.mask]
+        best, value = run.subspace.best(scores)
+        found = {best: value}
+        spread = max(float(scores[run.subspace.choices()].std()), 1e-6)
         for _ in range(_SHAKES):
-            if len(found) >= count:
+            if len(found) >= _POOL * count:
                 break
-            noise = run.rng.gumbel(size=scores.shape) * max(float(allowed.std()), 1e-6)
-            near, _ = run.subspace.best(scores + noise)
+            near, _ = run.subspace.best(scores + spread * run.rng.gumbel(size=scores.shape))
             found.setdefault(near, float(run.subspace.score(scores, [near])[0]))
-        first, *others = found.items()
-        return [first, *sorted(others, key=lambda pair: -pair[1])]
+        del found[best]
+        others = sorted(found.items(), key=lambda pair: -pair[1])
+        return [(best, value), *others[: count - 1]]
 
     def tensors(self) -> dict[str, Tensor]:
         """Return alpha and the moments of its optimiser."""

@@ -85,7 +85,9 @@ class Engine:
             self.loss = self.run.advance(stage.phase)
             for wrapper in self.composed.wrappers:
                 wrapper.after_step(self.run)
-            pace = min(pace, time.monotonic() - before)  # a slow first step is no measure
+            took = time.monotonic() - before
+            pace = min(pace, took)  # a slow first step is no measure
+            self.run.fit_batch(took)
             self.run.record(self.loss)
             self._tell(type(stage.phase).__name__, fraction)
             if time.monotonic() - saved_at > _SAVE_SECONDS:
@@ -103,8 +105,9 @@ class Engine:
         return self.composed.method.derive(self.run)
 
     def _fraction(self, ahead: float) -> float:
-        budget, reserve = self.run.budget, self.composed.method.reserve
-        return budget.fraction(self.run.images, reserve, ahead)
+        budget = self.run.budget
+        return budget.fraction(
+            self.run.images, self.composed.method.judging(budget.limit), ahead)
 
     def _enter(self, number: int) -> None:
         self.run.phase, self.run.fraction = number, 0.0

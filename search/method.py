@@ -21,6 +21,8 @@ from metad2a.spaces import Architecture
 if TYPE_CHECKING:
     from search.run import Run
 
+_JUDGING = 5.0  # seconds, for one architecture
+
 Ranking = list[tuple[Architecture, float]]
 """Architectures with their scores, best first."""
 
@@ -99,13 +101,15 @@ class Method(Phase):
     """Whether half of the training images is kept for the architecture's own steps."""
     shared_training: ClassVar[bool] = True
     """Whether it trains a supernet on labels, by :meth:`Run.loss`: what most wrappers act on."""
-    reserve: ClassVar[float] = 0.05
-    """Fraction (0..1) of the time that judging architectures needs after the training."""
     protocol: ClassVar[str] = "shared weights, batch norm re-calibrated, on held-out images"
     """What :meth:`accuracy` means."""
     population: ClassVar[bool] = False
     """Whether suggested architectures are looked at as they are; if not, the search starts in the
     space of the operations that they use."""
+
+    def judging(self, seconds: float) -> float:
+        """Return how many of a search's seconds judging architectures needs after the training."""
+        return min(0.1 * seconds, _JUDGING)
 
     @abstractmethod
     def score(self, run: Run, architectures: Sequence[Architecture]) -> np.ndarray:

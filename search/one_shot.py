@@ -14,6 +14,7 @@ from search.evolution import EvolutionConfig, evolve
 from search.method import Method, Ranking
 from search.run import Run
 
+_EVOLUTION = 0.3  # fraction of the time
 _TOLD = 10  # architectures named at the end
 
 
@@ -26,7 +27,6 @@ class OneShotMethod(Method):
         generations: how many; time may end the evolution before.
     """
 
-    reserve = 0.3
     population = True
 
     def __init__(
@@ -37,6 +37,10 @@ class OneShotMethod(Method):
         self.sizes = EvolutionConfig(
             population, generations, parents=min(10, population), mutations=half, crossovers=half
         )
+
+    def judging(self, seconds: float) -> float:
+        """Return the time for the evolution."""
+        return _EVOLUTION * seconds
 
     def begin(self, run: Run) -> None:
         """Start from the supernet as it is; all training images train weights."""
@@ -53,6 +57,8 @@ class OneShotMethod(Method):
 
     def derive(self, run: Run) -> Ranking:
         """Evolve children until the time or the generations are used up."""
+        if not run.has_supernet:  # cancelled before the first step
+            run.renew()
         found = evolve(
             run.subspace, run.evaluator(self.evaluator), run.rng, self.sizes,
             initial=run.warm, should_stop=run.stopped,

@@ -32,6 +32,8 @@ from search.subspace import Subspace
 
 _ORDER, _AUGMENT, _STEP, _SPLIT, _BEGIN, _JUDGE, _END = range(7)  # purposes of the random streams
 _BAD_STEPS = 5  # losses in a row that may be no numbers, each halving the learning rate
+_FIRST_BATCH, _SMALLEST_BATCH = 8, 4  # images a step where time is the budget
+_STEP_SHARE = 0.04  # of the time, that a step may take
 _POINTS = 50  # of the loss curve in the history
 
 
@@ -95,7 +97,8 @@ class Run:
         self.cursors = {"weights": 0, "architecture": 0}
         self.weighters = {"weights": SampleWeighter(), "architecture": SampleWeighter()}
         self.training = Training()
-        self.batch_limit = 2**31
+        self.batch_limit = 2**31  # by memory
+        self.batch_fit = 2**31 if self.budget.seconds is None else _FIRST_BATCH  # by time
         self.bad_steps = 0
         self.rng = np.random.default_rng((self.seed, _STEP, 0))
         self._network: nn.Module | None = None
@@ -207,7 +210,7 @@ class Run:
 
     def batch_size(self, side: str = "weights") -> int:
         """Return the images of a mini-batch of a side."""
-        return min(self.training.batch, self.batch_limit, len(self.sides[side]))
+        return min(self.training.batch, self.batch_limit, self.batch_fit, len(self.sides[side]))
 
     def batch(self, side: str = "weights", *, augmented: bool = True) -> Batch:
         """Return the next mini-batch of a side, ``"weights"`` or ``"architecture"``."""
@@ -323,6 +326,20 @@ class Run:
         """Whether the search should end now: cancelled, or out of time."""
         return self.stop() or self.budget.over()
 
+    def fit_batch(self, seconds: float) -> None:
+        """Let batches grow to the method's size, or shrink, as the last step's seconds allow.
+
+        A search of seconds must not spend them on a few steps, nor overrun by one. A budget of
+        images changes nothing.
+        """
+        if self.budget.seconds is None:
+            return
+        size = self.batch_size()
+        if seconds > _STEP_SHARE * self.budget.seconds and size > _SMALLEST_BATCH:
+            self.batch_fit = max(_SMALLEST_BATCH, size // 2)
+        elif seconds < _STEP_SHARE / 3 * self.budget.seconds and size == self.batch_fit:
+            self.batch_fit *= 2
+
     def advance(self, phase: Phase) -> float:
         """Take one step of a phase. Where memory runs out, the batch is halved instead.
 
@@ -335,7 +352,7 @@ class Run:
         except torch.OutOfMemoryError as error:
             if self.has_supernet:
                 self.network.zero_grad(set_to_none=True)
-            size = min(self.training.batch, self.batch_limit, len(self.train_y))
+            size = self.batch_size()
             if size < 4:
                 raise InputError(
                     f"{self.place.device} ran out of memory with {size} images a step. Use a "

@@ -16,8 +16,8 @@ from search.method import Stateful
 from search.run import Run
 from search.tensors import load_momentum, momentum, under, with_prefix
 
-_COUNTERS = ("phase", "steps", "images", "rate_scale", "batch_limit", "bad_steps", "macro",
-             "cursors", "history")
+_COUNTERS = ("phase", "steps", "images", "rate_scale", "batch_limit", "batch_fit", "bad_steps",
+             "macro", "cursors", "history")
 
 
 def save(run: Run, composed: Composition, path: Path, identity: dict[str, Any]) -> None:

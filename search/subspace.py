@@ -52,8 +52,8 @@ class Subspace:
             wanted[slot, operation] = bonus
             found = self.space.discretise(wanted)
             self.mask[slot, operation] = found[slot] == operation and self.contains(found)
-        if self._none >= 0:  # what a member leaves out is never on a bill
-            self.mask[:, self._none] = True
+        if self.space.left_over is not None:  # it is on no bill
+            self.mask[:, self.space.left_over] = True
 
     # -- membership --------------------------------------------------------------------------
 
@@ -225,8 +225,10 @@ class Subspace:
         """Forbid every operation that none of int (n, slots) members uses in its slot."""
         used = np.zeros_like(self.mask)
         used[np.arange(self.space.slots), architectures] = True
-        if self._none >= 0:  # a slot that no member uses must still be able to hold something
-            used[(used.sum(1) == used[:, self._none])] = True
+        if self.space.left_over is not None:
+            used[:, self.space.left_over] = True
+            # A slot that no member uses must still be able to hold something.
+            used[used.sum(1) == 1] = True
         self.mask &= used
 
     def drop(self, slot: int, operation: int) -> bool:

@@ -30,7 +30,7 @@ def checked(suggested):
     patch = pytest.MonkeyPatch()
     patch.setitem(STEPS, "standalone-v1", 20)
     try:
-        yield check(suggested, minutes=2, protocol="standalone-v1")
+        return check(suggested, minutes=2, protocol="standalone-v1")
     finally:
         patch.undo()
 

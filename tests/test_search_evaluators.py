@@ -272,3 +272,14 @@ def test_the_labeller_measures_each_architecture_under_both_protocols(monkeypatc
         "supernet-fair-v1": "accuracy", "angle-v1": "score",
     }
     assert list(LABELLERS.get("supernet").measure(task(), SPACE, [], seed=4)) == []
+
+
+def test_the_method_trains_as_the_labels_protocol_says():
+    from search.method import METHODS
+
+    training = METHODS.get("fairnas").training
+    assert (training.batch, training.lr, training.lr_final) == (64, 0.025, 0.001)
+    assert (training.momentum, training.nesterov, training.weight_decay) == (0.9, True, 5e-4)
+    assert (training.clip, training.label_smoothing) == (None, 0.0)
+    for said in ("batch 64", "0.025 to 0.001", "weight decay 5e-4", "nesterov 0.9"):
+        assert said in labeller.ACCURACY.description

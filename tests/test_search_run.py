@@ -201,11 +201,11 @@ def test_the_global_generator_is_left_alone():
 
 def test_a_budget_is_of_time_or_of_images():
     images = Budget(images=100)
-    assert [images.fraction(n, 0.5) for n in (0, 50, 300)] == [0, 0.5, 1]
+    assert [images.fraction(n, 5, 5) for n in (0, 50, 300)] == [0, 0.5, 1]
     assert not images.over()
     assert Budget(seconds=1e-9).over()
-    assert Budget(seconds=100, spent=50).fraction(0, 0.0) == pytest.approx(0.5, abs=0.01)
-    assert Budget(seconds=100, spent=40).fraction(0, 0.5, ahead=5) == pytest.approx(0.9, abs=0.01)
+    assert Budget(seconds=100, spent=50).fraction(0, 0, 0) == pytest.approx(0.5, abs=0.01)
+    assert Budget(seconds=100, spent=40).fraction(0, 50, 5) == pytest.approx(0.9, abs=0.01)
     for wrong in ({}, {"seconds": 1, "images": 1}, {"images": 0}, {"seconds": float("inf")}):
         with pytest.raises(InputError, match="budget"):
             Budget(**wrong)
@@ -294,3 +294,18 @@ def test_a_fifth_of_each_class_is_held_out_and_a_cap_keeps_classes_balanced():
     shares = np.bincount(data.test_y) / np.bincount(torch.cat([data.train_y, data.test_y]))
     np.testing.assert_allclose(shares, 0.2, atol=0.01)
     assert np.bincount(torch.cat([small.train_y, small.test_y])).tolist() == [10] * 10
+
+
+def test_batches_grow_and_shrink_with_the_time_that_steps_take():
+    run = fresh(batch=32)
+    run.fit_batch(1e9)
+    assert run.batch_size() == 32  # a budget of images changes nothing
+    run = Run(SPACE, task(), Subspace(SPACE, 3), Budget(seconds=100), plan("cpu"),
+              {"channels": 4, "cells": 1}, 0, lambda: False)
+    run.begin_phase(Training(batch=32))
+    sizes = []
+    for seconds in (1.0, 1.0, 1.0, 2.0, 5.0, 5.0, 5.0, 5.0, 1.0):
+        sizes.append(len(run.batch().y))
+        run.fit_batch(seconds)
+    assert sizes == [8, 16, 32, 32, 32, 16, 8, 4, 4]
+    assert run.batch_size() == 8
