@@ -18,7 +18,7 @@ from database._rows import TABLES, Sources
 from database.exchange import export, import_files
 from database.schema import SOURCES
 from metad2a.errors import DatabaseError, InputError
-from metad2a.model.hub import _HUB_ID
+from metad2a.model.hub import HUB_ID
 
 if TYPE_CHECKING:
     from database.store import Recorded, Store
@@ -108,7 +108,7 @@ def pull(store: Store, repo: str) -> dict[str, Recorded]:
 
 
 def _parts(repo: str) -> tuple[str, str | None]:
-    found = _HUB_ID.fullmatch(repo)
+    found = HUB_ID.fullmatch(repo)
     if found is None:
         raise InputError(f"{repo!r} is not the id of a dataset on the Hub. Give one such as "
                          "'org/name', or 'org/name@revision' to pull.")
