@@ -97,11 +97,10 @@ def test_the_seed_decides(method, space):
 
 @pytest.mark.parametrize("name", METHODS.names())
 def test_quarter_of_a_minute_is_enough_for_an_answer(name):
-    """Here a hundredth of one, in the larger space: at least one step, and a member."""
+    """Here a hundredth of one, in the larger space: even if no step fits, there is a member."""
     found = conduct(task(), "darts", name, minutes=0.002, **SMALL)
     assert found.complete
     assert SPACES.get("darts").is_connected(found.ranking[0][0])
-    assert found.run.budget.elapsed > 0.95 * 0.12
 
 
 @pytest.mark.parametrize("wrapper", WRAPPERS.names())
