@@ -78,21 +78,19 @@ def top(
         raise InputError(f"k={k} architectures cannot be listed; ask for 1 or more.")
     with store.reading() as connection:
         number = find_dataset(connection, dataset).id
-        # Not a join: so SQLite enters the index by the task, whatever else is asked.
-        query = select(
-            EVALUATIONS.c.protocol_id, EVALUATIONS.c.task_id, EVALUATIONS.c.architecture_id,
-            EVALUATIONS.c.value,
-        ).where(EVALUATIONS.c.task_id.in_(
-            select(TASKS.c.id).where(TASKS.c.dataset_id == number)))
+        # Not a join: so SQLite enters the index by the task, whatever else is asked, and finds the
+        # rows in order.
+        place = (EVALUATIONS.c.task_id, EVALUATIONS.c.protocol_id, EVALUATIONS.c.architecture_id)
+        own = select(TASKS.c.id).where(TASKS.c.dataset_id == number)
+        query = select(*place, EVALUATIONS.c.value).where(EVALUATIONS.c.task_id.in_(own))
         if protocol is not None:
             query = query.where(EVALUATIONS.c.protocol_id == _protocol(connection, protocol))
         # In parts: so many tuples at once would set Python's garbage collector to work.
         parts = [[np.array(column) for column in zip(*part, strict=True)]
-                 for part in connection.execute(query).partitions(500)]
+                 for part in connection.execute(query.order_by(*place)).partitions(500)]
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
         best = _best(columns, k) if parts else []
-        names: dict[int, str] = dict(
-            connection.execute(select(PROTOCOLS.c.id, PROTOCOLS.c.name)).tuples().all())
+        names = _names(connection)
         cells = {row.id: row for row in connection.execute(
             select(ARCHITECTURES).where(ARCHITECTURES.c.id.in_({one[2] for one in best})))}
     found = [
@@ -108,17 +106,15 @@ def _best(columns: Sequence[np.ndarray], k: int) -> list[tuple[Any, ...]]:
     In numpy, as SQLite takes several times as long to group rows twice and rank them.
 
     Args:
-        columns: int (n,) ids of protocols, tasks and architectures, and float (n,) values; n > 0.
+        columns: int (n,) ids of tasks, protocols and architectures in their order, and float (n,)
+            values; n > 0.
         k: how many of a protocol.
     """
-    protocol, task, cell, value = columns
-    order = np.lexsort((cell, task, protocol))
-    protocol, task, cell, value = (x[order] for x in (protocol, task, cell, value))
-
-    seeds, counts = _runs(protocol, task, cell)
-    protocol, task, cell = (x[seeds] for x in (protocol, task, cell))
+    task, protocol, cell, value = columns
+    seeds, counts = _runs(task, protocol, cell)
+    task, protocol, cell = (x[seeds] for x in (task, protocol, cell))
     value = np.add.reduceat(value, seeds) / counts
-    on_task, many = _runs(protocol, task)
+    on_task, many = _runs(task, protocol)
     above = value - np.repeat(np.add.reduceat(value, on_task) / many, many)
 
     order = np.lexsort((cell, protocol))
@@ -156,20 +152,20 @@ def datasets(store: Store) -> list[Held]:
         found = connection.execute(select(DATASETS).order_by(DATASETS.c.name, DATASETS.c.id)).all()
         tasks: dict[int, int] = dict(connection.execute(
             select(TASKS.c.dataset_id, func.count()).group_by(TASKS.c.dataset_id)).tuples().all())
+        names = _names(connection)
         # Counted in the order of an index first.
         place = (EVALUATIONS.c.protocol_id, EVALUATIONS.c.task_id)
         counts = select(*place, func.count().label("n")).group_by(*place).subquery()
         values: dict[int, dict[str, int]] = defaultdict(dict)
         for dataset, protocol, count in connection.execute(
-            select(TASKS.c.dataset_id, PROTOCOLS.c.name, func.sum(counts.c.n))
+            select(TASKS.c.dataset_id, counts.c.protocol_id, func.sum(counts.c.n))
             .join_from(counts, TASKS, counts.c.task_id == TASKS.c.id)
-            .join(PROTOCOLS, counts.c.protocol_id == PROTOCOLS.c.id)
-            .group_by(TASKS.c.dataset_id, PROTOCOLS.c.name).order_by(PROTOCOLS.c.name)
+            .group_by(TASKS.c.dataset_id, counts.c.protocol_id)
         ):
-            values[dataset][protocol] = int(count)  # a Decimal on PostgreSQL
+            values[dataset][names[protocol]] = int(count)  # a Decimal on PostgreSQL
     return [
         Held(one.name, one.family, one.fingerprint, one.images, one.classes, tasks.get(one.id, 0),
-             values[one.id])
+             dict(sorted(values[one.id].items())))
         for one in found
     ]
 
@@ -197,9 +193,14 @@ def find_dataset(connection: Connection, text: str) -> Row[Any]:
 
 
 def _protocol(connection: Connection, name: str) -> int:
-    names: dict[str, int] = dict(connection.execute(
-        select(PROTOCOLS.c.name, PROTOCOLS.c.id).order_by(PROTOCOLS.c.name)).tuples().all())
-    if name not in names:
+    ids = {known: number for number, known in _names(connection).items()}
+    if name not in ids:
         raise InputError(f"No protocol in the database is called {name[:100]!r}."
-                         f"{suggest_name(name, list(names))}")
-    return names[name]
+                         f"{suggest_name(name, list(ids))}")
+    return ids[name]
+
+
+def _names(connection: Connection) -> dict[int, str]:
+    """Return the protocols' names, in their order, by id."""
+    return dict(connection.execute(
+        select(PROTOCOLS.c.id, PROTOCOLS.c.name).order_by(PROTOCOLS.c.name)).tuples().all())

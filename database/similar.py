@@ -146,14 +146,17 @@ def _fisher(store: Store, fingerprint: str) -> dict[str, dict[str, float]]:
 
 def _best(store: Store, dataset: Row[Any]) -> Ranked | None:
     """Return the winner under the accuracy protocol with the most values, or else a score's."""
+    own = select(TASKS.c.id).where(TASKS.c.dataset_id == dataset.id)
+    counts = (
+        select(EVALUATIONS.c.protocol_id, func.count().label("n"))
+        .where(EVALUATIONS.c.task_id.in_(own)).group_by(EVALUATIONS.c.protocol_id).subquery()
+    )
     query = (
         select(PROTOCOLS.c.name)
-        .join_from(PROTOCOLS, EVALUATIONS, EVALUATIONS.c.protocol_id == PROTOCOLS.c.id)
-        .join(TASKS, EVALUATIONS.c.task_id == TASKS.c.id)
-        .where(TASKS.c.dataset_id == dataset.id)
-        .group_by(PROTOCOLS.c.name, PROTOCOLS.c.kind)
-        .order_by(PROTOCOLS.c.kind, func.count().desc(), PROTOCOLS.c.name).limit(1)
-    )  # "accuracy" sorts before "score"
+        .join_from(PROTOCOLS, counts, counts.c.protocol_id == PROTOCOLS.c.id)
+        # "accuracy" sorts before "score".
+        .order_by(PROTOCOLS.c.kind, counts.c.n.desc(), PROTOCOLS.c.name).limit(1)
+    )
     with store.reading() as connection:
         protocol = connection.scalar(query)
     return None if protocol is None else top(store, dataset.fingerprint, protocol, 1)[0]

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metad2a.cli.common import add_json, answer
+from metad2a.cli.common import add_json, answer, existing
 from metad2a.errors import InputError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def run_export(args: Namespace) -> int:
     if len(set(paths)) < len(paths):
         raise InputError(f"The database and the files to write must differ; given: "
                          f"{args.database}, {', '.join(map(str, files.values()))}.")
-    with Store(args.database, create=False) as store:
+    with Store(existing(args.database), create=False) as store:
         # Tasks are written after what refers to them.
         written = {
             table: export(store, path, table, only_sources=args.only_source,
@@ -119,7 +119,7 @@ def run_push(args: Namespace) -> int:
     from database import Store
     from database.share import push
 
-    with Store(args.database, create=False) as store:
+    with Store(existing(args.database), create=False) as store:
         written = push(store, args.repo, only_sources=args.only_source,
                        exclude_sources=args.exclude_source, private=args.private)
     answer(args, {"dataset": args.repo, "rows": written},

@@ -10,9 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metad2a.cli.common import add_json, answer, columns, integer
+from metad2a.cli.common import add_json, answer, columns, existing, integer
 from metad2a.cli.suggest import DATA
-from metad2a.errors import InputError
 
 if TYPE_CHECKING:
     from database import Store
@@ -66,10 +65,7 @@ def _add(actions: Any, name: str, text: str, more: str = "") -> ArgumentParser:
 def _opened(args: Namespace) -> Iterator[Store]:
     from database import Store
 
-    if "://" not in args.database and not Path(args.database).is_file():
-        raise InputError(f"There is no database {args.database!r}. Give the path of one made with "
-                         "`metad2a db build`, or its URL.")
-    with Store(args.database, create=False) as store:
+    with Store(existing(args.database), create=False) as store:
         yield store
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metad2a.cli import _db_exchange, _db_reading
-from metad2a.cli.common import add_json, answer, columns, integer
+from metad2a.cli.common import add_json, answer, columns, existing, integer
 from metad2a.errors import InputError
 
 if TYPE_CHECKING:
@@ -119,17 +119,10 @@ def _summary(summary: Summary) -> str:
     return "\n".join(lines)
 
 
-def _existing(location: str) -> str:
-    if "://" not in location and not Path(location).is_file():
-        raise InputError(f"There is no database {location!r}. Give the path of an SQLite file "
-                         "made with `metad2a db build`, or a URL.")
-    return location
-
-
 def _status(args: Namespace) -> int:
     from database import Store, status
 
-    with Store(_existing(args.database), create=False) as store:
+    with Store(existing(args.database), create=False) as store:
         found = status(store)
     rows = [
         (name, f"{found[name]:,}")
