@@ -5,12 +5,18 @@
 
 from __future__ import annotations
 
-from database.exchange import export, export_tasks
+from database.exchange import export, export_tasks, import_files
+from database.importers import import_published
+from database.jobs import Job, Jobs
+from database.merge import merge_store
 from database.queries import status
-from database.store import Recorded, RefusedRowError, Store
+from database.store import Latency, Recorded, RefusedRowError, Store
 from database.tasks import Task, draw_tasks, family_of
 
 __all__ = [
+    "Job",
+    "Jobs",
+    "Latency",
     "Recorded",
     "RefusedRowError",
     "Store",
@@ -19,5 +25,8 @@ __all__ = [
     "export",
     "export_tasks",
     "family_of",
+    "import_files",
+    "import_published",
+    "merge_store",
     "status",
 ]

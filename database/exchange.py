@@ -1,83 +1,138 @@
-"""The store as Parquet: one file of evaluations, and one of the tasks they were measured on."""
+"""The store as files and back: Parquet, or JSON lines, one file a table.
+
+A file says in itself which table it holds and of which format it is.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import IO, TYPE_CHECKING
 
-from database.queries import evaluations, tasks
-from metad2a.errors import DatabaseError
+from database import _jsonl, _parquet
+from database._rows import TABLES, Row, Sources, checked, rows
+from metad2a.errors import DatabaseError, InputError
+from metad2a.registry import suggest_name
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from database.store import Recorded, Store
 
-    from database.store import Store
+FORMAT_VERSION = 2
+"""Kept in every file, as ``metad2a_format``. 2: rows with their source."""
+_MODULES = {".parquet": _parquet, ".jsonl": _jsonl}
 
-FORMAT_VERSION = 1
-"""Kept in the metadata of both files, as ``metad2a_format``."""
 
+def export(
+    store: Store,
+    path: Path | str,
+    table: str = "evaluations",
+    *,
+    only_sources: Collection[str] = (),
+    exclude_sources: Collection[str] = (),
+) -> int:
+    """Write a table to one file, whole or not at all, and return the number of its rows.
 
-def export(store: Store, path: Path | str) -> int:
-    """Write every evaluation to one Parquet file and return their number.
-
-    Columns: ``dataset``, ``family``, ``task`` (its key), ``classes``, ``train_images``,
-    ``resolution`` (pixels), ``space``, ``architecture``, ``protocol``, ``kind``, ``seed``,
-    ``value`` (an accuracy is a fraction 0..1), ``seconds``, ``curve``, ``device``, ``versions``.
+    Args:
+        store: what is read.
+        path: a name that ends in ``.jsonl`` is for JSON lines, one in ``.parquet`` for Parquet.
+        table: "evaluations" (``value``: an accuracy is a fraction 0..1; ``seconds``; ``curve``:
+            accuracy after each epoch; ``created``: UTC), "tasks" (class numbers and image
+            indices), "latencies" (``milliseconds``; ``resolution`` in pixels) or "distances".
+        only_sources: names of sources; no row of another one is written (default: all).
+        exclude_sources: names of sources whose rows are left out.
 
     Raises:
+        InputError: another end of the name, an unknown table or an unknown source.
         DatabaseError: the store cannot be read or the file not be written.
     """
-    import pyarrow as pa
+    path, sources = Path(path), Sources(only_sources, exclude_sources)
+    _module(path)  # refused before the store is read
+    if table not in TABLES:
+        raise InputError(f"There is no table {table!r}.{suggest_name(table, list(TABLES))}")
+    sources.check(store)
+    written = 0
 
-    word = pa.dictionary(pa.int32(), pa.string())
-    columns = {
-        "dataset": word, "family": word, "task": word, "classes": pa.int32(),
-        "train_images": pa.int32(), "resolution": pa.int32(), "space": word, "architecture": word,
-        # A score can pass float32's largest number; an accuracy must survive the way back.
-        "protocol": word, "kind": word, "seed": pa.int64(), "value": pa.float64(),
-        "seconds": pa.float32(), "curve": pa.list_(pa.float32()), "device": word, "versions": word,
-    }
-    return _write(evaluations(store), columns, Path(path))
+    def write(file: IO[bytes]) -> None:
+        nonlocal written
+        written = _module(path).write(file, table, rows(store, table, sources), FORMAT_VERSION)
+
+    _atomically(path, write)
+    return written
 
 
 def export_tasks(store: Store, path: Path | str) -> int:
-    """Write every task's definition to one Parquet file and return their number.
+    """Write every task's definition to one file; see :func:`export`."""
+    return export(store, path, "tasks")
 
-    Columns: ``task`` (its key), ``name``, ``dataset``, ``fingerprint``, ``family``,
-    ``resolution`` (pixels), and the lists ``classes`` (class numbers), ``train`` and ``test``
-    (image indices).
+
+def import_files(store: Store, paths: Iterable[Path | str]) -> dict[str, Recorded]:
+    """Add what exported files hold: all of it, or nothing on an error.
+
+    Importing twice changes nothing. A row that is there with another value is reported and not
+    overwritten.
+
+    Args:
+        store: what is written to.
+        paths: files of :func:`export`, each of another table, in any order.
+
+    Returns:
+        For each table given: rows that were new, rows known, and the conflicts.
 
     Raises:
-        DatabaseError: the store cannot be read or the file not be written.
+        InputError: a file is none of these, is cut off, of another format, or has a wrong column
+            or value.
+        DatabaseError: the store refuses a row, or does not hold the task of one.
     """
-    import pyarrow as pa
+    from database.merge import merge
 
-    word, numbers = pa.dictionary(pa.int32(), pa.string()), pa.list_(pa.int32())
-    columns = {
-        "task": pa.string(), "name": pa.string(), "dataset": word, "fingerprint": word,
-        "family": word, "resolution": pa.int32(), "classes": numbers, "train": numbers,
-        "test": numbers,
-    }
-    rows = ({**row, **row["definition"]} for row in tasks(store))
-    return _write(rows, columns, Path(path))
+    tables: dict[str, Iterator[Row]] = {}
+    for path in map(Path, paths):
+        table, found = _opened(path)
+        if table in tables:
+            raise InputError(f"{str(path)!r} is a second file of {table}. Import one after the "
+                             "other.")
+        tables[table] = found
+    return merge(store, tables)
 
 
-def _write(
-    rows: Iterator[Mapping[str, Any]], columns: Mapping[str, pa.DataType], path: Path
-) -> int:
+def _module(path: Path) -> ModuleType:
+    module = _MODULES.get(path.suffix.lower())
+    if module is None:
+        raise InputError(f"{str(path)!r} does not say its form; let its name end in "
+                         f"{' or '.join(_MODULES)}.")
+    return module
+
+
+def _opened(path: Path) -> tuple[str, Iterator[Row]]:
+    """Return the table that a file holds, and its rows, checked as they are read."""
+    module = _module(path)
+    if not path.is_file():
+        raise InputError(f"There is no file {str(path)!r}. Give one of `metad2a db export`.")
+    about, columns, found = module.read(path)
+    version, table = about.get("metad2a_format"), about.get("metad2a_table")
+    if version is None:
+        raise InputError(f"{str(path)!r} was not written by `metad2a db export`, or its first "
+                         "lines are lost. Export it again.")
+    if version != str(FORMAT_VERSION) or table not in TABLES:
+        remedy = ("export it again with this program" if version == "1" else "update metad2a")
+        raise InputError(f"{str(path)!r} is of format {version[:20]!r} ({str(table)[:40]!r}); this "
+                         f"program reads format {FORMAT_VERSION} of {', '.join(TABLES)}. To read "
+                         f"it, {remedy}.")
+    wanted = set(TABLES[table])
+    if odd := sorted(wanted ^ set(columns)):
+        missing, extra = [n for n in odd if n in wanted], [n for n in odd if n not in wanted]
+        texts = [f"{what}: {', '.join(names)[:300]}" for what, names in (
+            ("missing", missing), ("not known", extra)) if names]
+        raise InputError(f"{str(path)!r} has not the columns of {table} ({'; '.join(texts)}). "
+                         "Export it again.")
+    return table, checked(table, found, str(path))
+
+
+def _atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     """Write beside ``path`` first, so that it is never half a file."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    values: dict[str, list[Any]] = {name: [] for name in columns}
-    for row in rows:
-        for name, kept in values.items():
-            kept.append(row[name])
-    schema = pa.schema(list(columns.items()), metadata={"metad2a_format": str(FORMAT_VERSION)})
-    table = pa.table(values, schema=schema)
     partial = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +140,7 @@ def _write(
             dir=path.parent, prefix=f".{path.name}.", delete=False
         ) as file:
             partial = Path(file.name)
-            parquet.write_table(table, file, compression="zstd", compression_level=19)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         partial.chmod(0o644)
@@ -96,4 +151,3 @@ def _write(
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)
-    return int(table.num_rows)

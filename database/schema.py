@@ -1,16 +1,21 @@
-"""The tables. What a row may not be, the store itself refuses: see the constraints.
+"""The tables. What a row may not be, the server itself refuses: see the constraints.
 
-SQLite keeps NaN as NULL, so NOT NULL refuses it; PostgreSQL sorts NaN above every number, so the
-range does. A value that is not a number at all compares as larger than every number, too.
+A change of a table raises ``SCHEMA_VERSION`` and adds a file to ``database/migrations``. SQLite
+keeps NaN as NULL, so NOT NULL refuses it; PostgreSQL sorts NaN above every number, so the range
+does. A value that is not a number at all compares as larger than every number, too.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     Column,
     DateTime,
+    Dialect,
     Double,
     ForeignKey,
     ForeignKeyConstraint,
@@ -19,26 +24,56 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 1
-"""Raised with every change of a table; a store of a later version is not opened."""
+SCHEMA_VERSION = 2
+"""A store of an earlier version is upgraded when it is opened, a later one is not opened."""
+MEASURED = "measured"
+"""The source of what was measured here; every store has it."""
+STATES = ("open", "leased", "done", "quarantined")
+"""What a job may be: waiting, given to an owner until a moment, measured, or failed too often."""
+MAX_TRIES = 3
+"""A job that failed so many times is quarantined."""
 
 METADATA = MetaData()
 _FINITE = "BETWEEN -1.7e308 AND 1.7e308"
+# One order of strings on both servers, whatever the language of a PostgreSQL database.
+_TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+
+
+class Moment(TypeDecorator[datetime]):
+    """A moment with its time zone, which is UTC; SQLite keeps no time zone of its own."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the server the moment in UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the server's moment in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def _text(name: str, *arguments: ForeignKey, unique: bool = False) -> Column[str]:
-    return Column(name, Text, *arguments, nullable=False, unique=unique)
+    return Column(name, _TEXT, *arguments, nullable=False, unique=unique)
 
 
 def _count(name: str, least: int) -> Column[int]:
     return Column(name, Integer, CheckConstraint(f"{name} >= {least}"), nullable=False)
 
 
-def _reference(table: str) -> Column[int]:
-    return Column(f"{table[:-1]}_id", Integer, ForeignKey(f"{table}.id"), nullable=False)
+def _moment(name: str, nullable: bool = False) -> Column[datetime]:
+    return Column(name, Moment, nullable=nullable)
+
+
+def _reference(table: str, name: str = "") -> Column[int]:
+    return Column(name or f"{table[:-1]}_id", Integer, ForeignKey(f"{table}.id"), nullable=False)
 
 
 META = Table(
@@ -69,6 +104,7 @@ TASKS = Table(
     _count("n_train", 1),
     _count("n_test", 1),
     _count("n_classes", 2),
+    Index("tasks_by_dataset", "dataset_id"),
 )
 """A task by the hash of its definition (class numbers, train and test indices, resolution)."""
 
@@ -91,20 +127,31 @@ PROTOCOLS = Table(
     UniqueConstraint("id", "kind"),
 )
 
+SOURCES = Table(
+    "sources", METADATA,
+    Column("id", Integer, primary_key=True),
+    _text("name", unique=True),
+    _text("licence"),
+    _text("url"),
+    _moment("imported"),
+)
+"""Where rows come from, and under which licence; they can be left out of a training by name."""
+
 EVALUATIONS = Table(
     "evaluations", METADATA,
     Column("id", Integer, primary_key=True),
     _reference("tasks"),
     _reference("architectures"),
     Column("protocol_id", Integer, nullable=False),
+    _reference("sources"),
     _text("kind"),
-    Column("seed", Integer, nullable=False),
+    Column("seed", BigInteger, nullable=False),
     Column("value", Double, nullable=False),
     Column("seconds", Double, nullable=False),
     Column("curve", JSON, nullable=False),
     _text("device"),
     _text("versions"),
-    Column("created", DateTime(timezone=True), nullable=False),
+    _moment("created"),
     UniqueConstraint("task_id", "architecture_id", "protocol_id", "seed"),
     # The kind is kept here as well so that the range of an accuracy can be a constraint.
     ForeignKeyConstraint(["protocol_id", "kind"], ["protocols.id", "protocols.kind"]),
@@ -117,8 +164,37 @@ EVALUATIONS = Table(
         name="curve_is_finite",
     ),
     Index("evaluations_by_protocol", "protocol_id", "task_id", "seed"),
+    # Each answers a question alone, without the rows: what did best, and what there is.
+    Index("evaluations_by_task", "task_id", "protocol_id", "architecture_id", "value"),
+    Index("evaluations_by_source", "source_id", "protocol_id", "seconds"),
 )
 """One measured value. ``curve``: test accuracy after each epoch; ``created``: UTC."""
+
+LATENCIES = Table(
+    "latencies", METADATA,
+    Column("id", Integer, primary_key=True),
+    _reference("architectures"),
+    _reference("sources"),
+    _text("device"),
+    _count("batch", 1),
+    _count("resolution", 1),
+    Column("milliseconds", Double, nullable=False),
+    UniqueConstraint("architecture_id", "device", "batch", "resolution", "source_id"),
+    CheckConstraint("milliseconds > 0 AND milliseconds <= 1.7e308", name="latency_is_finite"),
+)
+"""Time that a device takes for one batch. ``batch``: images; ``resolution``: pixels."""
+
+DISTANCES = Table(
+    "distances", METADATA,
+    Column("id", Integer, primary_key=True),
+    _reference("tasks", "source_task_id"),
+    _reference("tasks", "target_task_id"),
+    _text("method"),
+    Column("value", Double, nullable=False),
+    UniqueConstraint("source_task_id", "target_task_id", "method"),
+    CheckConstraint("value BETWEEN 0 AND 1", name="distance_is_a_fraction"),
+)
+"""A measured distance from one task to another, 0 (the same) to 1."""
 
 FAILURES = Table(
     "failures", METADATA,
@@ -126,6 +202,30 @@ FAILURES = Table(
     _reference("tasks"),
     _text("labeller"),
     _text("error"),
-    Column("created", DateTime(timezone=True), nullable=False),
+    _moment("created"),
 )
 """A labeller that broke off on a task; what it had measured until then is kept."""
+
+JOBS = Table(
+    "jobs", METADATA,
+    Column("id", Integer, primary_key=True),
+    _reference("tasks"),
+    _text("labeller"),
+    _text("architecture"),
+    Column("seed", BigInteger, nullable=False),
+    _text("state"),
+    Column("owner", _TEXT),
+    _moment("lease_until", nullable=True),
+    Column("tries", Integer, nullable=False),
+    Column("error", _TEXT),
+    UniqueConstraint("task_id", "labeller", "architecture", "seed"),
+    CheckConstraint(f"state IN {STATES}", name="known_state"),
+    CheckConstraint(f"tries BETWEEN 0 AND {MAX_TRIES}", name="tries_are_limited"),
+    CheckConstraint(
+        "(state = 'leased' AND owner IS NOT NULL AND lease_until IS NOT NULL)"
+        " OR (state <> 'leased' AND owner IS NULL AND lease_until IS NULL)",
+        name="a_lease_has_owner_and_end",
+    ),
+    Index("jobs_by_state", "state", "id"),
+)
+"""What a build has to measure. ``lease_until``: UTC; ``error``: of the last try that failed."""

@@ -1,25 +1,36 @@
-"""The store: one file that keeps tasks, architectures and every value measured on them."""
+"""The store: one database that keeps tasks, architectures and every value measured on them."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, Table, select
 
-from database._connection import explained, open_engine
+from database._connection import open_server
+from database._recording import (
+    Recorded,
+    RefusedRowError,
+    Tally,
+    find,
+    identify,
+    record_evaluations,
+    storable,
+)
 from database.schema import (
     ARCHITECTURES,
     DATASETS,
+    DISTANCES,
     EVALUATIONS,
     FAILURES,
+    LATENCIES,
+    MEASURED,
     PROTOCOLS,
+    SOURCES,
     TASKS,
 )
 from metad2a.errors import DatabaseError
@@ -27,44 +38,50 @@ from metad2a.errors import DatabaseError
 if TYPE_CHECKING:
     from database.tasks import Task
     from metad2a.datasets import ImageDataset
-    from metad2a.spaces import SearchSpace
+    from metad2a.spaces import Architecture, SearchSpace
     from search.labels import Measurement, Protocol
 
-_log = logging.getLogger(__name__)
-
-
-class RefusedRowError(DatabaseError):
-    """A measurement that the store's constraints do not let in."""
+__all__ = ["Latency", "Recorded", "RefusedRowError", "Store"]
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """What became of measurements: ``new`` rows, rows ``known`` with the same value, conflicts.
+class Latency:
+    """Time that ``device`` takes for ``batch`` images of ``resolution`` pixels a side."""
 
-    A conflict is a measurement whose row is there with another value; the row is kept.
-    """
-
-    new: int
-    known: int
-    conflicts: tuple[str, ...]
+    architecture: Architecture
+    device: str
+    batch: int
+    resolution: int
+    milliseconds: float
 
 
 class Store:
-    """A database file, opened or created. Several processes may write to one file."""
+    """A database, opened or created. Several processes may write to one.
 
-    def __init__(self, path: Path | str, create: bool = True) -> None:
-        """Open ``path``, and create it if it is missing and ``create`` is true.
+    A file belongs to one machine; a PostgreSQL server serves many. ``name`` is what to call it,
+    and has no password; ``path`` is its file, None on a server.
+    """
+
+    def __init__(self, location: Path | str, create: bool = True) -> None:
+        """Open ``location``, and create it if it is missing and ``create`` is true.
+
+        A database of an older schema is upgraded, after a copy of it was made beside it.
+
+        Args:
+            location: path of a file, or ``postgresql+psycopg://USER@HOST/DATABASE``.
+            create: whether to make a file, or the tables of an empty PostgreSQL database.
 
         Raises:
-            DatabaseError: the file is missing, damaged, of another program or schema version.
+            DatabaseError: it is missing, damaged, of another program or of a newer schema, or the
+                server cannot be reached.
         """
-        self.path = Path(path)
-        self._engine = open_engine(self.path, create)
-        self._writer = self._engine.execution_options(write=True)
+        self._server = open_server(location, create)
+        self.name = self._server.name
+        self.path = self._server.path
 
     def close(self) -> None:
-        """Close the file."""
-        self._engine.dispose()
+        """Close all connections."""
+        self._server.close()
 
     def __enter__(self) -> Store:
         return self
@@ -74,10 +91,20 @@ class Store:
 
     # -- writing -----------------------------------------------------------------------------
 
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Give a transaction: all that is written in it is kept, or nothing on an error.
+
+        Raises:
+            DatabaseError: the database cannot be written.
+        """
+        with self._server.explained("write to"), self._server.writer.begin() as connection:
+            yield connection
+
     def add_dataset(self, dataset: ImageDataset, family: str, resolution: int) -> None:
         """Store a dataset, unless it is known; its images have a side of ``resolution`` pixels."""
-        with explained(self.path, "write to"), self._writer.begin() as connection:
-            _identify(connection, DATASETS, {"fingerprint": dataset.fingerprint()}, {
+        with self.writing() as connection:
+            identify(connection, DATASETS, {"fingerprint": dataset.fingerprint()}, {
                 "name": dataset.name,
                 "family": family,
                 "form": dataset.form,
@@ -92,9 +119,9 @@ class Store:
         Raises:
             DatabaseError: its dataset is not stored.
         """
-        with explained(self.path, "write to"), self._writer.begin() as connection:
-            _identify(connection, TASKS, {"key": task.key}, {
-                "dataset_id": _find(connection, DATASETS, {"fingerprint": task.dataset}),
+        with self.writing() as connection:
+            identify(connection, TASKS, {"key": task.key}, {
+                "dataset_id": find(connection, DATASETS, {"fingerprint": task.dataset}),
                 "name": task.name,
                 "definition": task.definition(),
                 "n_train": len(task.train),
@@ -108,16 +135,28 @@ class Store:
         Raises:
             DatabaseError: its name is known with another kind or description.
         """
-        row = {"kind": protocol.kind, "description": protocol.description}
-        with explained(self.path, "write to"), self._writer.begin() as connection:
-            number = _identify(connection, PROTOCOLS, {"name": protocol.name}, row)
+        self._fix(PROTOCOLS, protocol.name,
+                  {"kind": protocol.kind, "description": protocol.description})
+
+    def add_source(self, name: str, licence: str, url: str) -> None:
+        """Store where rows come from, unless it is known.
+
+        Raises:
+            DatabaseError: its name is known with another licence or address.
+        """
+        self._fix(SOURCES, name, {"licence": licence, "url": url}, imported=datetime.now(UTC))
+
+    def _fix(self, table: Table, name: str, row: Mapping[str, str], **rest: Any) -> None:
+        """Store a named row that never changes."""
+        with self.writing() as connection:
+            number = identify(connection, table, {"name": name}, {**row, **rest})
             stored = connection.execute(
-                select(PROTOCOLS.c.kind, PROTOCOLS.c.description).where(PROTOCOLS.c.id == number)
-            ).one()
+                select(*(table.c[column] for column in row)).where(table.c.id == number)).one()
         if tuple(stored) != tuple(row.values()):
+            what = table.name[:-1]
             raise DatabaseError(
-                f"The protocol {protocol.name!r} is stored as {tuple(stored)}, not as "
-                f"{tuple(row.values())}. A protocol never changes: give the new one a new name."
+                f"The {what} {name!r} is stored as {tuple(stored)}, not as {tuple(row.values())}. "
+                f"A {what} never changes: give the new one a new name."
             )
 
     def record(
@@ -127,6 +166,7 @@ class Store:
         measurements: Iterable[Measurement],
         device: str,
         versions: str,
+        source: str = MEASURED,
     ) -> Recorded:
         """Store measurements of the task with key ``task``: all of them, or none on an error.
 
@@ -134,36 +174,58 @@ class Store:
 
         Raises:
             RefusedRowError: a value is not finite, or an accuracy not a fraction 0..1.
-            DatabaseError: the task or a protocol is not stored.
+            DatabaseError: the task, a protocol or the source is not stored.
         """
-        new, known, conflicts = 0, 0, []
-        with explained(self.path, "write to"), self._writer.begin() as connection:
-            origin = {
-                "task_id": _find(connection, TASKS, {"key": task}),
-                "device": device,
-                "versions": versions,
-                "created": datetime.now(UTC),
-            }
-            for one in measurements:
-                canonical = space.format(space.canonical(one.architecture))
-                stored = _record(connection, space.name, canonical, one, origin)
-                if stored is None:
-                    new += 1
-                elif stored == one.value:
-                    known += 1
-                else:
-                    conflicts.append(
-                        f"{one.protocol} of {canonical} with seed {one.seed} on task {task}: "
-                        f"{stored!r} is kept, {one.value!r} refused")
-                    _log.warning("Conflicting measurement: %s.", conflicts[-1])
-        return Recorded(new, known, tuple(conflicts))
+        with self.writing() as connection:
+            return record_evaluations(
+                connection, task, space, measurements, device, versions, source)
+
+    def add_latencies(
+        self, space: SearchSpace, latencies: Iterable[Latency], source: str = MEASURED
+    ) -> Recorded:
+        """Store latencies: all of them, or none on an error. What is known is left as it is.
+
+        Raises:
+            RefusedRowError: a latency is not a finite number above 0.
+            DatabaseError: the source is not stored.
+        """
+        tally = Tally()
+        rows = [(space.format(space.canonical(one.architecture)), one) for one in latencies]
+        with self.writing() as connection:
+            source_id = find(connection, SOURCES, {"name": source})
+            for canonical, one in sorted(rows, key=lambda row: row[0]):
+                number = identify(
+                    connection, ARCHITECTURES, {"space": space.name, "canonical": canonical}, {})
+                key = {"architecture_id": number, "device": one.device, "batch": one.batch,
+                       "resolution": one.resolution, "source_id": source_id}
+                of = (f"{canonical} on {one.device} (batch {one.batch}, {one.resolution} pixels, "
+                      f"{source})")
+                tally.keep(connection, LATENCIES, key, "milliseconds", one.milliseconds, {},
+                           "latency", of)
+        return tally.recorded()
+
+    def add_distance(self, source: str, target: str, method: str, value: float) -> Recorded:
+        """Store the distance 0..1 from the task with key ``source`` to the one with ``target``.
+
+        Raises:
+            RefusedRowError: the distance is not a number 0..1.
+            DatabaseError: a task is not stored.
+        """
+        tally = Tally()
+        with self.writing() as connection:
+            key = {"source_task_id": find(connection, TASKS, {"key": source}),
+                   "target_task_id": find(connection, TASKS, {"key": target}), "method": method}
+            tally.keep(connection, DISTANCES, key, "value", value, {}, f"{method} distance",
+                       f"task {source} to task {target}")
+        return tally.recorded()
 
     def add_failure(self, task: str, labeller: str, error: str) -> None:
         """Note that a labeller broke off on the task with key ``task``."""
-        with explained(self.path, "write to"), self._writer.begin() as connection:
-            task_id = _find(connection, TASKS, {"key": task})
+        with self.writing() as connection:
+            task_id = find(connection, TASKS, {"key": task})
             connection.execute(FAILURES.insert().values(
-                task_id=task_id, labeller=labeller, error=error, created=datetime.now(UTC)))
+                task_id=task_id, labeller=labeller, error=storable(error),
+                created=datetime.now(UTC)))
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -183,57 +245,16 @@ class Store:
         """Give a connection that sees the store as it is now.
 
         Raises:
-            DatabaseError: the file cannot be read.
+            DatabaseError: the database cannot be read.
         """
-        with explained(self.path, "read"), self._engine.connect() as connection:
+        with self._server.explained("read"), self._server.reader.connect() as connection:
             yield connection
 
+    def now(self, connection: Connection) -> datetime:
+        """Return the time in UTC of the machine that keeps the store, one for all its users."""
+        return self._server.now(connection)
 
-def _record(
-    connection: Connection, space: str, canonical: str, one: Measurement, origin: dict[str, Any]
-) -> float | None:
-    """Insert one row and return None, or return the value that is there already."""
-    protocol_id = _find(connection, PROTOCOLS, {"name": one.protocol})
-    key = {
-        "task_id": origin["task_id"],
-        "architecture_id": _identify(
-            connection, ARCHITECTURES, {"space": space, "canonical": canonical}, {}),
-        "protocol_id": protocol_id,
-        "seed": one.seed,
-    }
-    stored = connection.scalar(select(EVALUATIONS.c.value).where(_equal(EVALUATIONS, key)))
-    if stored is not None:
-        return float(stored)
-    kind = connection.scalar(select(PROTOCOLS.c.kind).where(PROTOCOLS.c.id == protocol_id))
-    try:
-        connection.execute(EVALUATIONS.insert().values(
-            **origin | key, kind=kind, value=one.value, seconds=one.seconds, curve=list(one.curve)))
-    except IntegrityError as error:
-        raise RefusedRowError(
-            f"The database refuses {one.protocol} = {one.value!r} ({one.seconds!r} s, curve "
-            f"{one.curve[:5]}) of {canonical}: {error.orig}. A value must be finite, an accuracy "
-            "a fraction 0..1, and seconds not negative."
-        ) from error
-    return None
-
-
-def _equal(table: Table, values: Mapping[str, Any]) -> ColumnElement[bool]:
-    return and_(*(table.c[name] == value for name, value in values.items()))
-
-
-def _find(connection: Connection, table: Table, key: Mapping[str, Any]) -> int:
-    number = connection.scalar(select(table.c.id).where(_equal(table, key)))
-    if number is None:
-        raise DatabaseError(f"There is no row with {dict(key)} in {table.name}; add it first.")
-    return int(number)
-
-
-def _identify(
-    connection: Connection, table: Table, key: Mapping[str, Any], rest: Mapping[str, Any]
-) -> int:
-    """Return the id of the row with this key, inserted if it is not there."""
-    number = connection.scalar(select(table.c.id).where(_equal(table, key)))
-    if number is None:
-        row = table.insert().values(**key, **rest).returning(table.c.id)
-        number = connection.execute(row).scalar_one()
-    return int(number)
+    def size(self) -> int:
+        """Return the bytes that the store takes on disk."""
+        with self.reading() as connection:
+            return self._server.size(connection)

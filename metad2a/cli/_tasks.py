@@ -43,6 +43,13 @@ def described_tasks(
 
     cache.mkdir(parents=True, exist_ok=True)
     rows = sorted(read_rows(tasks, _COLUMNS), key=lambda row: (row["dataset"], row["name"]))
+    published = next((row for row in rows if not row["train"]), None)
+    if published is not None:
+        raise InputError(
+            f"The task {published['name']!r} comes from a published table, whose images nobody "
+            "listed, so it cannot be described. Leave such sources out of the export with "
+            "--exclude-source."
+        )
     found, dataset = [], None
     for row in tqdm(rows, desc="describing", unit="task"):
         missing = [i for i in range(redraws) if not _file(cache, row, i).exists()]

@@ -7,7 +7,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, NoReturn
+
+from metad2a.errors import InputError
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 _NUMBER = re.compile(r"([+-]?\d+(?:_\d+)*(?:\.\d+)?(?:e\d{1,2})?)([KMG]?)", re.IGNORECASE)
@@ -62,6 +65,18 @@ def answer(args: argparse.Namespace, data: Mapping[str, Any], text: str) -> None
 def print_json(data: Mapping[str, Any]) -> None:
     """Print one JSON object on one line."""
     print(json.dumps(data, allow_nan=False))
+
+
+def existing(location: str) -> str:
+    """Return a database's location, refused where it is a file that is not there.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if "://" not in location and not Path(location).is_file():
+        raise InputError(f"There is no database {location!r}. Give the path of one made with "
+                         "`metad2a db build`, or its URL.")
+    return location
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

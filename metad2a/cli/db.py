@@ -1,4 +1,4 @@
-"""``metad2a db``: build, inspect and export a database of measured networks."""
+"""``metad2a db``: build a database of measured networks, read it and pass it on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metad2a.cli.common import add_json, answer, columns, integer
+from metad2a.cli import _db_exchange, _db_reading
+from metad2a.cli.common import add_json, answer, columns, existing, integer
 from metad2a.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ def configure(parser: ArgumentParser) -> None:
         "order; the same command goes on where it was.")
     build.add_argument("--data", type=Path, metavar="DIR", required=True,
                        help="folder that holds one folder a dataset")
-    build.add_argument("--database", type=Path, metavar="FILE", required=True,
-                       help="the database; made if it is missing")
+    build.add_argument("--database", metavar="DATABASE", required=True,
+                       help="file, made if it is missing, or postgresql+psycopg://USER@HOST/NAME")
     build.add_argument("--tasks", type=integer, metavar="N", required=True,
                        help="number of tasks, dealt out over the datasets")
     build.add_argument("--plan", type=_entry, metavar="LABELLER=N", nargs="+", required=True,
@@ -47,23 +48,20 @@ def configure(parser: ArgumentParser) -> None:
 
     status = actions.add_parser("status", help="count what is in a database",
                                 description="Count what is in a database.")
-    status.add_argument("database", type=Path, metavar="FILE", help="the database")
+    status.add_argument("database", metavar="DATABASE",
+                        help="file, or postgresql+psycopg://USER@HOST/NAME")
 
-    export = actions.add_parser("export", help="write a database to Parquet",
-                                description="Write a database to Parquet.")
-    export.add_argument("database", type=Path, metavar="FILE", help="the database")
-    export.add_argument("out", type=Path, metavar="OUT.parquet", help="file for all evaluations")
-    export.add_argument("--tasks", type=Path, metavar="OUT2.parquet",
-                        help="file for the definitions of the tasks")
-    for action in (build, status, export):
+    for action in (build, status):
         add_json(action)
+    _db_exchange.configure(actions)
+    _db_reading.configure(actions)
 
 
 def run(args: Namespace) -> int:
     """Carry out the action."""
-    action: Callable[[Namespace], int] = {
-        "build": _build, "status": _status, "export": _export}[args.action]
-    return action(args)
+    actions: dict[str, Callable[[Namespace], int]] = {
+        "build": _build, "status": _status, **_db_exchange.RUN, **_db_reading.RUN}
+    return actions[args.action](args)
 
 
 def _entry(text: str) -> tuple[str, int]:
@@ -121,17 +119,10 @@ def _summary(summary: Summary) -> str:
     return "\n".join(lines)
 
 
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise InputError(f"There is no database {str(path)!r}. Give the path of an SQLite file "
-                         "made with `metad2a db build`.")
-    return path
-
-
 def _status(args: Namespace) -> int:
     from database import Store, status
 
-    with Store(_existing(args.database), create=False) as store:
+    with Store(existing(args.database), create=False) as store:
         found = status(store)
     rows = [
         (name, f"{found[name]:,}")
@@ -143,22 +134,4 @@ def _status(args: Namespace) -> int:
              ("size", f"{found['bytes'] / 1e6:,.1f} MB"),
              ("schema version", str(found["schema_version"]))]
     answer(args, found, columns(rows))
-    return 0
-
-
-def _export(args: Namespace) -> int:
-    from database import Store, export, export_tasks
-
-    files = [path for path in (args.database, args.out, args.tasks) if path is not None]
-    if len({path.resolve() for path in files}) < len(files):
-        raise InputError(f"The database and the files to write must differ; given: "
-                         f"{', '.join(map(str, files))}.")
-    with Store(_existing(args.database), create=False) as store:
-        written = {"evaluations": export(store, args.out)}
-        if args.tasks is not None:
-            written["tasks"] = export_tasks(store, args.tasks)
-    paths = dict(zip(written, files[1:], strict=True))
-    found = {what: {"file": str(paths[what]), "rows": rows} for what, rows in written.items()}
-    answer(args, found, "\n".join(
-        f"{rows:,} {what} written to {paths[what]}" for what, rows in written.items()))
     return 0

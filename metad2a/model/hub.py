@@ -15,7 +15,7 @@ from metad2a.errors import ArtifactError
 from metad2a.model.artifact import FILES
 
 # The revision names a file in the client's cache, so it must not climb out of it.
-_HUB_ID = re.compile(
+HUB_ID = re.compile(
     r"(?P<id>[\w.-]{1,96}/[\w.-]{1,96})(?:@(?P<revision>\w(?:[\w-]|[./](?![./]))*))?", re.ASCII
 )
 
@@ -36,7 +36,7 @@ def resolve(model: str | Path | None = None) -> Path:
     folder = Path(model)
     if model != "" and folder.is_dir():
         return folder
-    parts = _HUB_ID.fullmatch(model) if isinstance(model, str) else None
+    parts = HUB_ID.fullmatch(model) if isinstance(model, str) else None
     if parts is None or folder.exists():
         raise ArtifactError(
             f"model={str(model)!r} is neither a folder nor a Hub id. Give the path of a model "

@@ -1,0 +1,188 @@
+"""The jobs of a build: leased to an owner for a while, so that none is lost with its owner.
+
+An owner is a process that measures. It claims jobs, renews its leases with a heartbeat while it
+works, and hands in each result in the transaction that ends the job: a result that comes after the
+lease went to another owner is refused, and so nothing is counted twice. Leases are told by the
+clock of the machine that keeps the store, in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, Connection, and_, case, func, select, update
+
+from database._recording import INSERTS, find, record_evaluations, storable
+from database.schema import JOBS, MAX_TRIES, MEASURED, STATES, TASKS
+from database.store import Recorded, Store
+from metad2a.errors import InputError
+
+if TYPE_CHECKING:
+    from metad2a.spaces import SearchSpace
+    from search.labels import Measurement
+
+_UNIQUE = ["task_id", "labeller", "architecture", "seed"]
+_FREE = {"owner": None, "lease_until": None}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One architecture to measure on one task.
+
+    ``task`` is the task's key, ``architecture`` its string. ``id`` is 0 and ``tries``, the times
+    that it failed, is 0 until the store gives the job out.
+    """
+
+    task: str
+    labeller: str
+    architecture: str
+    seed: int
+    id: int = 0
+    tries: int = 0
+
+
+class Jobs:
+    """The jobs of a store. Many processes may work on them at once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def enqueue(self, jobs: Iterable[Job]) -> int:
+        """Add the jobs that are not there, to be claimed in this order; return their number.
+
+        Raises:
+            DatabaseError: a task is not stored.
+        """
+        with self._store.writing() as connection:
+            numbers: dict[str, int] = {}
+            rows = []
+            for job in jobs:
+                if job.task not in numbers:
+                    numbers[job.task] = find(connection, TASKS, {"key": job.task})
+                rows.append({
+                    "task_id": numbers[job.task], "labeller": job.labeller,
+                    "architecture": job.architecture, "seed": job.seed, "state": "open", "tries": 0,
+                })
+            if not rows:
+                return 0
+            insert = INSERTS[connection.dialect.name](JOBS).on_conflict_do_nothing(
+                index_elements=_UNIQUE).returning(JOBS.c.id)
+            return len(connection.execute(insert, rows).all())
+
+    def claim(self, owner: str, count: int, lease_seconds: float) -> list[Job]:
+        """Lease the next jobs, ``count`` at most, to ``owner``; none if all are taken or done.
+
+        Raises:
+            InputError: ``count`` or ``lease_seconds`` is not above 0.
+        """
+        if count < 1 or not lease_seconds > 0:
+            raise InputError(f"count={count} and lease_seconds={lease_seconds} must be above 0.")
+        with self._store.writing() as connection:
+            self._reopen_expired(connection)
+            chosen = _locked(connection, JOBS.c.state == "open", count)
+            connection.execute(
+                update(JOBS).where(JOBS.c.id.in_(chosen))
+                .values(state="leased", owner=owner, lease_until=self._end(
+                    connection, lease_seconds)))
+            rows = connection.execute(
+                select(TASKS.c.key, JOBS.c.labeller, JOBS.c.architecture, JOBS.c.seed, JOBS.c.id,
+                       JOBS.c.tries)
+                .join_from(JOBS, TASKS).where(JOBS.c.id.in_(chosen)).order_by(JOBS.c.id))
+            return [Job(*row) for row in rows]
+
+    def heartbeat(self, owner: str, ids: Collection[int], lease_seconds: float) -> set[int]:
+        """Renew the owner's leases on these jobs; return those that are still its own."""
+        with self._store.writing() as connection:
+            renewed = connection.scalars(
+                update(JOBS).where(JOBS.c.id.in_(ids), _held(owner))
+                .values(lease_until=self._end(connection, lease_seconds))
+                .returning(JOBS.c.id))
+            return set(renewed)
+
+    def finish(
+        self,
+        owner: str,
+        job: Job,
+        measurements: Iterable[Measurement],
+        *,
+        space: SearchSpace,
+        device: str,
+        versions: str,
+    ) -> Recorded | None:
+        """Store what was measured and end the job, both or neither.
+
+        Returns:
+            What became of the rows; None, and nothing is stored, if the lease is no longer the
+            owner's.
+
+        Raises:
+            RefusedRowError: a value is not finite, or an accuracy not a fraction 0..1; the job
+                stays leased.
+        """
+        with self._store.writing() as connection:
+            ended = connection.execute(
+                update(JOBS).where(JOBS.c.id == job.id, _held(owner))
+                .values(state="done", error=None, **_FREE))
+            if not ended.rowcount:
+                return None
+            return record_evaluations(
+                connection, job.task, space, measurements, device, versions, MEASURED)
+
+    def fail(self, owner: str, number: int, error: str) -> str | None:
+        """Note that the job with this id failed; it is open again, or quarantined the third time.
+
+        Returns:
+            The job's new state; None, and nothing is noted, if the lease is no longer the owner's.
+        """
+        tries = JOBS.c.tries + 1
+        with self._store.writing() as connection:
+            state: str | None = connection.scalar(
+                update(JOBS).where(JOBS.c.id == number, _held(owner))
+                .values(state=case((tries >= MAX_TRIES, "quarantined"), else_="open"),
+                        tries=tries, error=storable(error), **_FREE)
+                .returning(JOBS.c.state))
+            return state
+
+    def release(self, owner: str) -> int:
+        """Open again all jobs that are leased to ``owner``; return their number."""
+        with self._store.writing() as connection:
+            return connection.execute(
+                update(JOBS).where(_held(owner)).values(state="open", **_FREE)).rowcount
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of jobs in each state; one whose lease has expired is open."""
+        with self._store.reading() as connection:
+            state = case((self._expired(connection), "open"), else_=JOBS.c.state)
+            found = connection.execute(select(state, func.count()).group_by(state))
+            return dict.fromkeys(STATES, 0) | {row[0]: row[1] for row in found}
+
+    def _end(self, connection: Connection, lease_seconds: float) -> Any:
+        return self._store.now(connection) + timedelta(seconds=lease_seconds)
+
+    def _expired(self, connection: Connection) -> ColumnElement[bool]:
+        return and_(JOBS.c.state == "leased", JOBS.c.lease_until <= self._store.now(connection))
+
+    def _reopen_expired(self, connection: Connection) -> None:
+        expired = _locked(connection, self._expired(connection))
+        if expired:
+            connection.execute(
+                update(JOBS).where(JOBS.c.id.in_(expired)).values(state="open", **_FREE))
+
+
+def _held(owner: str) -> ColumnElement[bool]:
+    return and_(JOBS.c.state == "leased", JOBS.c.owner == owner)
+
+
+def _locked(
+    connection: Connection, wanted: ColumnElement[bool], count: int | None = None
+) -> Sequence[int]:
+    """Return the ids of the first such jobs, locked; PostgreSQL leaves out what others lock.
+
+    SQLite has no such lock and needs none: it lets in one writer at a time.
+    """
+    return connection.scalars(
+        select(JOBS.c.id).where(wanted).order_by(JOBS.c.id).limit(count)
+        .with_for_update(skip_locked=True)).all()

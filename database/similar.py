@@ -1,0 +1,232 @@
+"""The stored datasets nearest to one, by what the model sees in them and by Fisher distance.
+
+What the model sees is worked out from images once and kept in the cache folder, under the
+fingerprint: a second time no images are needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sqlalchemy import Row, func, select
+
+from database.reading import Ranked, find_dataset, top
+from database.schema import DATASETS, DISTANCES, EVALUATIONS, PROTOCOLS, TASKS
+from database.store import Store
+from metad2a.errors import InputError
+from metad2a.settings import cache_folder
+
+if TYPE_CHECKING:
+    from metad2a.datasets import ImageDataset
+    from metad2a.model.description import Description
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Similar:
+    """A stored dataset, and how far it is.
+
+    Attributes:
+        name: of the dataset.
+        family: what it was grouped with.
+        fingerprint: of its content.
+        embedding: root mean square difference of the embeddings by the packaged model, in
+            standard deviations over the datasets it learnt from; None where its images are not at
+            hand.
+        fisher: mean of the measured distances (0..1) of its tasks from those of the dataset asked
+            about, by method; empty where none was measured.
+        best: what did best on it, under the accuracy protocol with the most values; None where
+            nothing was measured.
+    """
+
+    name: str
+    family: str
+    fingerprint: str
+    embedding: float | None
+    fisher: dict[str, float]
+    best: Ranked | None
+
+
+def similar(
+    store: Store,
+    source: ImageDataset | Path | str,
+    data_folder: Path | None = None,
+    k: int = 5,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Similar]:
+    """Return the ``k`` stored datasets nearest to ``source``, without itself.
+
+    They are ordered by embedding; those that have none come last, by Fisher distance.
+
+    Args:
+        store: the database.
+        source: what ``load_dataset`` takes, or a stored dataset's name or fingerprint.
+        data_folder: holds one folder a dataset; needed for what is not in the cache yet.
+        k: how many.
+        progress: told how many stored datasets have been looked at, of all.
+
+    Raises:
+        InputError: ``source`` is unknown or unfit, ``k`` is below 1, or nothing is known of any
+            distance.
+        DatabaseError: the store cannot be read.
+    """
+    if k < 1:
+        raise InputError(f"k={k} datasets cannot be listed; ask for 1 or more.")
+    fingerprint, own = _source(store, source, data_folder)
+    with store.reading() as connection:
+        others = connection.execute(
+            select(DATASETS).where(DATASETS.c.fingerprint != fingerprint)).all()
+    measured = _fisher(store, fingerprint)
+    found = []
+    for done, row in enumerate(others):
+        progress(done, len(others))
+        embedding = None if own is None else _embedding(row, data_folder)
+        away = None if own is None or embedding is None else _apart(own, embedding)
+        found.append((row, away, measured.get(row.fingerprint, {})))
+    progress(len(others), len(others))
+    known = [one for one in found if one[1] is not None or one[2]]
+    if not known:
+        raise InputError(
+            f"No distance to any of the {len(others)} other datasets of the database is known: "
+            "none was measured, and what the model sees in their images is not in the cache. Give "
+            "the folder that holds one folder a dataset (--data)."
+        )
+    known.sort(key=lambda one: (one[1] is None, one[1] or 0, not one[2], min(
+        one[2].values(), default=0), one[0].name))
+    return [
+        Similar(row.name, row.family, row.fingerprint, away, fisher, _best(store, row))
+        for row, away, fisher in known[:k]
+    ]
+
+
+def _source(
+    store: Store, source: ImageDataset | Path | str, data_folder: Path | None
+) -> tuple[str, np.ndarray | None]:
+    """Return the fingerprint of the dataset asked about, and its embedding if it can be had."""
+    from metad2a.datasets import load_dataset
+
+    if not isinstance(source, str) or Path(source).exists() or source.startswith("sklearn:"):
+        with load_dataset(source) as dataset:
+            fingerprint = dataset.fingerprint()
+            return fingerprint, _embed(_kept(fingerprint) or _describe(dataset, fingerprint))
+    with store.reading() as connection:
+        row = find_dataset(connection, source)
+    return row.fingerprint, _embedding(row, data_folder)
+
+
+def _fisher(store: Store, fingerprint: str) -> dict[str, dict[str, float]]:
+    """Return mean distances to the dataset's tasks: other's fingerprint to method to value."""
+    other, target = DATASETS.alias(), DATASETS.alias()
+    past, new = TASKS.alias(), TASKS.alias()
+    query = (
+        select(other.c.fingerprint, DISTANCES.c.method, func.avg(DISTANCES.c.value))
+        .join_from(DISTANCES, new, DISTANCES.c.target_task_id == new.c.id)
+        .join(target, new.c.dataset_id == target.c.id)
+        .join(past, DISTANCES.c.source_task_id == past.c.id)
+        .join(other, past.c.dataset_id == other.c.id)
+        .where(target.c.fingerprint == fingerprint)
+        .group_by(other.c.fingerprint, DISTANCES.c.method).order_by(DISTANCES.c.method)
+    )
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    with store.reading() as connection:
+        for name, method, value in connection.execute(query):
+            found[name][method] = value
+    return found
+
+
+def _best(store: Store, dataset: Row[Any]) -> Ranked | None:
+    """Return the winner under the accuracy protocol with the most values, or else a score's."""
+    own = select(TASKS.c.id).where(TASKS.c.dataset_id == dataset.id)
+    counts = (
+        select(EVALUATIONS.c.protocol_id, func.count().label("n"))
+        .where(EVALUATIONS.c.task_id.in_(own)).group_by(EVALUATIONS.c.protocol_id).subquery()
+    )
+    query = (
+        select(PROTOCOLS.c.name)
+        .join_from(PROTOCOLS, counts, counts.c.protocol_id == PROTOCOLS.c.id)
+        # "accuracy" sorts before "score".
+        .order_by(PROTOCOLS.c.kind, counts.c.n.desc(), PROTOCOLS.c.name).limit(1)
+    )
+    with store.reading() as connection:
+        protocol = connection.scalar(query)
+    return None if protocol is None else top(store, dataset.fingerprint, protocol, 1)[0]
+
+
+# -- embeddings ------------------------------------------------------------------------------
+
+
+def _embedding(row: Row[Any], data_folder: Path | None) -> np.ndarray | None:
+    """Return a stored dataset's embedding, or None where neither cache nor images have it."""
+    from metad2a.datasets import load_dataset
+
+    description = _kept(row.fingerprint)
+    if description is None and data_folder is not None:
+        try:
+            with load_dataset(data_folder / row.name) as dataset:
+                if (actual := dataset.fingerprint()) != row.fingerprint:
+                    raise InputError(f"its fingerprint is {actual}, not {row.fingerprint}")
+                description = _describe(dataset, row.fingerprint)
+        except InputError as error:
+            _log.warning("The images of %s cannot be used: %s", row.name, error)
+    return None if description is None else _embed(description)
+
+
+def _embed(description: Description) -> np.ndarray:
+    """Return float (members * embedding,), each entry of mean 0 and deviation 1 over datasets."""
+    import torch
+
+    from metad2a.model.metad2a import packaged
+
+    predictor = packaged().predictor
+    with torch.no_grad():
+        parts = [side.centre(one) for side, one in zip(  # type: ignore[operator]
+            predictor.sides, predictor.embed([description]), strict=True)]
+    embedding: np.ndarray = torch.cat(parts, dim=1)[0].double().numpy()
+    return embedding
+
+
+def _apart(first: np.ndarray, second: np.ndarray) -> float:
+    return math.sqrt(float(((first - second) ** 2).mean()))
+
+
+def _file(fingerprint: str) -> Path:
+    from metad2a.model.description import STATISTICS
+
+    form = hashlib.sha256(",".join(STATISTICS).encode()).hexdigest()[:8]
+    return cache_folder() / "descriptions" / f"{fingerprint[:32]}-{form}.safetensors"
+
+
+def _kept(fingerprint: str) -> Description | None:
+    from safetensors.torch import load_file
+
+    from metad2a.model.description import Description
+
+    path = _file(fingerprint)
+    return Description(**load_file(path)) if path.exists() else None
+
+
+def _describe(dataset: ImageDataset, fingerprint: str) -> Description:
+    """Describe a dataset, and keep that."""
+    from safetensors.torch import save_file
+
+    from metad2a.model.description import describe
+
+    description, _ = describe(dataset, seed=0)
+    path = _file(fingerprint)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        part = Path(folder) / path.name
+        save_file({"features": description.features, "labels": description.labels,
+                   "statistics": description.statistics}, part)
+        part.replace(path)
+    return description
