@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 
 import pytest
+from conftest import new_location
 from sqlalchemy import make_url
 
 from database import Store, _postgresql
 from database.schema import SOURCES
 from metad2a.errors import DatabaseError
-from tests.conftest import new_location
 
 SECRET = "sesame"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import new_location
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
 
@@ -20,7 +21,6 @@ from metad2a.datasets import load_dataset
 from metad2a.errors import DatabaseError
 from metad2a.spaces import SPACES
 from search.labels import Measurement, Protocol
-from tests.conftest import new_location
 
 SPACE = SPACES.get("nasbench201")
 CELL = (3, 1, 3, 0, 3, 2)
