@@ -54,6 +54,6 @@ class Budget:
         assert self.seconds is not None
         return min((self.elapsed + ahead) / (self.limit - reserve), 1.0)
 
-    def over(self) -> bool:
-        """Whether the time is up; never with a budget of images."""
-        return self.elapsed >= self.limit
+    def over(self, ahead: float = 0.0) -> bool:
+        """Whether the time is up, or will be some seconds ahead; never with a budget of images."""
+        return self.elapsed + ahead >= self.limit

@@ -69,10 +69,10 @@ class Engine:
 
     def train(self) -> bool:
         """Spend the training budget; False where the run was cancelled before."""
-        saved_at, pace = time.monotonic(), math.inf
+        saved_at, paces = time.monotonic(), [0.0]
         while not self.run.stop():
-            # Half a step over is nearer than half under.
-            fraction = self._fraction(0.0 if math.isinf(pace) else pace / 2)
+            # Half a step over is nearer than half under; one slow step is no measure.
+            fraction = self._fraction(min(paces) / 2)
             if fraction >= 1:
                 break
             while fraction >= self.stages[self.run.phase].end:
@@ -86,7 +86,7 @@ class Engine:
             for wrapper in self.composed.wrappers:
                 wrapper.after_step(self.run)
             took = time.monotonic() - before
-            pace = min(pace, took)  # a slow first step is no measure
+            paces = [*paces, took][-2:]
             self.run.fit_batch(took)
             self.run.record(self.loss)
             self._tell(type(stage.phase).__name__, fraction)

@@ -59,8 +59,15 @@ class OneShotMethod(Method):
         """Evolve children until the time or the generations are used up."""
         if not run.has_supernet:  # cancelled before the first step
             run.renew()
+        asked = [run.budget.elapsed]
+
+        def should_stop() -> bool:
+            asked.append(run.budget.elapsed)
+            # As long as the last child took, once for the next and once for the winner's accuracy.
+            return run.stopped(ahead=2 * (asked[-1] - asked[-2]))
+
         found = evolve(
             run.subspace, run.evaluator(self.evaluator), run.rng, self.sizes,
-            initial=run.warm, should_stop=run.stopped,
+            initial=run.warm, should_stop=should_stop,
         )
         return sorted(found.history, key=lambda pair: -pair[1])[:_TOLD]

@@ -322,9 +322,9 @@ class Run:
                 "fraction": self.fraction, "seconds": round(self.budget.elapsed, 3), "loss": loss,
             })
 
-    def stopped(self) -> bool:
-        """Whether the search should end now: cancelled, or out of time."""
-        return self.stop() or self.budget.over()
+    def stopped(self, ahead: float = 0.0) -> bool:
+        """Whether the search should end now: cancelled, or out of time in some seconds."""
+        return self.stop() or self.budget.over(ahead)
 
     def fit_batch(self, seconds: float) -> None:
         """Let batches grow to the method's size, or shrink, as the last step's seconds allow.

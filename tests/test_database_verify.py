@@ -186,3 +186,24 @@ def test_the_command_counts_findings_and_changes_nothing(store, tmp_path, capsys
     assert out.startswith("evaluations 1: it refers to 1, 'accuracy' in protocols, which is gone. ")
     assert out.endswith("2 findings\n")
     assert hashlib.sha256(store.path.read_bytes()).hexdigest() == before
+
+
+def test_the_command_names_a_row_that_a_constraint_would_refuse(tmp_path, capsys):
+    import json
+    import shutil
+    import sqlite3
+    from pathlib import Path
+
+    from database import Store
+    from metad2a.cli import main
+
+    path = tmp_path / "store.sqlite"
+    shutil.copy(Path(__file__).parent / "assets" / "db_v1.sqlite", path)
+    Store(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute("UPDATE evaluations SET seconds = -1 WHERE id = 3")
+    connection.close()
+    assert main(["db", "verify", str(path), "--json"]) == 1
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert [(one["table"], one["id"]) for one in findings] == [("evaluations", 3)]
