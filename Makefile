@@ -4,8 +4,6 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DEMO := .venv/.installed-demo
 DEV := .venv/.installed-dev
-# Processes of `make model`.
-WORKERS ?= 2
 
 .PHONY: demo test app model bench
 
@@ -21,17 +19,15 @@ app: $(DEV)
 	$(BIN)/metad2a app
 
 # The packaged model, from a folder of datasets. Hours on two cores; stopped and started again, it
-# goes on where it was. CIFAR-10 only ever judges. The first build measures every task, the next two
-# score the whole space, the last trains supernets.
-BUILD = $(BIN)/metad2a db build --data "$(DATA)" --database build/db.sqlite --exclude cifar10 \
-	--workers $(WORKERS)
+# goes on where it was. What is measured is in plans/.
+BUILD = $(BIN)/metad2a db build --data "$(DATA)" --database build/db.sqlite
 model: $(DEV)
 	@test -d "$(DATA)" || { echo "Say where the datasets are: make model DATA=FOLDER"; exit 2; }
 	@mkdir -p build metad2a/assets/database
-	$(BUILD) --tasks 60 --plan training_free=16 standalone=6
-	$(BUILD) --tasks 1 --only tiny_imagenet --plan training_free=7000
-	$(BUILD) --tasks 1 --only intel_scenes6 --plan training_free=1600
-	$(BUILD) --tasks 6 --plan supernet=16
+	$(BUILD) plans/tasks.toml
+	$(BUILD) plans/scores.toml
+	$(BUILD) plans/more_scores.toml
+	$(BUILD) plans/supernets.toml
 	$(BIN)/metad2a db export build/db.sqlite metad2a/assets/database/evaluations.parquet \
 		--tasks metad2a/assets/database/tasks.parquet
 	$(BIN)/metad2a meta train metad2a/assets/database/evaluations.parquet \

@@ -1,6 +1,7 @@
 """The database: tasks drawn from datasets, and what was measured on them.
 
-``database.build.build`` fills a store, and needs the search package; what is listed here does not.
+``database.build.build`` fills a store by a plan, and needs the search package; what is listed here
+does not.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from database.exchange import export, export_tasks, import_files
 from database.importers import import_published
 from database.jobs import Job, Jobs
 from database.merge import merge_store
+from database.plan import Plan, read_plan
 from database.queries import status
 from database.store import Latency, Recorded, RefusedRowError, Store
 from database.tasks import Task, draw_tasks, family_of
@@ -17,6 +19,7 @@ __all__ = [
     "Job",
     "Jobs",
     "Latency",
+    "Plan",
     "Recorded",
     "RefusedRowError",
     "Store",
@@ -28,5 +31,6 @@ __all__ = [
     "import_files",
     "import_published",
     "merge_store",
+    "read_plan",
     "status",
 ]

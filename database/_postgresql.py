@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from sqlalchemy import URL, Connection, Engine, create_engine, func, make_url, select
+from sqlalchemy import URL, Connection, Engine, create_engine, func, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError
 
 from database._server import Server
@@ -51,16 +51,15 @@ class PostgreSQL(Server):
             yield connection
 
     def backup(self, version: int) -> str:
-        """Refuse: a server is copied by its own tools.
-
-        Raises:
-            DatabaseError: always.
-        """
-        raise DatabaseError(
-            f"The database {self.name!r} has the older schema version {version}, of which a copy "
-            "must be made before it is upgraded. Export it with the program that wrote it, and "
-            "import it into a new database."
-        )
+        """Copy every table into a schema of the same database, in the place of an older copy."""
+        copy = f"metad2a_v{version}"
+        with self.writer.begin() as connection:
+            tables = inspect(connection).get_table_names()
+            connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {copy} CASCADE")
+            connection.exec_driver_sql(f"CREATE SCHEMA {copy}")
+            for table in tables:
+                connection.exec_driver_sql(f'CREATE TABLE {copy}."{table}" AS TABLE "{table}"')
+        return f"its schema {copy!r}"
 
     def size(self, connection: Connection) -> int:
         """Return the bytes of the whole database, which may hold other tables too."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,8 @@ from database._server import Server
 from metad2a.errors import DatabaseError
 
 _MAGIC = b"SQLite format 3\0"
-_SETTINGS = ("busy_timeout = 30000", "foreign_keys = ON", "synchronous = NORMAL")
+_BUSY_SECONDS = 30
+_SETTINGS = (f"busy_timeout = {1000 * _BUSY_SECONDS}", "foreign_keys = ON", "synchronous = NORMAL")
 _MOUNTS = Path("/proc/self/mountinfo")
 _NETWORK = frozenset({
     "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs", "gpfs",
@@ -46,7 +48,7 @@ class SQLite(Server):
             self._check_file()
             self._check_integrity()
         kind = _file_system(self.path.parent)
-        if kind in _NETWORK or self._pragma("journal_mode = WAL") != ["wal"]:
+        if kind in _NETWORK or self._log_ahead() != ["wal"]:
             raise DatabaseError(
                 f"The file system of {self.name!r} ({kind or 'of unknown kind'}) does not allow a "
                 "shared write-ahead log, as network file systems do not. Put the database on a "
@@ -78,6 +80,17 @@ class SQLite(Server):
                 f"The database {self.name!r} is damaged: {'; '.join(problems[:3])[:300]}. Restore "
                 "a backup, or move the file away and build again."
             )
+
+    def _log_ahead(self) -> list[Any]:
+        """Turn the write-ahead log on; SQLite itself does not wait for others to do that."""
+        until = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                return self._pragma("journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
 
     def _pragma(self, statement: str) -> list[Any]:
         """Run a pragma outside any transaction, where some of them only work."""

@@ -1,20 +1,25 @@
-"""The builder: draw tasks from every dataset, measure architectures on each, store every row.
+"""Carrying out a plan: its tasks are drawn, its jobs put in line, and a driver works them off.
 
-What is stored is never measured again, and each architecture is stored as soon as it is measured:
-a build that was killed has lost the architecture in hand and goes on from there.
+What is stored is never measured again, and each job is stored as soon as it is done: a build that
+was killed has lost what was in flight and goes on from there.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from database._worker import StopBuild, Summary, Worker
+from database._builds import datasets_of, only_driver, register
+from database._datasets import deal, open_datasets
+from database.driver import Driver, Summary, is_dead, new_owner
+from database.jobs import Job, Jobs
+from database.outstanding import Outstanding
+from database.plan import Plan
 from database.store import Store
-from database.tasks import Task, draw_tasks, family_of
+from database.tasks import Task, family_of
+from database.work import Work, Workers
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
 from search.data import image_side
@@ -24,113 +29,107 @@ if TYPE_CHECKING:
 
 __all__ = ["Summary", "build"]
 
-_log = logging.getLogger(__name__)
-
 
 def build(
-    data: Path | str,
-    database: Path | str,
-    tasks: int,
-    plan: Mapping[str, int],
+    plan: Plan,
+    database: Path | str | None = None,
+    data: Path | str | None = None,
     *,
-    space: str = "nasbench201",
-    seed: int = 0,
-    device: str = "cpu",
-    only: Collection[str] = (),
-    exclude: Collection[str] = (),
-    share: tuple[int, int] = (0, 1),
+    ray: str | None = None,
+    retry: bool = False,
     progress: Callable[[int, int, str], None] = lambda done, total, text: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
-    """Fill a database from a folder of datasets, going on from what it holds.
+    """Carry out a plan, going on from what the database holds.
 
     Args:
-        data: folder that holds one folder a dataset.
-        database: the store's file; made if it is missing.
-        tasks: number of tasks, dealt out over the datasets in turn.
-        plan: labeller name to number of architectures a task. A smaller number's architectures
-            are the first ones of every larger number's.
-        space: search space of the architectures.
-        seed: of tasks, architectures and measurements.
-        device: where labellers compute.
-        only: names of the dataset folders to use; all if empty.
-        exclude: names of dataset folders that are not used.
-        share: (i, n) does only every n-th task from the i-th on, so that n processes with
-            i = 0 .. n-1 do all of them on one file.
-        progress: told of architectures gone through, of all, and what is being measured.
-        should_stop: asked after every architecture.
+        plan: from :func:`database.plan.read_plan`.
+        database: file or URL; the plan's own where None. A file takes one driver at a time.
+        data: folder that holds one folder for each dataset; the plan's own where None.
+        ray: address of a Ray cluster whose nodes measure; processes of this machine where None.
+        retry: try again what is quarantined.
+        progress: told of jobs done, of all, and what was done last.
+        should_stop: asked several times a second; jobs in flight are given 5 seconds to end.
 
     Raises:
-        InputError: an argument is out of range, a name is unknown, or no folder is a dataset.
-        DatabaseError: the store cannot be opened or written.
-        MetaD2AError: ten labellers in a row failed.
+        InputError: a name of the plan is unknown, a dataset is missing or has changed since the
+            build began, or no folder is a dataset.
+        DatabaseError: the store cannot be opened or written, or has another driver.
+        MetaD2AError: ten jobs in a row failed.
     """
-    from search.labels import LABELLERS
+    from search.device import plan as plan_device
 
-    if tasks < 1 or not plan or min(plan.values()) < 1:
-        raise InputError(f"tasks={tasks} and plan={dict(plan)}: every number must be 1 or more, "
-                         "and the plan must name a labeller.")
-    if not 0 <= share[0] < share[1]:
-        raise InputError(f"share={share} must be (i, n) with 0 <= i < n.")
-    labellers = {name: LABELLERS.get(name) for name in plan}
-    chosen_space = SPACES.get(space)
+    database, data = database or plan.database, data or plan.data
+    if database is None or data is None:
+        missing = "database" if database is None else "data"
+        raise InputError(f"The plan {plan.name!r} names no {missing}. Add {missing} = \"...\" to "
+                         f"it, or give --{missing}.")
+    space = SPACES.get(plan.space)
+    if ray is None:
+        plan_device(plan.run.device)  # refused here, not once for every job
     summary = Summary()
+    owner = new_owner()
     with contextlib.ExitStack() as stack:
-        datasets = _open_datasets(Path(data), only, exclude, seed, summary)
-        for dataset in datasets:
-            stack.enter_context(dataset)
-        work = _deal(datasets, tasks, seed)[share[0] :: share[1]]
-        total = len(work) * sum(plan.values())
         store = stack.enter_context(Store(database))
-        for dataset in datasets:
-            store.add_dataset(dataset, family_of(dataset.name), image_side(dataset))
-        for labeller in labellers.values():
-            for protocol in labeller.protocols:
-                store.add_protocol(protocol)
-        worker = Worker(
-            store, chosen_space, labellers, plan, seed, device,
-            lambda done, text: progress(done, total, text), should_stop, summary,
-        )
-        try:
-            for dataset, task in work:
-                worker.label(dataset, task)
-        except StopBuild:
-            summary.stopped = True
+        outstanding = Outstanding(plan, store, space)
+        stack.enter_context(only_driver(store))
+        datasets = open_datasets(
+            plan, Path(data), datasets_of(store, plan), summary.skipped)
+        for dataset in datasets.values():
+            stack.enter_context(dataset)
+        tasks = {task.key: task
+                 for task in deal(list(datasets.values()), plan.tasks.count, plan.seed)}
+        summary.tasks = len(tasks)
+        _describe(store, outstanding, datasets, tasks)
+        build_id = register(store, plan, {
+            path.name: dataset.fingerprint() for path, dataset in datasets.items()}, owner)
+        jobs = Jobs(store, build_id)
+        for other in filter(is_dead, jobs.owners()):
+            jobs.release(other)
+        if retry:
+            jobs.retry()
+        jobs.enqueue(job for task in tasks.values() for job in outstanding.jobs(task))
+
+        def prepare(job: Job) -> tuple[Work, Task]:
+            work = Work(outstanding.labellers[job.labeller], plan.space, job.architectures,
+                        job.seed, plan.run.device, plan.run.threads)
+            return work, tasks[job.task]
+
+        def finished(job: Job) -> int:
+            # Only a search names no architectures: what it found is measured next.
+            return 0 if job.architectures else jobs.enqueue(outstanding.jobs(tasks[job.task]))
+
+        Driver(
+            store, jobs, space, plan.run, _workers(plan, ray, datasets), owner=owner,
+            prepare=prepare, finished=finished, progress=progress, should_stop=should_stop,
+            summary=summary,
+        ).run()
     return summary
 
 
-def _open_datasets(
-    data: Path, only: Collection[str], exclude: Collection[str], seed: int, summary: Summary
-) -> list[ImageDataset]:
-    """Open every dataset folder that tasks can be drawn from, in the order of their names."""
-    from metad2a.datasets import load_dataset
-
-    if not data.is_dir():
-        raise InputError(f"{str(data)!r} is not a folder. Give one that holds a folder a dataset.")
-    found = []
-    for folder in sorted(data.iterdir()):
-        if not folder.is_dir() or folder.name.startswith(".") or folder.name in exclude:
-            continue
-        if only and folder.name not in only:
-            continue
-        try:
-            dataset = load_dataset(folder)
-            draw_tasks(dataset, 1, seed)
-        except InputError as error:
-            summary.skipped[folder.name] = str(error)
-            _log.warning("The dataset folder %s is left out: %s", folder, error)
-        else:
-            found.append(dataset)
-    if not found:
-        raise InputError(f"No folder in {str(data)!r} is a dataset that tasks can be drawn from: "
-                         f"{summary.skipped or 'there are none'}.")
-    return found
+def _describe(
+    store: Store,
+    outstanding: Outstanding,
+    datasets: dict[Path, ImageDataset],
+    tasks: dict[str, Task],
+) -> None:
+    """Store what evaluations refer to."""
+    for dataset in datasets.values():
+        store.add_dataset(dataset, family_of(dataset.name), image_side(dataset))
+    for task in tasks.values():
+        store.add_task(task)
+    for labeller in outstanding.labellers.values():
+        for protocol in labeller.protocols:
+            store.add_protocol(protocol)
 
 
-def _deal(
-    datasets: list[ImageDataset], count: int, seed: int
-) -> list[tuple[ImageDataset, Task]]:
-    """Draw ``count`` tasks, the datasets taking turns so that an early stop has covered all."""
-    turns = -(-count // len(datasets))
-    drawn = [(dataset, draw_tasks(dataset, turns, seed)) for dataset in datasets]
-    return [(dataset, own[turn]) for turn in range(turns) for dataset, own in drawn][:count]
+def _workers(plan: Plan, ray: str | None, datasets: dict[Path, ImageDataset]) -> Workers:
+    if ray is None:
+        from database._local import LocalWorkers
+
+        return LocalWorkers(plan.run.workers, {
+            dataset.fingerprint(): path for path, dataset in datasets.items()})
+    from database._cluster import ClusterWorkers
+
+    opened = {dataset.fingerprint(): dataset for dataset in datasets.values()}
+    return ClusterWorkers(ray, plan.run, lambda task: task.load(opened[task.dataset]))

@@ -24,31 +24,33 @@ if TYPE_CHECKING:
     from metad2a.spaces import SearchSpace
     from search.labels import Measurement
 
-_UNIQUE = ["task_id", "labeller", "architecture", "seed"]
+_UNIQUE = ["build_id", "task_id", "labeller", "architectures", "seed"]
 _FREE = {"owner": None, "lease_until": None}
 
 
 @dataclass(frozen=True)
 class Job:
-    """One architecture to measure on one task.
+    """Architectures to measure on one task; a search brings its own, and has none.
 
-    ``task`` is the task's key, ``architecture`` its string. ``id`` is 0 and ``tries``, the times
+    ``task`` is the task's key, ``architectures`` are strings. ``id`` is 0 and ``tries``, the times
     that it failed, is 0 until the store gives the job out.
     """
 
     task: str
     labeller: str
-    architecture: str
+    architectures: tuple[str, ...]
     seed: int
     id: int = 0
     tries: int = 0
 
 
 class Jobs:
-    """The jobs of a store. Many processes may work on them at once."""
+    """The jobs of one build of a store. Many processes may work on them at once."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, build: int) -> None:
+        """Take the jobs of the build with this id."""
         self._store = store
+        self._build = build
 
     def enqueue(self, jobs: Iterable[Job]) -> int:
         """Add the jobs that are not there, to be claimed in this order; return their number.
@@ -63,8 +65,9 @@ class Jobs:
                 if job.task not in numbers:
                     numbers[job.task] = find(connection, TASKS, {"key": job.task})
                 rows.append({
-                    "task_id": numbers[job.task], "labeller": job.labeller,
-                    "architecture": job.architecture, "seed": job.seed, "state": "open", "tries": 0,
+                    "build_id": self._build, "task_id": numbers[job.task],
+                    "labeller": job.labeller, "architectures": "\n".join(job.architectures),
+                    "seed": job.seed, "state": "open", "tries": 0,
                 })
             if not rows:
                 return 0
@@ -82,16 +85,17 @@ class Jobs:
             raise InputError(f"count={count} and lease_seconds={lease_seconds} must be above 0.")
         with self._store.writing() as connection:
             self._reopen_expired(connection)
-            chosen = _locked(connection, JOBS.c.state == "open", count)
+            chosen = _locked(connection, self._in("open"), count)
             connection.execute(
                 update(JOBS).where(JOBS.c.id.in_(chosen))
                 .values(state="leased", owner=owner, lease_until=self._end(
                     connection, lease_seconds)))
             rows = connection.execute(
-                select(TASKS.c.key, JOBS.c.labeller, JOBS.c.architecture, JOBS.c.seed, JOBS.c.id,
+                select(TASKS.c.key, JOBS.c.labeller, JOBS.c.architectures, JOBS.c.seed, JOBS.c.id,
                        JOBS.c.tries)
                 .join_from(JOBS, TASKS).where(JOBS.c.id.in_(chosen)).order_by(JOBS.c.id))
-            return [Job(*row) for row in rows]
+            return [Job(task, labeller, tuple(lines.splitlines()), *rest)
+                    for task, labeller, lines, *rest in rows]
 
     def heartbeat(self, owner: str, ids: Collection[int], lease_seconds: float) -> set[int]:
         """Renew the owner's leases on these jobs; return those that are still its own."""
@@ -111,8 +115,9 @@ class Jobs:
         space: SearchSpace,
         device: str,
         versions: str,
+        seconds: float,
     ) -> Recorded | None:
-        """Store what was measured and end the job, both or neither.
+        """Store what was measured in ``seconds`` and end the job, both or neither.
 
         Returns:
             What became of the rows; None, and nothing is stored, if the lease is no longer the
@@ -125,7 +130,8 @@ class Jobs:
         with self._store.writing() as connection:
             ended = connection.execute(
                 update(JOBS).where(JOBS.c.id == job.id, _held(owner))
-                .values(state="done", error=None, **_FREE))
+                .values(state="done", error=None, seconds=seconds,
+                        ended=self._store.now(connection), **_FREE))
             if not ended.rowcount:
                 return None
             return record_evaluations(
@@ -146,24 +152,41 @@ class Jobs:
                 .returning(JOBS.c.state))
             return state
 
-    def release(self, owner: str) -> int:
-        """Open again all jobs that are leased to ``owner``; return their number."""
+    def release(self, owner: str, ids: Collection[int] | None = None) -> int:
+        """Open again the jobs leased to ``owner``, all or those ``ids``; return their number."""
+        which = _held(owner) if ids is None else and_(_held(owner), JOBS.c.id.in_(ids))
         with self._store.writing() as connection:
             return connection.execute(
-                update(JOBS).where(_held(owner)).values(state="open", **_FREE)).rowcount
+                update(JOBS).where(which).values(state="open", **_FREE)).rowcount
+
+    def retry(self) -> int:
+        """Open again all jobs that are quarantined, with no try counted; return their number."""
+        with self._store.writing() as connection:
+            return connection.execute(
+                update(JOBS).where(self._in("quarantined")).values(state="open", tries=0)).rowcount
+
+    def owners(self) -> set[str]:
+        """Return who holds leases, expired ones included."""
+        with self._store.reading() as connection:
+            return set(connection.scalars(
+                select(JOBS.c.owner).distinct().where(self._in("leased"))))
 
     def counts(self) -> dict[str, int]:
         """Return the number of jobs in each state; one whose lease has expired is open."""
         with self._store.reading() as connection:
             state = case((self._expired(connection), "open"), else_=JOBS.c.state)
-            found = connection.execute(select(state, func.count()).group_by(state))
+            found = connection.execute(
+                select(state, func.count()).where(JOBS.c.build_id == self._build).group_by(state))
             return dict.fromkeys(STATES, 0) | {row[0]: row[1] for row in found}
+
+    def _in(self, state: str) -> ColumnElement[bool]:
+        return and_(JOBS.c.build_id == self._build, JOBS.c.state == state)
 
     def _end(self, connection: Connection, lease_seconds: float) -> Any:
         return self._store.now(connection) + timedelta(seconds=lease_seconds)
 
     def _expired(self, connection: Connection) -> ColumnElement[bool]:
-        return and_(JOBS.c.state == "leased", JOBS.c.lease_until <= self._store.now(connection))
+        return and_(self._in("leased"), JOBS.c.lease_until <= self._store.now(connection))
 
     def _reopen_expired(self, connection: Connection) -> None:
         expired = _locked(connection, self._expired(connection))

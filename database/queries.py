@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from database._rows import ALL_SOURCES, rows
+from database.progress import progress
 from database.schema import (
     ARCHITECTURES,
     DATASETS,
@@ -29,8 +30,8 @@ def status(store: Store) -> dict[str, Any]:
 
     Keys: ``schema_version``, ``datasets``, ``tasks``, ``architectures``, ``evaluations``,
     ``latencies``, ``distances``, ``failures``, ``protocols`` and ``sources`` (name to number of
-    evaluations), ``families`` (name to number of tasks), ``seconds`` (spent on measuring) and
-    ``bytes`` (of the store on disk).
+    evaluations), ``families`` (name to number of tasks), ``seconds`` (spent on measuring),
+    ``bytes`` (of the store on disk) and ``builds`` (see ``database.progress``).
 
     Raises:
         DatabaseError: the store cannot be read.
@@ -65,6 +66,7 @@ def status(store: Store) -> dict[str, Any]:
         "families": dict(families),
         "seconds": float(sum(seconds for *_, seconds in parts)),
         "bytes": store.size(),
+        "builds": progress(store),
     }
 
 

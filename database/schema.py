@@ -28,7 +28,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """A store of an earlier version is upgraded when it is opened, a later one is not opened."""
 MEASURED = "measured"
 """The source of what was measured here; every store has it."""
@@ -206,19 +206,35 @@ FAILURES = Table(
 )
 """A labeller that broke off on a task; what it had measured until then is kept."""
 
+BUILDS = Table(
+    "builds", METADATA,
+    Column("id", Integer, primary_key=True),
+    _text("key", unique=True),
+    _text("name"),
+    Column("plan", JSON, nullable=False),
+    Column("datasets", JSON, nullable=False),
+    _text("driver"),
+    _moment("created"),
+)
+"""A plan that is or was carried out. ``key``: hash of all of it that makes its rows; ``datasets``:
+dataset name to fingerprint; ``driver``: the process that worked on it last."""
+
 JOBS = Table(
     "jobs", METADATA,
     Column("id", Integer, primary_key=True),
+    _reference("builds"),
     _reference("tasks"),
     _text("labeller"),
-    _text("architecture"),
+    _text("architectures"),
     Column("seed", BigInteger, nullable=False),
     _text("state"),
     Column("owner", _TEXT),
     _moment("lease_until", nullable=True),
     Column("tries", Integer, nullable=False),
     Column("error", _TEXT),
-    UniqueConstraint("task_id", "labeller", "architecture", "seed"),
+    Column("seconds", Double),
+    _moment("ended", nullable=True),
+    UniqueConstraint("build_id", "task_id", "labeller", "architectures", "seed"),
     CheckConstraint(f"state IN {STATES}", name="known_state"),
     CheckConstraint(f"tries BETWEEN 0 AND {MAX_TRIES}", name="tries_are_limited"),
     CheckConstraint(
@@ -226,6 +242,14 @@ JOBS = Table(
         " OR (state <> 'leased' AND owner IS NULL AND lease_until IS NULL)",
         name="a_lease_has_owner_and_end",
     ),
-    Index("jobs_by_state", "state", "id"),
+    CheckConstraint(
+        "(state = 'done') = (ended IS NOT NULL AND seconds IS NOT NULL)",
+        name="what_is_done_has_an_end",
+    ),
+    Index("jobs_by_state", "build_id", "state", "id"),
+    # How far builds are, and how fast: answered without the rows.
+    Index("jobs_by_labeller", "build_id", "state", "labeller"),
+    Index("jobs_by_end", "build_id", "ended", "labeller", "seconds"),
 )
-"""What a build has to measure. ``lease_until``: UTC; ``error``: of the last try that failed."""
+"""What a build has to measure. ``architectures``: strings, one a line; ``lease_until`` and
+``ended``: UTC; ``seconds``: that the measuring took; ``error``: of the last try that failed."""

@@ -62,7 +62,7 @@ def similar(
     source: ImageDataset | Path | str,
     data_folder: Path | None = None,
     k: int = 5,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int, str], None] = lambda done, total, name: None,
 ) -> list[Similar]:
     """Return the ``k`` stored datasets nearest to ``source``, without itself.
 
@@ -73,7 +73,7 @@ def similar(
         source: what ``load_dataset`` takes, or a stored dataset's name or fingerprint.
         data_folder: holds one folder a dataset; needed for what is not in the cache yet.
         k: how many.
-        progress: told how many stored datasets have been looked at, of all.
+        progress: told how many stored datasets have been looked at, of all, and which is next.
 
     Raises:
         InputError: ``source`` is unknown or unfit, ``k`` is below 1, or nothing is known of any
@@ -89,11 +89,11 @@ def similar(
     measured = _fisher(store, fingerprint)
     found = []
     for done, row in enumerate(others):
-        progress(done, len(others))
+        progress(done, len(others), row.name)
         embedding = None if own is None else _embedding(row, data_folder)
         away = None if own is None or embedding is None else _apart(own, embedding)
         found.append((row, away, measured.get(row.fingerprint, {})))
-    progress(len(others), len(others))
+    progress(len(others), len(others), "")
     known = [one for one in found if one[1] is not None or one[2]]
     if not known:
         raise InputError(

@@ -229,16 +229,20 @@ class Store:
 
     # -- reading -----------------------------------------------------------------------------
 
-    def done(self, task: str, protocol: str, seed: int) -> set[str]:
-        """Return the canonical strings measured on the task under the protocol and seed."""
+    def measured(self, task: str, protocol: str, seed: int) -> dict[str, float]:
+        """Return the values on the task under the protocol and seed, best first.
+
+        The keys are canonical strings.
+        """
         query = (
-            select(ARCHITECTURES.c.canonical)
+            select(ARCHITECTURES.c.canonical, EVALUATIONS.c.value)
             .join_from(EVALUATIONS, ARCHITECTURES)
             .join(TASKS).join(PROTOCOLS, EVALUATIONS.c.protocol_id == PROTOCOLS.c.id)
             .where(TASKS.c.key == task, PROTOCOLS.c.name == protocol, EVALUATIONS.c.seed == seed)
+            .order_by(EVALUATIONS.c.value.desc(), ARCHITECTURES.c.canonical)
         )
         with self.reading() as connection:
-            return set(connection.scalars(query))
+            return dict(connection.execute(query).tuples().all())
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:

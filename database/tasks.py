@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import tomllib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -57,9 +57,8 @@ class Task:
 
     def definition(self) -> dict[str, Any]:
         """Return what makes the task, as JSON: everything but the names."""
-        definition = asdict(self)
-        del definition["name"], definition["dataset"]
-        return definition
+        return {"classes": self.classes, "train": self.train, "test": self.test,
+                "resolution": self.resolution}
 
     @cached_property
     def key(self) -> str:

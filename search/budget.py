@@ -51,7 +51,6 @@ class Budget:
         """
         if self.images is not None:
             return min(images / self.images, 1.0)
-        assert self.seconds is not None
         return min((self.elapsed + ahead) / (self.limit - reserve), 1.0)
 
     def over(self, ahead: float = 0.0) -> bool:

@@ -44,6 +44,8 @@ class Labeller(ABC):
     """Measures architectures on a task under one or several protocols."""
 
     protocols: tuple[Protocol, ...]
+    shared: bool = False
+    """Whether the architectures of a task share its work, and are best measured all at once."""
 
     @abstractmethod
     def measure(

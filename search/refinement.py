@@ -12,7 +12,6 @@ import numpy as np
 
 from metad2a.spaces import SPACES
 from metad2a.suggestion import Candidate, Measured, Suggestions
-from search.delivery import delivered_accuracy
 from search.engine import Progress
 from search.searching import Search, conduct
 
@@ -79,12 +78,10 @@ def _measure(
     found: Search, candidate: Candidate, architecture: tuple[int, ...], winner: bool
 ) -> Candidate:
     """Put what the search knows of an architecture into its candidate."""
-    run, method = found.run, found.composed.method
     kept = found.delivered(architecture)
-    value = (method.accuracy(run, architecture) if kept is None
-             else delivered_accuracy(kept, run.data))
+    value = found.accuracy(architecture, kept)
     measured = None if value is None else Measured(
-        100 * value, method.protocol, run.budget.elapsed
+        100 * value, found.composed.method.protocol, found.run.budget.elapsed
     )
     reason = candidate.reason
     if winner:

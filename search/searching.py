@@ -43,19 +43,31 @@ class Search:
         kept = self.composed.method.network(self.run, architecture)
         return None if kept is None else deliver(kept, self.run.data)
 
+    def accuracy(
+        self, architecture: Architecture, delivered: StandardisedNetwork | None = None
+    ) -> float | None:
+        """Return an architecture's accuracy (0..1) on held-out images; None if not measured.
+
+        Args:
+            architecture: of the ranking.
+            delivered: its trained network, if the method keeps it; looked up where None.
+        """
+        kept = delivered or self.delivered(architecture)
+        if kept is not None:
+            return delivered_accuracy(kept, self.run.data)
+        return self.composed.method.accuracy(self.run, architecture)
+
     def result(self) -> SearchResult:
         """Sum up."""
         run, method = self.run, self.composed.method
         best = self.ranking[0][0]
         kept = self.delivered(best)
-        accuracy = (method.accuracy(run, best) if kept is None
-                    else delivered_accuracy(kept, run.data))
         width, depth = run.space.width_depth(best)
         return SearchResult(
             space=run.space.name, method=self.composed.name,
             architecture=run.space.format(best),
             scores={run.space.format(a): s for a, s in self.ranking},
-            accuracy=accuracy, protocol=method.protocol,
+            accuracy=self.accuracy(best, kept), protocol=method.protocol,
             cost=run.space.cost(best, run.data.classes), width=width, depth=depth,
             seconds=run.budget.elapsed, images=run.images, steps=run.steps,
             complete=self.complete, seed=run.seed, device=str(run.place.device),

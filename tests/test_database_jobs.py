@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sqlalchemy import func, select
 
 from database import Job, Jobs, RefusedRowError, Store, draw_tasks
-from database.schema import EVALUATIONS, JOBS
+from database._builds import register
+from database.plan import parse_plan
+from database.schema import EVALUATIONS, JOBS, MAX_TRIES
 from metad2a.datasets import load_dataset
 from metad2a.errors import DatabaseError, InputError
 from metad2a.spaces import SPACES
@@ -18,7 +22,7 @@ from search.labels import Measurement, Protocol
 
 SPACE = SPACES.get("nasbench201")
 CELLS = [(3,) * 6, (3, 1, 3, 0, 3, 2), (2,) * 6, (3, 3, 0, 3, 3, 3), (1, 3, 3, 3, 3, 3)]
-PROCESSES, SHARE = 8, 25
+PROCESSES, SHARE = 8, 50
 
 
 @pytest.fixture(scope="module")
@@ -57,20 +61,27 @@ def clock(monkeypatch):
 
 def some(task, count):
     """Return jobs of five architectures under one seed after the other."""
-    return [Job(task.key, "train", SPACE.format(CELLS[number % 5]), number // 5)
+    return [Job(task.key, "train", (SPACE.format(CELLS[number % 5]),), number // 5)
             for number in range(count)]
+
+
+def build(store, name="a build"):
+    """Return the id of a build called ``name``."""
+    table = {"tasks": {"count": 1}, "methods": [
+        {"name": "spread", "architectures": 5, "protocols": ["train"]}]}
+    return register(store, parse_plan(table, name, Path()), {}, "host/1/a")
 
 
 @pytest.fixture
 def jobs(store, task_and_dataset):
-    made = Jobs(store)
+    made = Jobs(store, build(store))
     assert made.enqueue(some(task_and_dataset[0], 5)) == 5
     return made
 
 
 def finish(jobs, owner, job, value=0.5):
-    rows = [Measurement("train-v1", SPACE.parse(job.architecture), job.seed, value, 1.0, (value,))]
-    return jobs.finish(owner, job, rows, space=SPACE, device="cpu", versions="v")
+    rows = [Measurement("train-v1", SPACE.parse(job.architectures[0]), job.seed, value, 1.0, (value,))]
+    return jobs.finish(owner, job, rows, space=SPACE, device="cpu", versions="v", seconds=1.5)
 
 
 def counted(open=0, leased=0, done=0, quarantined=0):
@@ -87,17 +98,15 @@ def test_jobs_are_put_in_line_once_and_claimed_in_order(jobs, task_and_dataset):
     assert jobs.enqueue(wanted) == 2
     assert jobs.enqueue(wanted) == jobs.enqueue([]) == 0
     first = jobs.claim("me", 3, 60)
-    assert [(job.task, job.labeller, job.architecture, job.seed, job.tries) for job in first] == [
-        (job.task, job.labeller, job.architecture, job.seed, 0) for job in wanted[:3]]
-    assert [job.architecture for job in jobs.claim("you", 9, 60)] == [
-        job.architecture for job in wanted[3:]]
+    assert [replace(job, id=0) for job in first] == wanted[:3]
+    assert [replace(job, id=0) for job in jobs.claim("you", 9, 60)] == wanted[3:]
     assert jobs.claim("they", 1, 60) == []
     assert jobs.counts() == counted(leased=7)
 
 
 def test_a_job_of_an_unknown_task_is_refused_with_all_others(jobs, store, task_and_dataset):
     with pytest.raises(DatabaseError, match="add it first"):
-        jobs.enqueue([*some(task_and_dataset[0], 9), Job("no such key", "train", "a", 0)])
+        jobs.enqueue([*some(task_and_dataset[0], 9), Job("no such key", "train", ("a",), 0)])
     assert rows(store, JOBS) == 5
 
 
@@ -166,7 +175,7 @@ def test_a_job_that_fails_three_times_is_quarantined(jobs, store, task_and_datas
     error = "ValueError: \0 in \udcff.png"
     for tries, state in enumerate(["open", "open", "quarantined"]):
         (job,) = jobs.claim("me", 1, 60)
-        assert (job.seed, job.architecture, job.tries) == (0, SPACE.format(CELLS[0]), tries)
+        assert (job.seed, job.architectures, job.tries) == (0, (SPACE.format(CELLS[0]),), tries)
         assert jobs.fail("me", job.id, error) == state
     assert jobs.counts() == counted(open=4, quarantined=1)
     assert job.id not in {other.id for other in jobs.claim("me", 5, 60)}
@@ -185,13 +194,51 @@ def test_a_success_clears_the_error_of_the_try_before(jobs, store):
         row = connection.execute(select(JOBS).where(JOBS.c.id == job.id)).mappings().one()
     assert (row["state"], row["error"], row["tries"]) == ("done", None, 1)
     assert row["owner"] is row["lease_until"] is None
+    assert row["seconds"] == 1.5
+    assert row["ended"].tzinfo is UTC
 
 
 def test_released_jobs_are_open_again(jobs):
     jobs.claim("me", 2, 60)
     jobs.claim("you", 1, 60)
+    assert jobs.owners() == {"me", "you"}
     assert jobs.release("me") == 2
     assert jobs.counts() == counted(open=4, leased=1)
+    assert jobs.owners() == {"you"}
+
+
+def test_one_job_of_several_can_be_released(jobs):
+    first, second = jobs.claim("me", 2, 60)
+    assert jobs.release("you", [first.id]) == 0
+    assert jobs.release("me", [first.id]) == 1
+    assert jobs.heartbeat("me", [first.id, second.id], 60) == {second.id}
+
+
+def test_what_is_quarantined_can_be_tried_again(jobs):
+    for _ in range(MAX_TRIES):
+        (job,) = jobs.claim("me", 1, 60)
+        jobs.fail("me", job.id, "always")
+    assert jobs.retry() == 1
+    assert jobs.retry() == 0
+    (again,) = jobs.claim("me", 1, 60)
+    assert (again.id, again.tries) == (job.id, 0)
+
+
+def test_several_architectures_may_be_one_job_and_a_search_has_none(jobs, task_and_dataset):
+    task = task_and_dataset[0]
+    shared = [Job(task.key, "net", tuple(SPACE.format(cell) for cell in CELLS), 7),
+              Job(task.key, "search@1", (), 7)]
+    assert jobs.enqueue(shared) == 2
+    assert [replace(job, id=0) for job in jobs.claim("me", 9, 60)][-2:] == shared
+
+
+def test_a_build_sees_its_own_jobs_alone(jobs, store, task_and_dataset):
+    other = Jobs(store, build(store, "another"))
+    assert other.claim("me", 9, 60) == []
+    assert other.enqueue(some(task_and_dataset[0], 2)) == 2
+    assert len(other.claim("me", 9, 60)) == 2
+    assert (jobs.counts(), other.counts()) == (counted(open=5), counted(leased=2))
+    assert jobs.owners() == set()
 
 
 @pytest.mark.parametrize("location", ["postgresql"], indirect=True)
@@ -206,7 +253,7 @@ def test_a_claim_does_not_wait_for_another(jobs, store):
 def work(place, owner, start, done):
     """Claim and finish jobs until none is left; report the ids of those finished."""
     with Store(place, create=False) as store:
-        jobs, mine = Jobs(store), []
+        jobs, mine = Jobs(store, build(store)), []
         start.wait(120)
         while claimed := jobs.claim(owner, 3, 60):
             jobs.heartbeat(owner, [job.id for job in claimed], 60)
@@ -216,7 +263,7 @@ def work(place, owner, start, done):
 
 def test_many_processes_finish_every_job_exactly_once(store, location, task_and_dataset):
     total = PROCESSES * SHARE
-    jobs = Jobs(store)
+    jobs = Jobs(store, build(store))
     jobs.enqueue(some(task_and_dataset[0], total))
     context = multiprocessing.get_context("forkserver")
     # What takes long to import is imported once, not by every process.

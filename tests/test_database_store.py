@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,15 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
 
 from database import Latency, RefusedRowError, Store, _sqlite, draw_tasks
-from database.schema import DISTANCES, EVALUATIONS, FAILURES, LATENCIES, METADATA, SOURCES
+from database.schema import (
+    BUILDS,
+    DISTANCES,
+    EVALUATIONS,
+    FAILURES,
+    LATENCIES,
+    METADATA,
+    SOURCES,
+)
 from metad2a.datasets import load_dataset
 from metad2a.errors import DatabaseError
 from metad2a.spaces import SPACES
@@ -97,8 +105,13 @@ ROWS = {
         "milliseconds": 0.5,
     },
     "distances": {"source_task_id": 1, "target_task_id": 1, "method": "new", "value": 0.0},
+    "builds": {
+        "key": "new", "name": "n", "plan": "{}", "datasets": "{}", "driver": "d",
+        "created": "2025-01-01 00:00:00.000000",
+    },
     "jobs": {
-        "task_id": 1, "labeller": "train", "architecture": "a", "seed": 7, "state": "leased",
+        "build_id": 1, "task_id": 1, "labeller": "train", "architectures": "a", "seed": 7,
+        "state": "leased",
         "owner": "me", "lease_until": "2025-01-01 00:00:00.000000", "tries": 0,
     },
     "sources": {"name": "new", "licence": "MIT", "url": "",
@@ -115,6 +128,10 @@ def filled(request, tmp_path_factory, task_and_dataset):
         fill(opened, task_and_dataset)
         record(opened, task_and_dataset[0], measured())
         opened.add_latencies(SPACE, [Latency(CELL, "known", 1, 32, 1.0)])
+        with opened.writing() as connection:
+            connection.execute(BUILDS.insert().values(
+                key="known", name="n", plan={}, datasets={}, driver="d",
+                created=datetime.now(UTC)))
         opened.add_distance(task_and_dataset[0].key, task_and_dataset[0].key, "known", 0.5)
         yield opened
 
@@ -152,8 +169,9 @@ def insert(store, table, row):
     ("jobs", change) for change in [
         {"state": "lost"}, {"state": "open"}, {"owner": None}, {"lease_until": None},
         {"state": "done", "owner": None}, {"tries": 4}, {"tries": -1}, {"task_id": 99},
+        {"build_id": 99}, {"seconds": 1.0, "ended": "2025-01-01 00:00:00.000000"},
     ]
-] + [("sources", {"name": "measured"})], ids=str)
+] + [("builds", {"key": "known"}), ("sources", {"name": "measured"})], ids=str)
 def test_the_server_refuses_impossible_rows(filled, table, change):
     with pytest.raises(DatabaseError) as refused:
         insert(filled, table, ROWS[table] | change)
@@ -163,7 +181,7 @@ def test_the_server_refuses_impossible_rows(filled, table, change):
 
 @pytest.mark.parametrize("table", ROWS)
 def test_the_server_refuses_half_a_row(filled, table):
-    optional = {"owner", "lease_until"}  # of a job, and then only together: see above
+    optional = {"owner", "lease_until", "error", "seconds", "ended"}  # of a job, and then only together: see above
     for missing in ROWS[table].keys() - optional:
         for row in ({**ROWS[table], missing: None},
                     {name: value for name, value in ROWS[table].items() if name != missing}):
@@ -205,8 +223,8 @@ def test_isomorphic_cells_are_one_row_and_a_conflict_is_not_written(store, task_
     with store.reading() as connection:
         assert connection.scalars(select(EVALUATIONS.c.value)).all() == [0.5]
     assert count(store, METADATA.tables["architectures"]) == 1
-    assert store.done(task.key, "train-v1", 0) == {SPACE.format(canonical)}
-    assert store.done(task.key, "train-v1", 1) == store.done(task.key, "score-v1", 0) == set()
+    assert list(store.measured(task.key, "train-v1", 0)) == [SPACE.format(canonical)]
+    assert store.measured(task.key, "train-v1", 1) == store.measured(task.key, "score-v1", 0) == {}
 
 
 def test_unknown_names_and_changed_protocols_are_refused(store, task_and_dataset):
@@ -455,7 +473,7 @@ with Store(sys.argv[1]) as store:
                     (str(number) * 9999,))
     except DatabaseError as error:
         print(error)
-    print(len(store.done("", "", 0)), "rows read after it")
+    print(len(store.measured("", "", 0)), "rows read after it")
 """
     answer = python(script, path)
     assert "Check that the disk has room" in answer

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection
 
-from database.migrations import v2
+from database.migrations import v2, v3
 
-MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {2: v2.upgrade}
+MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {2: v2.upgrade, 3: v3.upgrade}
 """Schema version to the function that makes it out of the version before."""

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metad2a.cli.common import add_json, answer, existing
+from metad2a.cli.common import DATABASE, add_json, answer, existing
 from metad2a.errors import InputError
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from database import Recorded
 
-_DATABASE = "path of the database, or postgresql+psycopg://USER@HOST/DATABASE"
 _TABLES = ("tasks", "latencies", "distances")
 _SHOWN = 20  # conflicts in an answer for people; --json has them all
 
@@ -24,7 +23,7 @@ def configure(actions: _SubParsersAction[ArgumentParser]) -> None:
     export = actions.add_parser(
         "export", help="write a database to Parquet or JSON lines",
         description="Write a database to files: Parquet, or JSON lines where a name ends in .jsonl")
-    export.add_argument("database", metavar="DATABASE", help=_DATABASE)
+    export.add_argument("database", metavar="DATABASE", help=DATABASE)
     export.add_argument("out", type=Path, metavar="OUT.parquet", help="file for all evaluations")
     for table in _TABLES:
         export.add_argument(f"--{table}", type=Path, metavar="FILE", help=f"file for the {table}")
@@ -34,7 +33,7 @@ def configure(actions: _SubParsersAction[ArgumentParser]) -> None:
         description="Add rows of exported files, a published table or another database: all of "
         "them or, on an error, none. Importing twice changes nothing. A row that is there with "
         "another value is reported and never overwritten, and the exit code is then 1.")
-    reading.add_argument("database", metavar="DATABASE", help=f"{_DATABASE}; made if missing")
+    reading.add_argument("database", metavar="DATABASE", help=f"{DATABASE}; made if missing")
     reading.add_argument("given", nargs="+", metavar="FROM",
                          help="exported files, or one other database, or what --from wants")
     reading.add_argument("--from", dest="importer", metavar="NAME",
@@ -43,7 +42,7 @@ def configure(actions: _SubParsersAction[ArgumentParser]) -> None:
     push = actions.add_parser("push", help="share a database as a dataset on the Hub",
                               description="Share a database as a dataset on the Hugging Face Hub. "
                               "The files of an earlier push are replaced; pull first to keep them.")
-    push.add_argument("database", metavar="DATABASE", help=_DATABASE)
+    push.add_argument("database", metavar="DATABASE", help=DATABASE)
     push.add_argument("repo", metavar="ORG/NAME", help="the dataset; made if it is missing")
     push.add_argument("--private", action="store_true", help="make a new dataset private")
     for action in (export, push):
@@ -56,7 +55,7 @@ def configure(actions: _SubParsersAction[ArgumentParser]) -> None:
     pull = actions.add_parser("pull", help="add the rows of a dataset on the Hub",
                               description="Add the rows of a dataset on the Hugging Face Hub, as "
                               "`metad2a db import` adds those of files.")
-    pull.add_argument("database", metavar="DATABASE", help=f"{_DATABASE}; made if missing")
+    pull.add_argument("database", metavar="DATABASE", help=f"{DATABASE}; made if missing")
     pull.add_argument("repo", metavar="ORG/NAME[@REVISION]", help="the dataset")
     for action in (export, reading, push, pull):
         add_json(action)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metad2a.cli.common import add_json, answer, columns, existing, integer
+from metad2a.cli._bar import counting
+from metad2a.cli.common import DATABASE, add_json, answer, columns, existing, integer
 from metad2a.cli.suggest import DATA
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _add(actions: Any, name: str, text: str, more: str = "") -> ArgumentParser:
     parser: ArgumentParser = actions.add_parser(
         name, help=text, description=f"{text.capitalize()}. {more}".strip())
     parser.add_argument("database", metavar="DATABASE",
-                        help="file, or postgresql+psycopg://USER@HOST/NAME")
+                        help=DATABASE)
     add_json(parser)
     return parser
 
@@ -98,7 +98,7 @@ def _datasets(args: Namespace) -> int:
 def _similar(args: Namespace) -> int:
     from database.similar import similar
 
-    with _opened(args) as store, _bar("dataset") as progress:
+    with _opened(args) as store, counting("dataset") as progress:
         found = similar(store, args.data, args.folder, args.k, progress)
     rows = [("dataset", "family", "embedding", "Fisher distance", "best there")]
     for one in found:
@@ -114,8 +114,8 @@ def _similar(args: Namespace) -> int:
 def _verify(args: Namespace) -> int:
     from database.verify import verify
 
-    with _opened(args) as store, _bar("step") as progress:
-        found = verify(store, args.folder, lambda done, total, _: progress(done, total))
+    with _opened(args) as store, counting("step") as progress:
+        found = verify(store, args.folder, progress)
     lines = [f"{one.table}{'' if one.id is None else f' {one.id}'}: {one.problem}. {one.remedy}"
              for one in found[:LISTED]]
     if len(found) > LISTED:
@@ -133,20 +133,6 @@ def _page(args: Namespace) -> int:
     answer(args, {"file": str(args.out), "bytes": size},
            f"{args.out}: {size / 1e6:.2f} MB, to be opened in a browser")
     return 0
-
-
-@contextlib.contextmanager
-def _bar(unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Give a function that shows (done, total) as a bar, if it takes over two seconds."""
-    from tqdm import tqdm
-
-    with tqdm(unit=unit, delay=2, file=sys.stderr) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield show
 
 
 RUN: dict[str, Callable[[Namespace], int]] = {

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+from metad2a.cli._interrupt import interruptible
 from metad2a.cli.common import add_json, answer, integer
 from metad2a.cli.suggest import DATA
 
@@ -81,7 +79,7 @@ def run(args: Namespace) -> int:
     checkpoint = args.checkpoint or _kept(args)
     if checkpoint.exists():
         print(f"Going on from {checkpoint}.", file=sys.stderr)
-    with contextlib.redirect_stdout(sys.stderr), _interruptible() as interrupted, tqdm(
+    with contextlib.redirect_stdout(sys.stderr), interruptible() as should_stop, tqdm(
         total=100, bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed} {postfix}"
     ) as bar:
 
@@ -92,7 +90,7 @@ def run(args: Namespace) -> int:
             bar.update(100 * progress.fraction - bar.n)
 
         result = search(
-            args.data, progress=show, checkpoint=checkpoint, should_stop=lambda: bool(interrupted),
+            args.data, progress=show, checkpoint=checkpoint, should_stop=should_stop,
             options=options, **{name: getattr(args, name) for name in _RUN},
         )
     answer(args, result.to_dict(), str(result))
@@ -113,19 +111,3 @@ def _kept(args: Namespace) -> Path:
     text = json.dumps({**asked, "data": source}, default=str, sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
     return cache_folder() / "searches" / f"{key}.safetensors"
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[list[int]]:
-    """Collect the first Ctrl-C in a list, for the search to end at its next step."""
-    seen: list[int] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        seen.append(number)
-        signal.signal(signal.SIGINT, before)  # a second one ends the process
-
-    before: Any = signal.signal(signal.SIGINT, note)
-    try:
-        yield seen
-    finally:
-        signal.signal(signal.SIGINT, before)

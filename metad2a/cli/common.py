@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 
 from metad2a.errors import InputError
 
+DATABASE = "file, or postgresql+psycopg://USER@HOST/NAME"
+"""Help text of a database's place."""
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 _NUMBER = re.compile(r"([+-]?\d+(?:_\d+)*(?:\.\d+)?(?:e\d{1,2})?)([KMG]?)", re.IGNORECASE)
 

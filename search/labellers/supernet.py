@@ -42,6 +42,7 @@ class SupernetLabeller(Labeller):
     """Trains one supernet on the task, then reads every architecture off it."""
 
     protocols = (ACCURACY, ANGLE)
+    shared = True
 
     def measure(
         self,

@@ -1,0 +1,76 @@
+"""The datasets of a build: opened, held to what they were when it began, and dealt out as tasks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from database.plan import Plan
+from database.tasks import Task, draw_tasks
+from metad2a.errors import InputError
+from metad2a.registry import suggest_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from metad2a.datasets import ImageDataset
+
+_log = logging.getLogger(__name__)
+
+
+def open_datasets(
+    plan: Plan, data: Path, known: Mapping[str, str], skipped: dict[str, str]
+) -> dict[Path, ImageDataset]:
+    """Open every dataset folder that tasks can be drawn from, in the order of their names.
+
+    Args:
+        plan: says which.
+        data: folder that they are in.
+        known: fingerprints by folder name when the build began, and then only those are opened;
+            empty at its first run.
+        skipped: is told of folders that give no task, with the reason.
+
+    Raises:
+        InputError: a folder is missing or its content has changed, or none is a dataset.
+    """
+    from metad2a.datasets import load_dataset
+
+    if not data.is_dir():
+        raise InputError(f"data = {str(data)!r} is not a folder. Give one that holds a folder for "
+                         "each dataset, in the plan or as --data.")
+    here = sorted(one.name for one in data.iterdir()
+                  if one.is_dir() and not one.name.startswith("."))
+    wanted = sorted(known or plan.tasks.only or set(here) - set(plan.tasks.exclude))
+    for name in [one for one in wanted if one not in here]:
+        began = " The build began with it: restore its files." if known else ""
+        raise InputError(f"There is no dataset {name!r} in {str(data)!r}.{began}"
+                         f"{suggest_name(name, here)}")
+    found = {}
+    for name in wanted:
+        try:
+            dataset = load_dataset(data / name)
+            draw_tasks(dataset, 1, plan.seed)
+        except InputError as error:
+            if name in known:
+                raise
+            skipped[name] = str(error)
+            _log.warning("The dataset folder %s is left out: %s", name, error)
+            continue
+        if known and dataset.fingerprint() != known[name]:
+            raise InputError(
+                f"The dataset {name!r} has changed since the build {plan.name!r} began: its "
+                f"fingerprint is {dataset.fingerprint()}, not {known[name]}. Restore its files, "
+                "or begin anew: give the plan another name.")
+        found[data / name] = dataset
+    if not found:
+        raise InputError(f"No folder in {str(data)!r} is a dataset that tasks can be drawn "
+                         f"from: {skipped or 'there are none'}.")
+    return found
+
+
+def deal(datasets: list[ImageDataset], count: int, seed: int) -> list[Task]:
+    """Draw ``count`` tasks, the datasets taking turns so that an early stop has covered all."""
+    turns = -(-count // len(datasets))
+    drawn = [draw_tasks(dataset, turns, seed) for dataset in datasets]
+    return [own[turn] for turn in range(turns) for own in drawn][:count]

@@ -1,0 +1,78 @@
+"""Which jobs a plan still asks for: what is stored is never measured again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from database.choice import choose
+from database.jobs import Job
+from database.plan import SPREAD, MethodPlan, Plan
+from database.store import Store
+from database.tasks import Task
+from metad2a.spaces import SearchSpace
+from search.labels import LABELLERS, Labeller
+from search.searched import SearchLabeller
+
+if TYPE_CHECKING:
+    from metad2a.spaces import Architecture
+
+
+class Outstanding:
+    """What a plan asks of each task, by what the store holds of it."""
+
+    def __init__(self, plan: Plan, store: Store, space: SearchSpace) -> None:
+        """Look up every labeller of the plan.
+
+        Raises:
+            InputError: a search method, one of its options or a protocol is unknown.
+        """
+        self._plan, self._store, self._space = plan, store, space
+        self._searches = [_search(method) for method in plan.methods]
+        measuring = {name: LABELLERS.get(name)
+                     for method in plan.methods for name in method.protocols}
+        searching = {search.name: search for search in self._searches if search is not None}
+        self.labellers: Mapping[str, Labeller] = measuring | searching
+        """Labellers by the names that jobs call them."""
+
+    def jobs(self, task: Task) -> Iterator[Job]:
+        """Yield what is to be measured on a task now, in the order of the plan.
+
+        What a search will find is measured later: ask again when its job is done.
+        """
+        for method, search in zip(self._plan.methods, self._searches, strict=True):
+            if search is None:
+                chosen = choose(self._space, method.architectures, self._plan.seed, task.key)
+            else:
+                found = self._store.measured(
+                    task.key, search.protocols[0].name, self._plan.seed)
+                if not found:
+                    yield Job(task.key, search.name, (), self._plan.seed)
+                    continue
+                chosen = [self._space.parse(one) for one in found]
+            for name in method.protocols:
+                yield from self._missing(task, name, chosen)
+
+    def _missing(self, task: Task, name: str, chosen: list[Architecture]) -> Iterator[Job]:
+        """Yield jobs for the architectures without a row under any of a labeller's protocols.
+
+        All rows of an architecture are stored at once, so one tells that the others are there, or
+        are undefined for it.
+        """
+        labeller, seed = self.labellers[name], self._plan.seed
+        done = set().union(*(
+            self._store.measured(task.key, protocol.name, seed) for protocol in labeller.protocols
+        ))
+        texts = [self._space.format(self._space.canonical(one)) for one in chosen]
+        todo = tuple(text for text in dict.fromkeys(texts) if text not in done)
+        if labeller.shared and todo:
+            yield Job(task.key, name, todo, seed)
+        elif not labeller.shared:
+            yield from (Job(task.key, name, (text,), seed) for text in todo)
+
+
+def _search(method: MethodPlan) -> SearchLabeller | None:
+    if method.name == SPREAD or method.images is None:
+        return None
+    return SearchLabeller(method.name, method.images, method.architectures, method.channels,
+                          method.cells, method.options)
