@@ -10,22 +10,25 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 from _report import publish, required, run, table
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from database import Store, Task, status
 from database.page import page
+from database.progress import progress
 from database.queries import evaluations
 from database.reading import datasets, top
 from database.schema import (
     ARCHITECTURES,
+    BUILDS,
     DATASETS,
     DISTANCES,
     EVALUATIONS,
+    JOBS,
     PROTOCOLS,
     SOURCES,
     TASKS,
@@ -87,6 +90,25 @@ def fill(store: Store, rng: np.random.Generator) -> None:
             for number in range(TASK_COUNT)
             for cell in rng.choice(len(distinct), CELLS, replace=False).tolist()
             for protocol, kind in enumerate(NAMES.values())])
+        fill_build(connection, rng)
+
+
+def fill_build(connection: Connection, rng: np.random.Generator) -> None:
+    """Write a build of 100,000 jobs, three quarters of them done and some in hand."""
+    now = datetime.now(UTC)
+    connection.execute(BUILDS.insert().values(
+        id=0, key="k", name="plan", plan={}, datasets={}, driver="host/1/a", created=now))
+    fraction = rng.random(ROWS)
+    base = {"build_id": 0, "seed": 0, "tries": 0, "owner": None, "lease_until": None,
+            "ended": None, "seconds": None}
+    done = {"state": "done", "seconds": 1.0}
+    leased = {"state": "leased", "owner": "host/1/a", "lease_until": now + timedelta(hours=1)}
+    connection.execute(JOBS.insert(), [
+        base | {"task_id": number % TASK_COUNT, "labeller": ("standalone", "naswot")[number % 2],
+                "architectures": f"cell {number // TASK_COUNT}"}
+        | (done | {"ended": now - timedelta(seconds=number)} if one < 0.75
+           else leased if one < 0.76 else {"state": "open"})
+        for number, one in enumerate(fraction)])
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -115,7 +137,8 @@ def measure(store: Store, repeats: int, rng: np.random.Generator) -> list[tuple[
         "`top`, all protocols, a fifth of all rows": lambda: top(store, names[0]),
         "`similar`, without images": lambda: similar(store, str(rng.choice(names))),
         "what a build has done on a task":
-            lambda: store.done(str(rng.choice(keys)), "standalone-v1", 0),
+            lambda: store.measured(str(rng.choice(keys)), "standalone-v1", 0),
+        "`status`, of the builds": lambda: progress(store),
     }
     found = []
     for name, call in queries.items():
@@ -149,8 +172,8 @@ def main() -> None:
     worst = max(float(np.percentile(times[:, 0], 95)) for _, times in found)
     publish("database_queries", "Queries of the database", [
         f"{rows:,} evaluations under {len(NAMES)} protocols, of {TASK_COUNT:,} tasks on {SETS} "
-        f"datasets, a fifth of them on one, in an SQLite file of {size:.1f} MB in which `verify` "
-        f"finds {len(faults)} faults. Milliseconds of {args.repeats} calls of each query in one "
+        f"datasets, a fifth of them on one, and a build of {ROWS:,} jobs, in an SQLite file of "
+        f"{size:.1f} MB in which `verify` finds {len(faults)} faults. Milliseconds of {args.repeats} calls of each query in one "
         "process, the file in the system's cache; the last column is the 95th percentile of the "
         "processor's own time.",
         table(["query", "median, ms", "95th percentile, ms", "of the processor, ms"],

@@ -8,11 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from database._rows import TABLES, Row
+from database._rows import FORMAT_KEY, TABLE_KEY, TABLES, Row
 from metad2a.errors import InputError
 
-FORMAT_KEY = "metad2a_format"
-TABLE_KEY = "metad2a_table"
 _COUNT_KEY = "rows"
 _HEAD = 99  # bytes of the first line, which is only known after the last one
 

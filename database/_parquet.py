@@ -6,15 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from database._rows import TABLES, Row
+from database._rows import FORMAT_KEY, TABLE_KEY, TABLES, Row
 from metad2a.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _ROWS = 50_000  # a row group
-FORMAT_KEY = "metad2a_format"
-TABLE_KEY = "metad2a_table"
 
 
 def _schema(table: str, version: int) -> pa.Schema:

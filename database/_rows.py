@@ -32,6 +32,8 @@ Row = Mapping[str, Any]
 
 _SOURCE = {"source": "word", "licence": "word", "url": "word"}
 
+FORMAT_KEY, TABLE_KEY = "metad2a_format", "metad2a_table"
+"""Under which a file says of which format it is, and which table it holds."""
 TABLES: Mapping[str, Mapping[str, str]] = {
     "tasks": {
         "task": "text", "name": "text", "dataset": "word", "fingerprint": "word",

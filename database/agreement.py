@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 
 from database.schema import EVALUATIONS, PROTOCOLS
 from database.store import Store
+from search.evaluators.ranksum import average_ranks
 
 SHARED = 5
 """Architectures that two protocols must share on a task for their ranks to be compared."""
@@ -52,7 +53,8 @@ def agreement(store: Store) -> dict[tuple[str, str], Agreement]:
         for first, second in combinations(sorted(protocols), 2):
             one, other = protocols[first], protocols[second]
             shared = [architecture for architecture in one if architecture in other]
-            ranks = np.stack([_ranks(np.array([side[a] for a in shared])) for side in (one, other)])
+            ranks = np.stack([
+                average_ranks(np.array([side[a] for a in shared])) for side in (one, other)])
             if len(shared) >= SHARED and (np.ptp(ranks, axis=1) > 0).all():
                 pairs[first, second].append((float(np.corrcoef(ranks)[0, 1]), len(shared)))
     return {
@@ -60,10 +62,3 @@ def agreement(store: Store) -> dict[tuple[str, str], Agreement]:
                         len(found), sum(n for _, n in found))
         for pair, found in sorted(pairs.items())
     }
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Return float (n,) ranks, equal values sharing their mean."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: np.ndarray = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    return ranks

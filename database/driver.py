@@ -207,9 +207,7 @@ class Driver:
             self._fail(job, str(error))
             return
         if recorded is None:
-            self._summary.late += 1
-            _log.warning("A result of %s came after its lease had gone, and is refused.",
-                         job.labeller)
+            self._late(job)
             return
         self._failed_in_a_row = 0
         self._summary.jobs += 1
@@ -219,12 +217,18 @@ class Driver:
         self._done += 1
         self._tell(job.labeller)
 
+    def _late(self, job: Job) -> None:
+        self._summary.late += 1
+        _log.warning("A result of %s came after its lease had gone, and is refused.", job.labeller)
+
     def _fail(self, job: Job, error: str) -> None:
         state = self._jobs.fail(self._owner, job.id, error)
+        if state is None:
+            self._late(job)
+            return
         text = f"{job.labeller} on {self._prepare(job)[1].name}: {error}"
         _log.warning("Failed, try %d of %d: %s", job.tries + 1, MAX_TRIES, text)
-        if state is not None:
-            self._store.add_failure(job.task, job.labeller, error)
+        self._store.add_failure(job.task, job.labeller, error)
         if state == "quarantined":
             self._done += 1
             self._tell(job.labeller)

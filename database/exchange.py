@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import IO, TYPE_CHECKING
 
 from database import _jsonl, _parquet
-from database._rows import TABLES, Row, Sources, checked, rows
+from database._rows import FORMAT_KEY, TABLE_KEY, TABLES, Row, Sources, checked, rows
 from metad2a.errors import DatabaseError, InputError
 from metad2a.registry import suggest_name
 
@@ -112,7 +112,7 @@ def _opened(path: Path) -> tuple[str, Iterator[Row]]:
     if not path.is_file():
         raise InputError(f"There is no file {str(path)!r}. Give one of `metad2a db export`.")
     about, columns, found = module.read(path)
-    version, table = about.get("metad2a_format"), about.get("metad2a_table")
+    version, table = about.get(FORMAT_KEY), about.get(TABLE_KEY)
     if version is None:
         raise InputError(f"{str(path)!r} was not written by `metad2a db export`, or its first "
                          "lines are lost. Export it again.")

@@ -84,7 +84,7 @@ class Jobs:
         if count < 1 or not lease_seconds > 0:
             raise InputError(f"count={count} and lease_seconds={lease_seconds} must be above 0.")
         with self._store.writing() as connection:
-            self._reopen_expired(connection)
+            self._reopen_expired(connection, owner)
             chosen = _locked(connection, self._in("open"), count)
             connection.execute(
                 update(JOBS).where(JOBS.c.id.in_(chosen))
@@ -188,8 +188,9 @@ class Jobs:
     def _expired(self, connection: Connection) -> ColumnElement[bool]:
         return and_(self._in("leased"), JOBS.c.lease_until <= self._store.now(connection))
 
-    def _reopen_expired(self, connection: Connection) -> None:
-        expired = _locked(connection, self._expired(connection))
+    def _reopen_expired(self, connection: Connection, owner: str) -> None:
+        """Free what others hold no longer; ``owner`` is at work on its own, however late it is."""
+        expired = _locked(connection, and_(self._expired(connection), JOBS.c.owner != owner))
         if expired:
             connection.execute(
                 update(JOBS).where(JOBS.c.id.in_(expired)).values(state="open", **_FREE))

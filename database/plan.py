@@ -163,7 +163,7 @@ def _record(kind: type[Any], table: Mapping[str, Any], where: str) -> dict[str, 
         if key.endswith("_seconds") and not 0 < value < math.inf:
             raise InputError(f"{key} = {value!r} in {where} must be above 0.")
         values[key] = tuple(dict.fromkeys(value)) if annotation == "tuple[str, ...]" else value
-    missing = [key for key in ("tasks", "methods", "count", "architectures")
+    missing = [key for key in ("tasks", "methods", "count", "name", "architectures")
                if key in known and key not in values]
     if missing:
         raise InputError(f"{where} lacks {' and '.join(missing)}.")

@@ -38,10 +38,12 @@ def _of(store: Store, connection: Connection, build: Row[Any]) -> dict[str, Any]
     now = store.now(connection)
     states: Counter[str] = Counter()
     to_do: Counter[str] = Counter()
-    for state, labeller, count in connection.execute(
-            select(JOBS.c.state, JOBS.c.labeller, func.count()).where(mine)
+    failed = 0
+    for state, labeller, count, tries in connection.execute(
+            select(JOBS.c.state, JOBS.c.labeller, func.count(), func.sum(JOBS.c.tries)).where(mine)
             .group_by(JOBS.c.state, JOBS.c.labeller)):
         states[state] += count
+        failed += tries
         if state in ("open", "leased"):
             to_do[labeller] += count
     expired: int = connection.scalar(
@@ -55,8 +57,7 @@ def _of(store: Store, connection: Connection, build: Row[Any]) -> dict[str, Any]
         "name": build.name, "key": build.key, "created": build.created.isoformat(" ", "seconds"),
         "driver": build.driver,
         "jobs": {state: states[state] for state in STATES},
-        "failed_tries": connection.scalar(
-            select(func.coalesce(func.sum(JOBS.c.tries), 0)).where(mine, JOBS.c.tries > 0)),
+        "failed_tries": failed,
         "per_minute": recent / RECENT_MINUTES,
         "seconds_to_go": _to_go(connection, build.id, to_do, states["leased"]),
         "quarantined": [dict(row) for row in connection.execute(

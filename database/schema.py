@@ -248,7 +248,7 @@ JOBS = Table(
     ),
     Index("jobs_by_state", "build_id", "state", "id"),
     # How far builds are, and how fast: answered without the rows.
-    Index("jobs_by_labeller", "build_id", "state", "labeller"),
+    Index("jobs_by_labeller", "build_id", "state", "labeller", "tries"),
     Index("jobs_by_end", "build_id", "ended", "labeller", "seconds"),
 )
 """What a build has to measure. ``architectures``: strings, one a line; ``lease_until`` and

@@ -6,10 +6,8 @@ fingerprint: a second time no images are needed.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -118,7 +116,7 @@ def _source(
     if not isinstance(source, str) or Path(source).exists() or source.startswith("sklearn:"):
         with load_dataset(source) as dataset:
             fingerprint = dataset.fingerprint()
-            return fingerprint, _embed(_kept(fingerprint) or _describe(dataset, fingerprint))
+            return fingerprint, _embed(_known(fingerprint) or _describe(dataset, fingerprint))
     with store.reading() as connection:
         row = find_dataset(connection, source)
     return row.fingerprint, _embedding(row, data_folder)
@@ -169,7 +167,7 @@ def _embedding(row: Row[Any], data_folder: Path | None) -> np.ndarray | None:
     """Return a stored dataset's embedding, or None where neither cache nor images have it."""
     from metad2a.datasets import load_dataset
 
-    description = _kept(row.fingerprint)
+    description = _known(row.fingerprint)
     if description is None and data_folder is not None:
         try:
             with load_dataset(data_folder / row.name) as dataset:
@@ -199,34 +197,25 @@ def _apart(first: np.ndarray, second: np.ndarray) -> float:
     return math.sqrt(float(((first - second) ** 2).mean()))
 
 
-def _file(fingerprint: str) -> Path:
-    from metad2a.model.description import STATISTICS
+def _known(fingerprint: str) -> Description | None:
+    from metad2a.model.description_files import load_description
 
-    form = hashlib.sha256(",".join(STATISTICS).encode()).hexdigest()[:8]
-    return cache_folder() / "descriptions" / f"{fingerprint[:32]}-{form}.safetensors"
+    path = _kept(fingerprint)
+    return load_description(path) if path.exists() else None
 
 
-def _kept(fingerprint: str) -> Description | None:
-    from safetensors.torch import load_file
+def _kept(fingerprint: str) -> Path:
+    """Return the file in which a dataset's description is kept."""
+    from metad2a.model.description_files import description_file
 
-    from metad2a.model.description import Description
-
-    path = _file(fingerprint)
-    return Description(**load_file(path)) if path.exists() else None
+    return description_file(cache_folder() / "descriptions", fingerprint[:32])
 
 
 def _describe(dataset: ImageDataset, fingerprint: str) -> Description:
     """Describe a dataset, and keep that."""
-    from safetensors.torch import save_file
-
     from metad2a.model.description import describe
+    from metad2a.model.description_files import save_description
 
     description, _ = describe(dataset, seed=0)
-    path = _file(fingerprint)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        part = Path(folder) / path.name
-        save_file({"features": description.features, "labels": description.labels,
-                   "statistics": description.statistics}, part)
-        part.replace(path)
+    save_description(_kept(fingerprint), description)
     return description

@@ -37,6 +37,8 @@ RESOLUTIONS = {16: 0.5, 24: 0.3, 32: 0.2}
 dataset of smaller images keeps its own side."""
 IMBALANCED = 1 / 3
 """Share of tasks whose classes keep different fractions of their training images."""
+PUBLISHED = "published:"
+"""Beginning of the fingerprint of a dataset that is known from a table alone, without images."""
 _LEAST = 3  # images of a class that can still be learnt: two to train on, one to hold out
 
 

@@ -1,9 +1,29 @@
-"""Weight-sharing search: find, refine or check architectures on a user's dataset."""
+"""Weight-sharing search: find, refine or check architectures on a user's dataset.
 
-from search.checking import check
-from search.engine import Progress
-from search.refinement import refine
-from search.result import SearchResult
-from search.searching import search
+The names are loaded when they are asked for: whoever only needs a module of this package, such as
+the database, is spared torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from search.checking import check
+    from search.engine import Progress
+    from search.refinement import refine
+    from search.result import SearchResult
+    from search.searching import search
 
 __all__ = ["Progress", "SearchResult", "check", "refine", "search"]
+_MODULES = {"Progress": "engine", "SearchResult": "result", "check": "checking",
+            "refine": "refinement", "search": "searching"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value

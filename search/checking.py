@@ -76,21 +76,21 @@ def check(
     """
     budget = Budget(seconds=60 * minutes)
     space, place = SPACES.get(result[0].space), plan(device)
-    if protocol is not None:
-        recipe(space, protocol)
+    given = None if protocol is None else recipe(space, protocol)
     data = load_within(result.dataset, space, seed, budget)
 
     def stopped() -> bool:
         return budget.over() or (should_stop is not None and should_stop())
 
     chosen = protocol or _fitting(result, space, data, budget, str(place.device))
-    steps, done, trained = STEPS[chosen], 0, list[Candidate]()
+    training = given or recipe(space, chosen)
+    steps, done, trained = training.steps, 0, list[Candidate]()
 
     def on_step(step: int) -> None:
         if progress is not None:
             share = (done * steps + step) / (len(result) * steps)
             progress(Progress(share, f"training {done + 1} of {len(result)}", float("nan"),
-                              (done * steps + step) * recipe(space, chosen).batch, budget.elapsed))
+                              (done * steps + step) * training.batch, budget.elapsed))
         if stopped() and step < steps:
             raise _UnfinishedError
 
@@ -99,7 +99,7 @@ def check(
             break
         try:
             found = train(data, space, space.parse(candidate.architecture), seed,
-                          recipe(space, chosen), str(place.device), on_step)
+                          training, str(place.device), on_step)
         except _UnfinishedError:
             break
         done += 1

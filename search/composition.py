@@ -69,15 +69,13 @@ def compose(
                          f"{WRAPPERS.names()[0]!r} go around one of: {', '.join(METHODS.names())}.")
     given = _by_part(options or {}, parts)
     method = _make(METHODS.get(methods[0]), methods[0], given, faithful)
-    wrappers = tuple(
-        _make(WRAPPERS.get(part), part, given, faithful) for part in parts if part != methods[0]
-    )
-    for part, wrapper in zip([p for p in parts if p != methods[0]], wrappers, strict=True):
+    around = [part for part in parts if part != methods[0]]
+    wrappers = tuple(_make(WRAPPERS.get(part), part, given, faithful) for part in around)
+    for part, wrapper in zip(around, wrappers, strict=True):
         reason = wrapper.refuse(method)
         if reason:
             raise InputError(f"{methods[0]!r} cannot be combined with {part!r}: {reason}")
-    return Composition("+".join([methods[0], *(p for p in parts if p != methods[0])]), method,
-                       wrappers)
+    return Composition("+".join([methods[0], *around]), method, wrappers)
 
 
 def settings(plugin: type) -> dict[str, Any]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from metad2a.datasets import ImageDataset, pixels
 from metad2a.datasets.decode import UnreadableImage
 from metad2a.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 MOST_IMAGES = 50_000
 """Most images that a search keeps in memory."""
@@ -33,6 +36,8 @@ class TaskData:
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Return mean and deviation of the training images, float32 (1, 3, 1, 1), of 0..1."""
+        import torch
+
         scaled = self.train_x.float() / 255
         deviation = scaled.std((0, 2, 3), keepdim=True)
         deviation = torch.where(deviation < 1e-3, torch.ones_like(deviation), deviation)
@@ -44,6 +49,8 @@ class TaskData:
         Mean and deviation per channel come from the training images; a constant channel is only
         centred. Images are in channels_last memory order.
         """
+        import torch
+
         mean, deviation = self.statistics()
         x, y = (self.train_x, self.train_y) if side == "train" else (self.test_x, self.test_y)
         x = ((x.float() / 255 - mean) / deviation).to(device)
@@ -70,6 +77,8 @@ def load_task(
     Raises:
         InputError: a side of the task has no readable image.
     """
+    import torch
+
     number = np.full(len(dataset.classes), -1)
     number[classes] = np.arange(len(classes))
     sides: list[tuple[Tensor, Tensor]] = []

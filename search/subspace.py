@@ -103,7 +103,7 @@ class Subspace:
         while not self.space.is_connected(architecture):
             architecture = self.space.sample(rng, self.mask)
         changed = list(architecture)
-        cheapest = self._cheapest()
+        cheapest = self._cheapness().argmax(1)
         for slot in rng.permutation(self.space.slots):
             if self.fits(np.array([changed]))[0]:
                 break
@@ -117,13 +117,16 @@ class Subspace:
         operations = self.space.operations
         return operations.index("none") if "none" in operations else -1
 
-    def _cheapest(self) -> np.ndarray:
-        """Return int (slots,): the allowed operation of least cost, other than ``none``."""
-        price = np.where(self.mask, self._table.sum(2), np.inf)
+    def _without_none(self, scores: np.ndarray) -> np.ndarray:
+        """Return float (slots, operations) scores, ``-inf`` for ``none``."""
         if self._none >= 0:
-            price[:, self._none] = np.inf
-        cheapest: np.ndarray = price.argmin(1)
-        return cheapest
+            scores[:, self._none] = -np.inf
+        return scores
+
+    def _cheapness(self) -> np.ndarray:
+        """Return float (slots, operations): minus the cost; ``-inf``: not allowed, or ``none``."""
+        return self._without_none(
+            np.where(self.mask, -self._table.sum(2, dtype=np.float64), -np.inf))
 
     # -- the winner --------------------------------------------------------------------------
 
@@ -187,8 +190,7 @@ class Subspace:
             used = current != self._none  # unused slots stay so
             gain = np.full(allowed.shape, -np.inf)
             gain[used] = allowed[used] - allowed[slots, current][used, None]
-            if self._none >= 0:
-                gain[:, self._none] = -np.inf
+            self._without_none(gain)
             order = np.dstack(np.unravel_index(np.argsort(-gain, axis=None), gain.shape))[0]
             for slot, op in order:
                 if not gain[slot, op] > 0:
@@ -208,16 +210,11 @@ class Subspace:
             return False
         self.mask[slot, operation] = False
         try:
-            usable = self.mask[slot].copy()
-            if self._none >= 0:
-                usable[self._none] = False
-            if not usable.any():
+            cheapness = self._cheapness()
+            if not np.isfinite(cheapness[slot]).any():
                 return False
-            cheapest = self._cheapest()
-            price = np.where(self.mask, -self._table.sum(2, dtype=np.float64), -np.inf)
-            if self._none >= 0:
-                price[:, self._none] = -np.inf
-            return self.contains(self.space.discretise(price)) or self.contains(tuple(cheapest))
+            return self.contains(self.space.discretise(cheapness)) or self.contains(
+                tuple(cheapness.argmax(1)))
         finally:
             self.mask[slot, operation] = True
 

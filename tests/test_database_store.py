@@ -181,7 +181,8 @@ def test_the_server_refuses_impossible_rows(filled, table, change):
 
 @pytest.mark.parametrize("table", ROWS)
 def test_the_server_refuses_half_a_row(filled, table):
-    optional = {"owner", "lease_until", "error", "seconds", "ended"}  # of a job, and then only together: see above
+    # Of a job, and most of them only together: see above.
+    optional = {"owner", "lease_until", "error", "seconds", "ended"}
     for missing in ROWS[table].keys() - optional:
         for row in ({**ROWS[table], missing: None},
                     {name: value for name, value in ROWS[table].items() if name != missing}):

@@ -13,7 +13,7 @@ from typing import Any
 
 from database._rows import Row
 from database.importers.base import Origin
-from database.tasks import Task, family_of
+from database.tasks import PUBLISHED, Task, family_of
 
 CELLS = "nasbench201"
 """The search space of the published cells."""
@@ -35,7 +35,7 @@ class PublishedDataset:
     ) -> Row:
         """Return the task of some classes (their numbers from 0), or of all, as a plain row."""
         numbers = tuple(range(self.classes)) if classes is None else tuple(classes)
-        task = Task(name or f"{self.name}-published", f"published:{self.name}", numbers, (), (),
+        task = Task(name or f"{self.name}-published", f"{PUBLISHED}{self.name}", numbers, (), (),
                     self.side)
         return {
             "task": task.key, "name": task.name, "dataset": f"{self.name} (published)",

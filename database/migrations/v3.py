@@ -48,7 +48,7 @@ CREATE TABLE jobs (
     FOREIGN KEY(task_id) REFERENCES tasks (id)
 )""",
     "CREATE INDEX jobs_by_state ON jobs (build_id, state, id)",
-    "CREATE INDEX jobs_by_labeller ON jobs (build_id, state, labeller)",
+    "CREATE INDEX jobs_by_labeller ON jobs (build_id, state, labeller, tries)",
     "CREATE INDEX jobs_by_end ON jobs (build_id, ended, labeller, seconds)",
 )
 _TYPES = {

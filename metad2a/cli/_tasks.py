@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +36,10 @@ def described_tasks(
             its tasks were drawn.
     """
     from metad2a.datasets import load_dataset
+    from metad2a.model.description_files import load_description, save_description
     from metad2a.model.meta_training import MetaTask
     from metad2a.model.records import read_rows
 
-    cache.mkdir(parents=True, exist_ok=True)
     rows = sorted(read_rows(tasks, _COLUMNS), key=lambda row: (row["dataset"], row["name"]))
     published = next((row for row in rows if not row["train"]), None)
     if published is not None:
@@ -52,7 +50,8 @@ def described_tasks(
         )
     found, dataset = [], None
     for row in tqdm(rows, desc="describing", unit="task"):
-        missing = [i for i in range(redraws) if not _file(cache, row, i).exists()]
+        files = [_file(cache, row, i) for i in range(redraws)]
+        missing = [i for i, file in enumerate(files) if not file.exists()]
         if missing and (dataset is None or dataset.name != row["dataset"]):
             dataset = load_dataset(data / row["dataset"])
             if dataset.fingerprint() != row["fingerprint"]:
@@ -63,35 +62,16 @@ def described_tasks(
                 )
         for i in missing:
             if dataset is not None:
-                _save(_file(cache, row, i), _describe(dataset, row, i))
+                save_description(files[i], _describe(dataset, row, i))
         found.append(MetaTask(row["task"], row["name"], row["dataset"], row["family"],
-                              len(row["test"]), tuple(_load(cache, row, redraws))))
+                              len(row["test"]), tuple(map(load_description, files))))
     return found
 
 
 def _file(cache: Path, row: dict[str, Any], redraw: int) -> Path:
-    from metad2a.model.description import STATISTICS
+    from metad2a.model.description_files import description_file
 
-    form = hashlib.sha256(",".join(STATISTICS).encode()).hexdigest()[:8]
-    return cache / f"{row['task'][:32]}-{redraw}-{form}.safetensors"
-
-
-def _save(path: Path, description: Description) -> None:
-    from safetensors.torch import save_file
-
-    part = path.with_suffix(".part")
-    save_file({"features": description.features, "labels": description.labels,
-               "statistics": description.statistics}, part)
-    part.replace(path)
-
-
-def _load(cache: Path, row: dict[str, Any], redraws: int) -> Iterator[Description]:
-    from safetensors.torch import load_file
-
-    from metad2a.model.description import Description
-
-    for i in range(redraws):
-        yield Description(**load_file(_file(cache, row, i)))
+    return description_file(cache, f"{row['task'][:32]}-{redraw}")
 
 
 def _describe(dataset: ImageDataset, row: dict[str, Any], redraw: int) -> Description:

@@ -1,0 +1,135 @@
+"""What a build on a cluster costs its driver: transactions, bytes, and Ray's share of every job.
+
+The store is filled by the driver's own calls, so every constraint and index is in force. The
+PostgreSQL server is a real one with its usual settings (every commit is on the disk); the Ray
+cluster is one node, this machine. docs/scale.md calculates with these figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+
+import numpy as np
+from _filling import ARCHITECTURES, OWNER, SERVERS, SPACE, Kind, kinds, ms, plan_of, tasks_of
+from _report import publish, run, table
+from _through_ray import SIDE, measure_ray
+
+from database import Jobs, Store
+from database._builds import register
+from database.outstanding import Outstanding
+
+VERSIONS = "metad2a 0.1.0, torch 2.13.0+cpu"
+DEVICE = "cuda (NVIDIA H100 80GB HBM3)"
+IN_HAND = 1_000
+
+
+def size(store: Store) -> int:
+    """Return the bytes of a store, its write-ahead log put into the file."""
+    with store.reading() as connection:
+        if connection.dialect.name == "sqlite":
+            connection.rollback()
+            connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return store.size()
+
+
+def measure_store(store: Store, kind: Kind, count: int) -> dict[str, float]:
+    """Do ``count`` jobs as the driver does them; return milliseconds, and bytes."""
+    for protocol in kind.protocols:
+        store.add_protocol(protocol)
+    tasks, plan = tasks_of(store, count // ARCHITECTURES), plan_of(kind)
+    jobs = Jobs(store, register(store, plan, {}, OWNER))
+    asked = Outstanding(plan, store, SPACE)
+    empty = size(store)
+    found: dict[str, float] = {}
+    start = time.perf_counter()
+    listed = [job for task in tasks for job in asked.jobs(task)]
+    found["outstanding"] = ms(start, len(tasks))
+    start = time.perf_counter()
+    jobs.enqueue(listed)
+    found["enqueue"] = ms(start, len(listed))
+    queued = size(store)
+    in_hand = jobs.claim(OWNER, IN_HAND, 600)
+    numbers = [job.id for job in in_hand]
+    start = time.perf_counter()
+    for _ in range(10):
+        jobs.heartbeat(OWNER, numbers, 600)
+    found["heartbeat"] = ms(start, 10)
+    rng = np.random.default_rng(1)
+    finishing, claiming = [], []
+    while in_hand:
+        job = in_hand.pop(0)
+        results = kind.measurements(job, rng)
+        start = time.perf_counter()
+        jobs.finish(OWNER, job, results, space=SPACE, device=DEVICE,
+                    versions=VERSIONS, seconds=60.0)
+        finishing.append(ms(start))
+        start = time.perf_counter()
+        claimed = jobs.claim(OWNER, 1, 600)
+        claiming.append(ms(start))
+        in_hand += claimed
+    part = len(finishing) // 10
+    both = np.array(finishing) + np.array(claiming)
+    found["finish"] = float(np.median(finishing[-part:]))
+    found["claim"] = float(np.median(claiming[part:-IN_HAND]))
+    found["first"], found["last"] = (1000 / both[:part].mean(), 1000 / both[-part:].mean())
+    start = time.perf_counter()
+    for task in tasks:
+        assert not list(asked.jobs(task))
+    found["done"] = ms(start, len(tasks))
+    found["job bytes"] = (queued - empty) / len(listed)
+    found["row bytes"] = (size(store) - queued) / (len(listed) * len(kind.protocols))
+    return found
+
+
+ROWS = (
+    ("driver, jobs a second: finished, and another claimed", "first", "{:,.0f}"),
+    ("the same, the last tenth of the jobs", "last", "{:,.0f}"),
+    ("`finish`, ms a job", "finish", "{:.2f}"),
+    ("`claim` of one, ms", "claim", "{:.2f}"),
+    (f"`heartbeat` of {IN_HAND:,} jobs in hand, ms", "heartbeat", "{:.1f}"),
+    ("`enqueue`, ms a job", "enqueue", "{:.3f}"),
+    ("what is asked of a new task, ms", "outstanding", "{:.1f}"),
+    ("what is asked of a task that is done, ms", "done", "{:.1f}"),
+    ("bytes an open job", "job bytes", "{:,.0f}"),
+    ("bytes an evaluation, with what its job gains", "row bytes", "{:,.0f}"),
+)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    arguments.add_argument("--jobs", type=int, default=20_000, metavar="N",
+                           help="jobs of each kind in each store (default: 20000)")
+    arguments.add_argument("--ray-jobs", type=int, default=300, metavar="N",
+                           help="jobs sent through Ray for each size (default: 300)")
+    args = arguments.parse_args()
+    before = os.getloadavg()[0]
+    columns, found = [], []
+    for server, place in SERVERS.items():
+        for kind in kinds():
+            with place() as location, Store(location) as store:
+                found.append(measure_store(store, kind, args.jobs))
+            columns.append(f"{server}, {len(kind.protocols)} a job")
+    ray, driver = measure_ray(args.ray_jobs)
+    publish("cluster", "Driver of a build on a cluster", [
+        f"{args.jobs:,} jobs, {ARCHITECTURES} a task, done one after the other by the driver's own "
+        f"calls, {IN_HAND:,} in hand; a job stores one accuracy with a curve of 12 readings "
+        "(`standalone`), or six scores (`training_free`). PostgreSQL runs on the same machine and "
+        f"disk, each commit flushed. The load of the machine was {before:.1f} when this began and "
+        f"{os.getloadavg()[0]:.1f} when it ended, on {os.cpu_count()} cores.",
+        table(["", *columns], [[name, *(shape.format(one[key]) for one in found)]
+                               for name, key, shape in ROWS]),
+        f"Ray on one node, {args.ray_jobs} jobs one after the other that measure nothing; the "
+        f"images are {SIDE} pixels a side. The time of a job is from its start by the driver "
+        "to its end there, with the copy of the images that the worker makes.",
+        table(["images of a task", "MB in the object store", "ms to put there", "ms a job"],
+              [[size, *(f"{value:.2f}" for value in values)]
+               for size, values in ray.items()]),
+        f"A driver that does everything (claims, sends through Ray, stores in SQLite) takes "
+        f"{driver:.2f} ms of its processor a job, or at most {1000 / driver:,.0f} jobs a second.",
+    ])
+
+
+if __name__ == "__main__":
+    run(main)

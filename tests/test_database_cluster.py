@@ -1,0 +1,389 @@
+"""Builds on a real Ray cluster of three nodes: one is killed, workers die, hang and are cancelled.
+
+The first node has no CPU for work, so that it is the others whose workers measure.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from building import (
+    QUICK,
+    finished,
+    jobs_by_state,
+    make_data,
+    make_plan,
+    rows,
+    spread,
+    until,
+    use,
+    write_plan,
+)
+from labelling import Faulty, Quick
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when it is imported
+ray = pytest.importorskip("ray")
+
+from ray.cluster_utils import Cluster  # noqa: E402
+
+from database import Job, draw_tasks  # noqa: E402
+from database._cluster import ClusterWorkers  # noqa: E402
+from database.build import build  # noqa: E402
+from database.plan import RunPlan  # noqa: E402
+from database.tasks import Task  # noqa: E402
+from database.work import Work  # noqa: E402
+from metad2a.datasets import load_dataset  # noqa: E402
+from metad2a.errors import InputError  # noqa: E402
+
+WHERE = ("created", "seconds", "device")
+CPUS = 2  # of each node but the first
+STORE = 80 * 2**20  # bytes, near the least that Ray allows
+PATIENT = {"lease_seconds": 600, "heartbeat_seconds": 60}
+DEATHS = {"aborts": "WorkerCrashedError", "leaves at once": "WorkerCrashedError",
+          "is killed": "WorkerCrashedError", "raises": "RuntimeError: out of luck"}
+
+
+class Nodes:
+    """A cluster, and its two nodes that work."""
+
+    def __init__(self):
+        self.cluster = Cluster(initialize_head=True, head_node_args={
+            "num_cpus": 0, "num_gpus": 0, "object_store_memory": STORE,
+            "include_dashboard": False,
+            "_system_config": {"health_check_initial_delay_ms": 1000,
+                               "health_check_period_ms": 1000,
+                               "health_check_failure_threshold": 5}})
+        self.working = []
+        self.mend()
+
+    @property
+    def address(self):
+        return self.cluster.address
+
+    def mend(self):
+        """Add the nodes that are missing."""
+        while len(self.working) < 2:
+            self.working.append(self.cluster.add_node(
+                num_cpus=CPUS, num_gpus=1, object_store_memory=STORE, wait=False))
+        self.cluster.wait_for_nodes()
+
+    def kill(self):
+        """Kill one node, as a power cut would; return the processes that worked on it."""
+        node = self.working.pop()
+        number = node.all_processes["raylet"][0].process.pid
+        workers = [pid for pid in processes() if parent(pid) == number]
+        self.cluster.remove_node(node, allow_graceful=False)
+        until(lambda: not any(map(is_running, workers)), "the end of the node's workers")
+        return workers
+
+
+def processes():
+    return [int(one.name) for one in Path("/proc").glob("[0-9]*")]
+
+
+def stat(pid):
+    """Return the state and the parent of a process; nobody collects those of a dead node."""
+    try:
+        state, above = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    except OSError:
+        return "X", 0
+    return state, int(above)
+
+
+def parent(pid):
+    return stat(pid)[1]
+
+
+def is_running(pid):
+    return stat(pid)[0] not in "XZ"
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    # As on every node of a real cluster, the workers must find the modules of the labellers.
+    here = Path(__file__).parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (here, here.parent))))
+        made = Nodes()
+        yield made
+        made.cluster.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def left():
+    """Leave the cluster even if a test breaks off."""
+    yield
+    if ray.is_initialized():
+        ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def seen(tmp_path):
+    """A folder in which labellers note the processes that measure."""
+    folder = tmp_path / "seen"
+    folder.mkdir()
+    return folder
+
+
+def measuring(seen):
+    """Return the process of each job that was begun."""
+    return [int(one.name.partition("-")[0]) for one in seen.iterdir()]
+
+
+def same(location):
+    """Return the rows without what depends on where they were measured, in one order."""
+    return sorted(json.dumps(row, sort_keys=True) for row in rows(location, WHERE))
+
+
+def alone(monkeypatch, plan, folder, data, labellers):
+    """Return the rows of the same plan built by one process of this machine."""
+    use(monkeypatch, **labellers)
+    build(plan, folder / "alone.sqlite", data)
+    return same(folder / "alone.sqlite")
+
+
+def test_b2_a_node_killed_in_the_middle_costs_no_row_and_no_try(
+        nodes, data, seen, tmp_path, monkeypatch):
+    plan = make_plan(spread("quick", architectures=6), tasks=2, **PATIENT)
+    expected = alone(monkeypatch, plan, tmp_path, data, QUICK)
+    gate, killed, puts, loads = tmp_path / "gate", [], [], []
+    use(monkeypatch, quick=Quick(seen=str(seen), gate=str(gate)))
+    put, load = ray.put, Task.load
+    monkeypatch.setattr(ray, "put", lambda value: puts.append(value) or put(value))
+    monkeypatch.setattr(Task, "load", lambda task, dataset: loads.append(task.key)
+                        or load(task, dataset))
+
+    def kill():
+        if not killed and len(measuring(seen)) == 2 * CPUS:
+            killed.extend(nodes.kill())
+            gate.touch()
+        return False
+
+    try:
+        summary = build(plan, tmp_path / "store.sqlite", data, ray=nodes.address, should_stop=kill)
+    finally:
+        nodes.mend()
+    lost = set(killed) & set(measuring(seen))
+    assert len(lost) == CPUS  # it had jobs in hand
+    assert len(measuring(seen)) == 12 + CPUS  # each of them was begun once more
+    assert (summary.jobs, summary.failures, summary.late) == (12, [], 0)
+    assert jobs_by_state(tmp_path / "store.sqlite") == {"done": 12}
+    assert same(tmp_path / "store.sqlite") == expected
+    assert len(loads) == len(set(loads)) == len(puts) == 2  # once a task
+
+
+def test_b5_a_worker_that_dies_or_raises_has_failed_and_is_tried_again(
+        nodes, data, tmp_path, monkeypatch):
+    plan = make_plan(spread(*DEATHS, architectures=1), tasks=1, **PATIENT)
+    expected = alone(monkeypatch, plan, tmp_path, data, {name: Quick(name) for name in DEATHS})
+    use(monkeypatch, **{name: Faulty(name, fault=name, once=str(tmp_path / name))
+                        for name in DEATHS})
+    summary = build(plan, tmp_path / "store.sqlite", data, ray=nodes.address)
+    assert (summary.jobs, summary.quarantined) == (len(DEATHS), 0)
+    assert len(summary.failures) == len(DEATHS)
+    for name, error in DEATHS.items():
+        (failure,) = [one for one in summary.failures if one.startswith(f"{name} on ")]
+        assert error in failure
+    assert same(tmp_path / "store.sqlite") == expected
+
+
+def test_b4_a_hung_job_is_ended_at_wall_seconds(nodes, data, tmp_path, monkeypatch):
+    use(monkeypatch, stuck=Faulty("stuck", fault="hangs"), **QUICK)
+    plan = make_plan(spread("stuck", "quick", architectures=1), tasks=1, wall_seconds=20, **PATIENT)
+    summary = build(plan, tmp_path / "store.sqlite", data, ray=nodes.address)
+    assert (summary.jobs, summary.quarantined) == (1, 1)
+    assert len(summary.failures) == 3
+    assert all("wall_seconds = 20" in failure for failure in summary.failures)
+
+
+def test_b3_a_stop_kills_what_runs_and_gives_back_its_leases(
+        nodes, data, seen, tmp_path, monkeypatch):
+    use(monkeypatch, quick=Quick(seen=str(seen), gate=str(tmp_path / "never")))
+    plan = make_plan(spread("quick", architectures=6), tasks=1, **PATIENT)
+    summary = build(plan, tmp_path / "store.sqlite", data, ray=nodes.address,
+                    should_stop=lambda: len(measuring(seen)) == 2 * CPUS)
+    assert summary.stopped
+    assert jobs_by_state(tmp_path / "store.sqlite") == {"open": 6}
+    assert not ray.is_initialized()
+    until(lambda: not any(map(is_running, measuring(seen))), "the end of the workers")
+
+
+@pytest.fixture
+def work():
+    """A function that makes work of a labeller, a task for it, and the task's images."""
+    images = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    dataset = load_dataset(images, np.arange(40) % 2)
+    (task,) = draw_tasks(dataset, 1, 0)
+    cell = "|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|none~0|none~1|none~2|"
+
+    def make(labeller):
+        return Work(labeller, "nasbench201", Job(task.key, "quick", (cell,), 0).architectures, 0,
+                    "cpu", 1)
+
+    return make, task, lambda task: task.load(dataset)
+
+
+def test_b4_a_stopped_job_is_dead_and_makes_room(nodes, work, seen, tmp_path):
+    make, task, load = work
+    workers = ClusterWorkers(nodes.address, RunPlan(), load)
+    try:
+        assert workers.free() == 2 * CPUS
+        workers.start(7, make(Quick(seen=str(seen), gate=str(tmp_path / "never"))), task)
+        (pid,) = until(lambda: measuring(seen))
+        assert workers.free() == 2 * CPUS - 1
+        workers.stop(7)
+        until(lambda: not is_running(pid), "the end of the worker")
+        assert (workers.free(), workers.wait(0)) == (2 * CPUS, [])
+    finally:
+        workers.close()
+
+
+def test_b22_on_gpus_every_job_has_a_process_of_its_own(nodes, work, seen):
+    """A process keeps the GPU that it had first, whichever Ray gives it, and may have lost it."""
+    make, task, load = work
+    workers = ClusterWorkers(nodes.address, RunPlan(cpus=0, gpus=0.5), load)
+    try:
+        assert workers.free() == 4
+        for number in range(3):
+            workers.start(number, make(Quick(seen=str(seen))), task)
+            (ended,) = until(lambda: workers.wait(1))
+            assert (ended.number, ended.error) == (number, "")
+    finally:
+        workers.close()
+    assert len(set(measuring(seen))) == 3
+
+
+@pytest.mark.parametrize(("cpus", "places"), [(1.0, 4), (2.0, 2), (0.1, 40), (0.3, 12)])
+def test_workers_fit_on_nodes_not_on_their_sum(nodes, work, cpus, places):
+    workers = ClusterWorkers(nodes.address, RunPlan(cpus=cpus), work[2])
+    try:
+        assert workers.free() == places
+    finally:
+        workers.close()
+
+
+def test_sigterm_stays_in_the_hands_of_the_command_line(nodes, work):
+    """Fault B3: Ray would have it end the process at once."""
+    before = signal.getsignal(signal.SIGTERM)
+    workers = ClusterWorkers(nodes.address, RunPlan(), work[2])
+    try:
+        assert signal.getsignal(signal.SIGTERM) is before
+        with pytest.raises(InputError, match="joined a Ray cluster already"):
+            ClusterWorkers(nodes.address, RunPlan(), work[2])
+    finally:
+        workers.close()
+
+
+def test_a_share_that_no_node_has_is_refused(nodes, work):
+    with pytest.raises(InputError, match=r"cpus = 3 and gpus = 0.*largest have 2 CPUs and 1 GPUs"):
+        ClusterWorkers(nodes.address, RunPlan(cpus=3), work[2])
+    assert not ray.is_initialized()
+
+
+def test_real_scores_equal_those_of_one_process(nodes, data, tmp_path, monkeypatch):
+    plan = make_plan(spread("training_free", architectures=2), tasks=1, **PATIENT)
+    expected = alone(monkeypatch, plan, tmp_path, data, {})
+    assert len(expected) >= 6
+    build(plan, tmp_path / "store.sqlite", data, ray=nodes.address)
+    assert same(tmp_path / "store.sqlite") == expected
+
+
+def test_the_command_line_builds_on_a_cluster(nodes, data, tmp_path, monkeypatch):
+    methods = spread("quick", architectures=3)
+    expected = alone(monkeypatch, make_plan(methods, tasks=2), tmp_path, data, QUICK)
+    plan = write_plan(tmp_path / "plan.toml", methods, tasks=2, **PATIENT)
+    out = finished(plan, tmp_path / "store.sqlite", data, QUICK, "--ray", nodes.address, "--json")
+    assert json.loads(out)["jobs"] == 6
+    assert same(tmp_path / "store.sqlite") == expected
+
+
+@pytest.mark.parametrize(("run", "message"), [
+    ({"cpus": 0}, "cpus = 0 and gpus = 0"),
+    ({"cpus": 1.5}, "cpus = 1.5 .* whole number"),
+    ({"gpus": 2.5}, "gpus = 2.5 .* whole number"),
+    ({"device": "cuda"}, "device = 'cuda' and gpus = 0"),
+])
+def test_an_impossible_share_is_refused(run, message):
+    with pytest.raises(InputError, match=message):
+        ClusterWorkers("127.0.0.1:1", RunPlan(**run), None)
+
+
+@pytest.mark.parametrize("address", [
+    "nonsense", "ray://127.0.0.1:10001", "127.0.0.1", "127.0.0.1:port", ":6379",
+    "127.0.0.1:99999"])
+def test_what_is_no_address_is_refused_by_name(address):
+    with pytest.raises(InputError, match=f"{address!r}"):
+        ClusterWorkers(address, RunPlan(), None)
+
+
+@pytest.mark.parametrize("given", ["as an argument", "as RAY_ADDRESS"])
+def test_an_address_where_nobody_listens_is_refused_by_name(given, monkeypatch):
+    with socket.socket() as taken:  # bound, so that nobody else listens there
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(InputError, match=f"Nothing answers at '{address}'"):
+            ClusterWorkers(address if given == "as an argument" else "auto", RunPlan(), None)
+
+
+def test_without_ray_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"pip install 'metad2a\[ray\]'"):
+        ClusterWorkers("auto", RunPlan(), None)
+
+
+ERRORS = ray.exceptions
+
+
+@pytest.mark.parametrize(("error", "lost"), [
+    (ERRORS.NodeDiedError("gone"), True),
+    (ERRORS.LocalRayletDiedError(), True),
+    (ERRORS.ObjectLostError("a" * 56, "owner", "site"), True),
+    (ERRORS.OwnerDiedError("a" * 56, "owner", "site"), True),
+    (ERRORS.TaskUnschedulableError("nowhere"), True),
+    (ERRORS.WorkerCrashedError(), False),
+    (ERRORS.OutOfMemoryError("too much"), False),
+    (ERRORS.TaskCancelledError(), False),
+], ids=lambda one: type(one).__name__)
+def test_only_a_machine_that_went_away_is_no_failure(nodes, work, monkeypatch, error, lost):
+    make, task, load = work
+    workers = ClusterWorkers(nodes.address, RunPlan(), load)
+    try:
+        workers.start(1, make(Quick()), task)
+
+        def get(reference):
+            raise error
+
+        monkeypatch.setattr(ray, "get", get)
+        (ended,) = until(lambda: workers.wait(1))
+        assert (ended.number, ended.outcome, ended.lost) == (1, None, lost)
+        assert ended.error.startswith(type(error).__name__)
+    finally:
+        workers.close()
+
+
+def test_a_thread_may_join_as_well(nodes, work):
+    found = []
+
+    def join():
+        workers = ClusterWorkers(nodes.address, RunPlan(), work[2])
+        found.append(workers.free())
+        workers.close()
+
+    thread = threading.Thread(target=join)
+    thread.start()
+    thread.join()
+    assert found == [2 * CPUS]
