@@ -137,7 +137,7 @@ def test_the_nearest_dataset_looks_alike(on_disk, data):
     assert 0 < near.embedding < far.embedding
     assert (near.best.protocol, near.best.architecture) == ("train-v1", FORMS[1])
     assert (near.fisher, far.best) == ({}, None)
-    assert steps == [(0, 2), (1, 2), (2, 2)]
+    assert steps == [(0, 2, "dots too"), (1, 2, "stripes"), (2, 2, "")]
     assert similar(on_disk, "dots") == [near, far]  # from the cache, without the images
     assert similar(on_disk, data / "dots", k=1) == [near]
     assert similar(on_disk, str(data / "dots"), k=1) == [near]
