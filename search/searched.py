@@ -46,10 +46,11 @@ class SearchLabeller(Labeller):
 
     @property
     def recipe(self) -> str:
-        """All that makes the search, as JSON; ``keep`` is not of it, the best come first."""
+        """All that makes the rows, as JSON."""
         return json.dumps({
-            "method": self.method, "images": self.images, "channels": self.channels,
-            "cells": self.cells, "options": dict(self.options)}, sort_keys=True)
+            "method": self.method, "images": self.images, "keep": self.keep,
+            "channels": self.channels, "cells": self.cells, "options": dict(self.options)},
+            sort_keys=True)
 
     @property
     def name(self) -> str:

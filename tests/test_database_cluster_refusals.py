@@ -1,0 +1,49 @@
+"""Clusters that a build cannot use are refused at once, each by what is wrong with it."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import pytest
+
+pytest.importorskip("ray")
+
+from database._cluster import ClusterWorkers  # noqa: E402
+from database.plan import RunPlan  # noqa: E402
+from metad2a.errors import InputError  # noqa: E402
+
+
+@pytest.mark.parametrize(("run", "message"), [
+    ({"cpus": 0}, "cpus = 0 and gpus = 0"),
+    ({"cpus": 1.5}, "cpus = 1.5 .* whole number"),
+    ({"gpus": 2.5}, "gpus = 2.5 .* whole number"),
+    ({"device": "cuda"}, "device = 'cuda' and gpus = 0"),
+])
+def test_an_impossible_share_is_refused(run, message):
+    with pytest.raises(InputError, match=message):
+        ClusterWorkers("127.0.0.1:1", RunPlan(**run), None)
+
+
+@pytest.mark.parametrize("address", [
+    "nonsense", "ray://127.0.0.1:10001", "127.0.0.1", "127.0.0.1:port", ":6379",
+    "127.0.0.1:99999"])
+def test_what_is_no_address_is_refused_by_name(address):
+    with pytest.raises(InputError, match=f"{address!r}"):
+        ClusterWorkers(address, RunPlan(), None)
+
+
+@pytest.mark.parametrize("given", ["as an argument", "as RAY_ADDRESS"])
+def test_an_address_where_nobody_listens_is_refused_by_name(given, monkeypatch):
+    with socket.socket() as taken:  # bound, so that nobody else listens there
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(InputError, match=f"Nothing answers at '{address}'"):
+            ClusterWorkers(address if given == "as an argument" else "auto", RunPlan(), None)
+
+
+def test_without_ray_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"pip install 'metad2a\[ray\]'"):
+        ClusterWorkers("auto", RunPlan(), None)
