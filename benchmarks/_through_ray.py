@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from _filling import ARCHITECTURES, OWNER, SPACE, kinds, ms, plan_of, sqlite, tasks_of
+from PIL import Image
 
 from database import Jobs, Store
 from database._builds import register
@@ -18,8 +21,9 @@ from database.driver import Driver, Summary
 from database.outstanding import Outstanding
 from database.plan import RunPlan
 from database.work import Work
+from metad2a.datasets import load_dataset
 from metad2a.spaces import Architecture, SearchSpace
-from search.data import TaskData
+from search.data import TaskData, load_task
 from search.labels import Labeller, Measurement
 
 MEAN_IMAGES, MOST_IMAGES, SIDE = 1_082, 2_500, 32
@@ -44,6 +48,22 @@ def images(count: int) -> TaskData:
         rng.integers(0, 256, (count, 3, SIDE, SIDE), dtype=np.uint8))
     labels = torch.from_numpy(np.arange(count) % 5)
     return TaskData(pixels, labels, pixels[:1], labels[:1], 5)
+
+
+def decoding(side: int, count: int = 200) -> float:
+    """Return the processor's milliseconds to read and resize one JPEG of ``side`` pixels."""
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(count):
+            place = Path(folder) / f"class {number % 2}"
+            place.mkdir(exist_ok=True)
+            coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+            coarse.resize((side, side)).save(place / f"{number}.jpg")
+        with load_dataset(folder) as dataset:
+            every = np.arange(count)
+            start = time.process_time()
+            load_task(dataset, every[:-2], every[-2:], np.arange(2), SIDE)
+            return 1000 * (time.process_time() - start) / count
 
 
 def measure_ray(count: int) -> tuple[dict[str, list[float]], float]:

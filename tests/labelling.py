@@ -96,6 +96,34 @@ class Faulty(Quick):
 
 
 @dataclass(frozen=True)
+class Trained(Labeller):
+    """The training behind ``standalone``, shorter, and the trained weights to the last bit.
+
+    Where a file ``first`` is given, the first job makes it, and the second then never ends.
+    """
+
+    first: str = ""
+
+    @property
+    def protocols(self):
+        return (Protocol("trained", "accuracy", "A short training."),
+                Protocol("weights", "score", "The sum of the trained weights, in float64."))
+
+    def measure(self, data, space, architectures, seed, device="cpu"):
+        from search.trainer import TrainRecipe, train
+
+        for one in architectures:
+            done = train(data, space, one, seed, TrainRecipe(steps=20), device)
+            if self.first and Path(self.first).exists():
+                _hang()
+            weights = sum(float(each.double().sum()) for each in done.network.state_dict().values())
+            yield Measurement("trained", one, seed, done.accuracy, done.seconds, done.curve)
+            yield Measurement("weights", one, seed, weights, done.seconds)
+        if self.first:
+            Path(self.first).touch()
+
+
+@dataclass(frozen=True)
 class Wrong(Quick):
     """Measures one architecture after the other, the last one as ``value``; "nan" is no number."""
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 from building import until
+from ray.cluster_utils import Cluster
 
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray is imported
-
-from ray.cluster_utils import Cluster  # noqa: E402
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 HERE = Path(__file__).parent
 CPUS = 2  # of each node but the first

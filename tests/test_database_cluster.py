@@ -5,9 +5,9 @@ The first node has no CPU for work, so that it is the others whose workers measu
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
-import threading
 
 import numpy as np
 import pytest
@@ -40,6 +40,7 @@ from metad2a.errors import InputError  # noqa: E402
 
 WHERE = ("created", "seconds", "device")
 PATIENT = {"lease_seconds": 600, "heartbeat_seconds": 60}
+ONE_CPU = RunPlan()
 DEATHS = {"aborts": "WorkerCrashedError", "leaves at once": "WorkerCrashedError",
           "is killed": "WorkerCrashedError", "raises": "RuntimeError: out of luck"}
 
@@ -150,6 +151,15 @@ def test_b3_a_stop_kills_what_runs_and_gives_back_its_leases(
     until(lambda: not any(map(is_running, measuring(seen))), "the end of the workers")
 
 
+@contextlib.contextmanager
+def joined(nodes, load, run=ONE_CPU):
+    workers = ClusterWorkers(nodes.address, run, load)
+    try:
+        yield workers
+    finally:
+        workers.close()
+
+
 @pytest.fixture
 def work():
     """A function that makes work of a labeller, a task for it, and the task's images."""
@@ -167,8 +177,7 @@ def work():
 
 def test_b4_a_stopped_job_is_dead_and_makes_room(nodes, work, seen, tmp_path):
     make, task, load = work
-    workers = ClusterWorkers(nodes.address, RunPlan(), load)
-    try:
+    with joined(nodes, load) as workers:
         assert workers.free() == 2 * CPUS
         workers.start(7, make(Quick(seen=str(seen), gate=str(tmp_path / "never"))), task)
         (pid,) = until(lambda: measuring(seen))
@@ -176,44 +185,33 @@ def test_b4_a_stopped_job_is_dead_and_makes_room(nodes, work, seen, tmp_path):
         workers.stop(7)
         until(lambda: not is_running(pid), "the end of the worker")
         assert (workers.free(), workers.wait(0)) == (2 * CPUS, [])
-    finally:
-        workers.close()
 
 
 def test_b22_on_gpus_every_job_has_a_process_of_its_own(nodes, work, seen):
     """A process keeps the GPU that it had first, whichever Ray gives it, and may have lost it."""
     make, task, load = work
-    workers = ClusterWorkers(nodes.address, RunPlan(cpus=0, gpus=0.5), load)
-    try:
+    with joined(nodes, load, RunPlan(cpus=0, gpus=0.5)) as workers:
         assert workers.free() == 4
         for number in range(3):
             workers.start(number, make(Quick(seen=str(seen))), task)
             (ended,) = until(lambda: workers.wait(1))
             assert (ended.number, ended.error) == (number, "")
-    finally:
-        workers.close()
     assert len(set(measuring(seen))) == 3
 
 
 @pytest.mark.parametrize(("cpus", "places"), [(1.0, 4), (2.0, 2), (0.1, 40), (0.3, 12)])
 def test_workers_fit_on_nodes_not_on_their_sum(nodes, work, cpus, places):
-    workers = ClusterWorkers(nodes.address, RunPlan(cpus=cpus), work[2])
-    try:
+    with joined(nodes, work[2], RunPlan(cpus=cpus)) as workers:
         assert workers.free() == places
-    finally:
-        workers.close()
 
 
 def test_sigterm_stays_in_the_hands_of_the_command_line(nodes, work):
     """Fault B3: Ray would have it end the process at once."""
     before = signal.getsignal(signal.SIGTERM)
-    workers = ClusterWorkers(nodes.address, RunPlan(), work[2])
-    try:
+    with joined(nodes, work[2]):
         assert signal.getsignal(signal.SIGTERM) is before
         with pytest.raises(InputError, match="joined a Ray cluster already"):
             ClusterWorkers(nodes.address, RunPlan(), work[2])
-    finally:
-        workers.close()
 
 
 def test_a_share_that_no_node_has_is_refused(nodes, work):
@@ -237,47 +235,3 @@ def test_the_command_line_builds_on_a_cluster(nodes, data, tmp_path, monkeypatch
     out = finished(plan, tmp_path / "store.sqlite", data, QUICK, "--ray", nodes.address, "--json")
     assert json.loads(out)["jobs"] == 6
     assert same(tmp_path / "store.sqlite") == expected
-
-
-ERRORS = ray.exceptions
-
-
-@pytest.mark.parametrize(("error", "lost"), [
-    (ERRORS.NodeDiedError("gone"), True),
-    (ERRORS.LocalRayletDiedError(), True),
-    (ERRORS.ObjectLostError("a" * 56, "owner", "site"), True),
-    (ERRORS.OwnerDiedError("a" * 56, "owner", "site"), True),
-    (ERRORS.TaskUnschedulableError("nowhere"), True),
-    (ERRORS.WorkerCrashedError(), False),
-    (ERRORS.OutOfMemoryError("too much"), False),
-    (ERRORS.TaskCancelledError(), False),
-], ids=lambda one: type(one).__name__)
-def test_only_a_machine_that_went_away_is_no_failure(nodes, work, monkeypatch, error, lost):
-    make, task, load = work
-    workers = ClusterWorkers(nodes.address, RunPlan(), load)
-    try:
-        workers.start(1, make(Quick()), task)
-
-        def get(reference):
-            raise error
-
-        monkeypatch.setattr(ray, "get", get)
-        (ended,) = until(lambda: workers.wait(1))
-        assert (ended.number, ended.outcome, ended.lost) == (1, None, lost)
-        assert ended.error.startswith(type(error).__name__)
-    finally:
-        workers.close()
-
-
-def test_a_thread_may_join_as_well(nodes, work):
-    found = []
-
-    def join():
-        workers = ClusterWorkers(nodes.address, RunPlan(), work[2])
-        found.append(workers.free())
-        workers.close()
-
-    thread = threading.Thread(target=join)
-    thread.start()
-    thread.join()
-    assert found == [2 * CPUS]

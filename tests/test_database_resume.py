@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import threading
 
 import pytest
 from building import Here, jobs_by_state, make_data, make_plan, rows, spread, use
@@ -134,6 +135,18 @@ def test_b9_a_reader_in_a_transaction_holds_nothing_up_and_sees_one_state(path, 
         reader.execute("ROLLBACK")
         assert reader.execute("SELECT count(*) FROM evaluations").fetchone() == (8,)
     reader.close()
+
+
+def test_b9_a_build_waits_for_another_writer(path, data):
+    begin(path, data)
+    writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    writer.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(1, lambda: writer.execute("ROLLBACK"))
+    timer.start()
+    summary = build(PLAN, path, data)
+    timer.join()
+    writer.close()
+    assert (summary.jobs, summary.failures) == (7, [])
 
 
 def test_b21_what_fails_three_times_is_set_aside_and_retried_when_asked(

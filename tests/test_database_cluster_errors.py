@@ -1,4 +1,4 @@
-"""Clusters that a build cannot use are refused at once, each by what is wrong with it."""
+"""What needs no cluster: those that are refused, and what each error of Ray means for a job."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import sys
 
 import pytest
 
-pytest.importorskip("ray")
+ray = pytest.importorskip("ray")
 
 from database._cluster import ClusterWorkers  # noqa: E402
 from database.plan import RunPlan  # noqa: E402
 from metad2a.errors import InputError  # noqa: E402
+
+ERRORS = ray.exceptions
 
 
 @pytest.mark.parametrize(("run", "message"), [
@@ -47,3 +49,31 @@ def test_without_ray_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"pip install 'metad2a\[ray\]'"):
         ClusterWorkers("auto", RunPlan(), None)
+
+
+@pytest.mark.parametrize(("error", "lost"), [
+    (ERRORS.NodeDiedError("gone"), True),
+    (ERRORS.LocalRayletDiedError(), True),
+    (ERRORS.ObjectLostError("a" * 56, "owner", "site"), True),
+    (ERRORS.OwnerDiedError("a" * 56, "owner", "site"), True),
+    (ERRORS.TaskUnschedulableError("nowhere"), True),
+    (ERRORS.WorkerCrashedError(), False),
+    (ERRORS.OutOfMemoryError("too much"), False),
+    (ERRORS.TaskCancelledError(), False),
+], ids=lambda one: type(one).__name__ if isinstance(one, Exception) else None)
+def test_only_a_machine_that_went_away_is_no_failure(monkeypatch, error, lost):
+    """Fault B2: what each error is that Ray gives for a result."""
+    def get(reference):
+        raise error
+
+    monkeypatch.setattr(ClusterWorkers, "_join", lambda self, address: None)
+    monkeypatch.setattr(ClusterWorkers, "_room", lambda self: 1)
+    monkeypatch.setattr(ray, "wait", lambda running, timeout: (running, []))
+    monkeypatch.setattr(ray, "get", get)
+    workers = ClusterWorkers("auto", RunPlan(), None)
+    workers._running["a reference"] = 7
+    (ended,) = workers.wait(0)
+    assert (ended.number, ended.outcome, ended.lost) == (7, None, lost)
+    assert ended.error.startswith(type(error).__name__)
+    assert "\n" not in ended.error
+    assert workers.wait(0) == []
