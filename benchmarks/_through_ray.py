@@ -47,7 +47,7 @@ def images(count: int) -> TaskData:
     pixels = torch.from_numpy(
         rng.integers(0, 256, (count, 3, SIDE, SIDE), dtype=np.uint8))
     labels = torch.from_numpy(np.arange(count) % 5)
-    return TaskData(pixels, labels, pixels[:1], labels[:1], 5)
+    return TaskData(pixels, labels, pixels[:1].clone(), labels[:1].clone(), 5)
 
 
 def decoding(side: int, count: int = 200) -> float:
@@ -100,7 +100,7 @@ def through_ray(address: str, data: TaskData, count: int) -> list[float]:
         assert ended[0].outcome is not None, ended[0].error
 
     try:
-        for _ in range(4):
+        for _ in range(20):
             job()  # processes start, and torch is imported
         (reference,) = workers._images.values()
         stored = ray.experimental.get_object_locations([reference])[reference]["object_size"]

@@ -122,8 +122,8 @@ ROWS = (
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    arguments.add_argument("--jobs", type=int, default=20_000, metavar="N",
-                           help="jobs of each kind in each store (default: 20000)")
+    arguments.add_argument("--jobs", type=int, default=5_000, metavar="N",
+                           help="jobs of each kind in each store (default: 5000)")
     arguments.add_argument("--ray-jobs", type=int, default=300, metavar="N",
                            help="jobs sent through Ray for each size (default: 300)")
     args = arguments.parse_args()

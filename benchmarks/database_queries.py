@@ -173,9 +173,9 @@ def main() -> None:
     publish("database_queries", "Queries of the database", [
         f"{rows:,} evaluations under {len(NAMES)} protocols, of {TASK_COUNT:,} tasks on {SETS} "
         f"datasets, a fifth of them on one, and a build of {ROWS:,} jobs, in an SQLite file of "
-        f"{size:.1f} MB in which `verify` finds {len(faults)} faults. Milliseconds of {args.repeats} calls of each query in one "
-        "process, the file in the system's cache; the last column is the 95th percentile of the "
-        "processor's own time.",
+        f"{size:.1f} MB in which `verify` finds {len(faults)} faults. Milliseconds of "
+        f"{args.repeats} calls of each query in one process, the file in the system's cache; the "
+        "last column is the 95th percentile of the processor's own time.",
         table(["query", "median, ms", "95th percentile, ms", "of the processor, ms"],
               [[name, *(f"{np.percentile(times[:, clock], share):.1f}"
                         for clock, share in ((0, 50), (0, 95), (1, 95)))]

@@ -88,7 +88,8 @@ def build(
             jobs.release(other)
         if retry:
             jobs.retry()
-        jobs.enqueue(job for task in tasks.values() for job in outstanding.jobs(task))
+        for task in tasks.values():  # a task at a time: all jobs of a large plan are gigabytes
+            jobs.enqueue(outstanding.jobs(task))
 
         def prepare(job: Job) -> tuple[Work, Task]:
             work = Work(outstanding.labellers[job.labeller], plan.space, job.architectures,

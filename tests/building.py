@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -195,8 +196,9 @@ def started(plan, database, data, labellers, *arguments):
     try:
         yield one
     finally:
-        if one.process.poll() is None:
-            one.process.kill()
+        for pid in one.family():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         one.process.communicate()
 
 

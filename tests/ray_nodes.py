@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,15 @@ class Nodes:
         return self.cluster.address
 
     def close(self):
+        logs = Path(self.cluster.head_node.get_session_dir_path())
         self.cluster.shutdown()
         self._patch.undo()
+
+        def is_gone():  # processes that are about to end may still write to it
+            shutil.rmtree(logs, ignore_errors=True)
+            return not logs.exists()
+
+        until(is_gone, "the end of the cluster")
 
     def mend(self):
         """Add the nodes that are missing."""

@@ -94,6 +94,14 @@ def kill(plan, path, data, enough, seconds):
     assert max(before, enough) <= count(path) < JOBS_IN_ALL
 
 
+def test_b1_a_worker_ends_with_its_driver_whatever_it_does(data, plan, path, tmp_path):
+    once = tmp_path / "once"
+    with started(plan, path, data, {"quick": Faulty(fault="hangs", once=str(once))}) as one:
+        until(once.exists)
+        one.send(signal.SIGKILL)
+        assert one.end()[0] == -signal.SIGKILL
+
+
 def test_b2_a_killed_worker_takes_only_its_job_with_it(data, plan, whole, path):
     with started(plan, path, data, SLOW, "--json") as one:
         until(lambda: count(path) >= 5)
@@ -160,7 +168,7 @@ def test_b8_a_second_driver_of_a_file_is_refused_and_told_of_the_first(
         until(lambda: list(seen.iterdir()))
         with pytest.raises(DatabaseError, match=f"is being built by process {one.pid} on "
                                                 f"{socket.gethostname()}.*PostgreSQL"):
-            build(read_plan(plan), path, data)
+            build(read_plan(plan), path, data, should_stop=lambda: True)
         gate.touch()
         assert one.end()[0] == 0
     assert count(path) == JOBS_IN_ALL

@@ -34,7 +34,7 @@ def configure(actions: _SubParsersAction[ArgumentParser]) -> None:
     build.add_argument("--data", type=Path, metavar="DIR", help="folder that holds one folder a "
                        "dataset (default: the plan's)")
     build.add_argument("--ray", metavar="ADDRESS", help="measure on the nodes of a Ray cluster: "
-                       "host:port, ray://host:port or auto")
+                       "host:port or auto")
     build.add_argument("--retry", action="store_true", help="try again what failed three times")
     status = actions.add_parser("status", help="count what is in a database, and what builds lack",
                                 description="Count what is in a database, and say of its builds "
