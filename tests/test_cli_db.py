@@ -1,62 +1,37 @@
-"""``metad2a db``: building alone and together, stopping, counting and exporting."""
+"""``metad2a db``: making, building, counting and exporting."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections import Counter
-from multiprocessing import Pipe
 
-import numpy as np
 import pytest
-from PIL import Image
+from building import make_data, spread, write_plan
+from labelling import Quick
 from pyarrow import parquet
 
-from database import Store, status
+from database import Store
 from database.queries import evaluations
-from metad2a.cli import _workers, main
-from search.labels import LABELLERS, Labeller, Measurement, Protocol
+from metad2a.cli import main
+from search.labels import LABELLERS
 
 
-class Quick(Labeller):
-    """A hash of the architecture, at once."""
+class Talkative(Quick):
+    """Prints where answers are printed."""
 
-    protocols = (Protocol("quick", "accuracy", "A hash."),)
-
-    def measure(self, data, space, architectures, seed, device="cpu"):
+    def measure(self, *arguments):
         print("a library that is talkative")
-        for one in architectures:
-            yield Measurement("quick", one, seed, hash(one) % 1009 / 1009, 0.1)
+        yield from super().measure(*arguments)
 
 
 @pytest.fixture
 def quick(monkeypatch):
     LABELLERS.names()  # loads the real ones first
-    monkeypatch.setitem(LABELLERS._items, "quick", Quick())
+    monkeypatch.setitem(LABELLERS._items, "quick", Talkative())
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Two folders of noise as PNG class folders."""
-    root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for name in ("first", "second"):
-        for number in range(3):
-            folder = root / name / f"class {number}"
-            folder.mkdir(parents=True)
-            for image in range(12):
-                pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / f"{image}.png")
-    return root
-
-
-def build(data, database, *plan: str, tasks: int = 2) -> list[str]:
-    return ["db", "build", "--data", str(data), "--database", str(database),
-            "--tasks", str(tasks), "--plan", *plan]
+    return make_data(tmp_path_factory.mktemp("data"))
 
 
 def rows(database) -> list[dict[str, object]]:
@@ -64,31 +39,47 @@ def rows(database) -> list[dict[str, object]]:
         return [dict(row) for row in evaluations(store)]
 
 
-def test_build_status_and_export(data, tmp_path, quick, capsys):
+@pytest.mark.usefixtures("quick")
+def test_init_build_status_and_export(data, tmp_path, capfd):
     database = tmp_path / "db.sqlite"
-    assert main([*build(data, database, "quick=3"), "--exclude", "second", "--json"]) == 0
-    shown = capsys.readouterr()
+    assert main(["db", "init", str(database), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["schema_version"] == 3
+    plan = write_plan(tmp_path / "plan.toml", spread("quick", architectures=3),
+                      tasks={"count": 2, "exclude": ["second"]})
+    build = ["db", "build", str(plan), "--data", str(data), "--database", str(database)]
+    assert main([*build, "--json"]) == 0
+    shown = capfd.readouterr()
     summary = json.loads(shown.out)
-    assert (summary["tasks"], summary["evaluations"], summary["stopped"]) == (2, 6, False)
+    assert [summary[key] for key in ("tasks", "jobs", "evaluations", "stopped")] == [2, 6, 6, False]
     assert "talkative" in shown.err
     assert {row["dataset"] for row in rows(database)} == {"first"}
 
-    assert main([*build(data, database, "quick=4"), "--only", "first"]) == 0
-    assert "2 tasks gone through, 2 evaluations added" in capsys.readouterr().out
+    assert main(build) == 0
+    assert "0 jobs done on 2 tasks, 0 evaluations added" in capfd.readouterr().out
 
     assert main(["db", "status", str(database), "--json"]) == 0
-    counts = json.loads(capsys.readouterr().out)
-    assert (counts["tasks"], counts["protocols"]) == (2, {"quick": 8})
+    counts = json.loads(capfd.readouterr().out)
+    assert (counts["tasks"], counts["protocols"]) == (2, {"quick": 6})
+    assert counts["builds"][0]["jobs"]["done"] == 6
     assert main(["db", "status", str(database)]) == 0
-    assert "evaluations of quick  8\n" in capsys.readouterr().out
+    assert "evaluations of quick  6\n" in capfd.readouterr().out
 
     out, tasks = tmp_path / "new" / "rows.parquet", tmp_path / "tasks.parquet"
     assert main(["db", "export", str(database), str(out), "--tasks", str(tasks), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {
-        "evaluations": {"file": str(out), "rows": 8}, "tasks": {"file": str(tasks), "rows": 2}}
-    assert (parquet.read_table(out).num_rows, parquet.read_table(tasks).num_rows) == (8, 2)
+    assert json.loads(capfd.readouterr().out) == {
+        "evaluations": {"file": str(out), "rows": 6}, "tasks": {"file": str(tasks), "rows": 2}}
+    assert (parquet.read_table(out).num_rows, parquet.read_table(tasks).num_rows) == (6, 2)
     assert main(["db", "export", str(database), str(out)]) == 0
-    assert capsys.readouterr().out == f"8 evaluations written to {out}\n"
+    assert capfd.readouterr().out == f"6 evaluations written to {out}\n"
+
+
+def test_making_a_database_that_is_there_changes_nothing(tmp_path, capsys):
+    database = tmp_path / "db.sqlite"
+    assert main(["db", "init", str(database)]) == 0
+    before = database.read_bytes()
+    assert main(["db", "init", str(database)]) == 0
+    assert database.read_bytes() == before
+    assert "schema version 3" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", [
@@ -108,83 +99,15 @@ def test_a_file_that_is_no_database_fails(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["error"]["type"] == "DatabaseError"
 
 
-def test_an_export_never_overwrites_its_database(data, tmp_path, quick, capsys):
+def test_an_export_never_overwrites_its_database(tmp_path, capsys):
     database = tmp_path / "db.sqlite"
-    assert main(build(data, database, "quick=1")) == 0
+    Store(database).close()
+    before = database.read_bytes()
     assert main(["db", "export", str(database), str(tmp_path / "x" / ".." / "db.sqlite")]) == 3
     assert "must differ" in capsys.readouterr().err
-    assert len(rows(database)) == 2
+    assert database.read_bytes() == before
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (["--workers", "0"], "use 1 or more"), (["--tasks", "0"], "1 or more"),
-    (["--device", "tpu"], "is no device"), (["--space", "nasbench"], "Did you mean"),
-    (["--plan", "quick=1", "quick=2"], "twice"), (["--plan", "quik=1"], "Did you mean 'quick'"),
-    (["--data", "nowhere"], "'nowhere' is not a folder"),
-], ids=str)
-@pytest.mark.usefixtures("quick")
-def test_bad_arguments_are_3(data, tmp_path, capsys, change, message):
-    assert main([*build(data, tmp_path / "db.sqlite", "quick=1"), *change]) == 3
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "db.sqlite").exists()
-
-
-# -- stopping --------------------------------------------------------------------------------
-
-
-def test_ctrl_c_while_measuring_keeps_what_is_measured(data, tmp_path, quick, capsys, monkeypatch):
-    database = tmp_path / "db.sqlite"
-    measure = Quick.measure
-
-    def interrupted(self, *rest):
-        for number, one in enumerate(measure(self, *rest)):
-            if number == 2:
-                signal.raise_signal(signal.SIGINT)
-            yield one
-
-    monkeypatch.setattr(Quick, "measure", interrupted)
-    assert main([*build(data, database, "quick=5"), "--json"]) == 130
-    summary = json.loads(capsys.readouterr().out)
-    assert (summary["stopped"], summary["evaluations"]) == (True, 3)
-    monkeypatch.setattr(Quick, "measure", measure)
-    assert main(build(data, database, "quick=5")) == 0
-    assert "7 evaluations added" in capsys.readouterr().out
-
-
-def test_ctrl_c_stops_all_workers_in_good_order(data, tmp_path, capsys):
-    database = tmp_path / "db.sqlite"
-    child = subprocess.Popen(
-        [sys.executable, "-m", "metad2a", *build(data, database, "training_free=400"),
-         "--workers", "2", "--json"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"})
-    per_task: Counter[object] = Counter()
-    deadline = time.monotonic() + 120
-    while min(per_task.values(), default=0) < 18 or len(per_task) < 2:  # six scores a cell
-        assert child.poll() is None, child.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-        if database.exists():
-            per_task = Counter(row["task"] for row in rows(database))
-    os.killpg(child.pid, signal.SIGINT)  # as a terminal does: to every process
-    out, errors = child.communicate(timeout=60)
-    assert child.returncode == 130, errors
-    assert "Traceback" not in errors
-    assert "Stopping when the measurement in hand is done" in errors
-    summary = json.loads(out)
-    assert summary["stopped"]
-    assert summary["evaluations"] == len(rows(database))
-    # Both workers' first cells are there, so that a build of these alone has nothing to do.
-    assert main([*build(data, database, "training_free=2"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["evaluations"] == 0
-
-
-def test_a_worker_stops_when_its_parent_is_gone(data, tmp_path, quick):
-    database = tmp_path / "db.sqlite"
-    ours, theirs = Pipe()
-    ours.close()
-    _workers._work({"data": data, "database": database, "tasks": 2, "plan": {"quick": 5}},
-                   (0, 1), theirs)
-    assert len(rows(database)) == 1
-    with Store(database) as store:
-        assert status(store)["failures"] == 0
+def test_a_plan_that_is_not_there_is_bad_input(tmp_path, capsys):
+    assert main(["db", "build", str(tmp_path / "no.toml"), "--json"]) == 3
+    assert "Give the path of a TOML file" in json.loads(capsys.readouterr().out)["error"]["message"]
