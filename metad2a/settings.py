@@ -9,20 +9,49 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of a stranger's file is opened before it is refused."""
+    """How much of a stranger's file is opened before it is refused; the one place for limits."""
+
+    upload_bytes: int = 200_000_000
+    """Bytes of one file given to the web page."""
+
+    archive_members: int = 50_000
+    """Entries of an archive, folders and litter included."""
+    archive_bytes: int = 2**30
+    """Unpacked bytes of an archive."""
+    archive_ratio: int = 20
+    """Unpacked bytes of an archive for each of its own bytes..."""
+    archive_free_bytes: int = 10_000_000
+    """...which are not counted up to here: a small archive of flat images is no bomb."""
+    member_bytes: int = 20_000_000
+    """Bytes, packed or unpacked, of one file in an archive."""
+    depth: int = 6
+    """Folders above an image in an archive."""
+    name_bytes: int = 255
+    """UTF-8 bytes of the name of a file or folder in an archive."""
 
     image_pixels: int = 16_000_000
     """Pixels of one image; a larger one counts as unreadable."""
+    min_side: int = 8
+    """Least height and width of an image in pixels."""
+    max_side: int = 8_192
+    """Greatest height and width of an image in pixels."""
     image_bytes: int = 64 * 2**20
     """Bytes of one image file in a folder; a larger one counts as unreadable."""
-    zip_members: int = 50_000
-    """Files in a zip."""
-    zip_member_bytes: int = 20_000_000
-    """Unpacked bytes of one file in a zip."""
-    zip_bytes: int = 2**30
-    """Unpacked bytes of all files in a zip together."""
     unreadable_share: float = 0.05
     """Fraction, 0 to 1, of the images looked at that may be unreadable."""
+    min_classes: int = 2
+    """Least number of classes."""
+    max_classes: int = 1_000
+    """Greatest number of classes."""
+    min_class_images: int = 2
+    """Least number of readable images of a class."""
+
+    ingest_seconds: float = 60.0
+    """Seconds in which a dataset must be read."""
+    decode_seconds: float = 2.0
+    """Seconds in which one image must be decoded."""
+    child_bytes: int = 3 * 2**29
+    """Memory, 1.5 GiB, of the child process that decodes images."""
     parquet_cache_bytes: int = 256 * 2**20
     """Bytes of image data of a Parquet file that are kept in memory at a time."""
 

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from metad2a.datasets import FORMS, ImageDataset, UnreadableImage, check, draw, 
 
 CLASSES = ("blue", "green", "red")
 LABELS = np.array([0] * 4 + [1] * 3 + [2] * 3)
-IMAGES = np.random.default_rng(0).integers(0, 256, (10, 6, 9, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (10, 8, 11, 3), dtype=np.uint8)
 
 
 def png(image: np.ndarray) -> bytes:
@@ -46,6 +47,12 @@ def zipped(folder: Path) -> Path:
         for name, data in files().items():
             archive.writestr(f"wrapping/{name}", data)
     return folder / "tree.zip"
+
+
+def tarred(folder: Path) -> Path:
+    with tarfile.open(folder / "tree.tar.gz", "w:gz") as archive:
+        archive.add(folders(folder), "./wrapping")
+    return folder / "tree.tar.gz"
 
 
 def parquet(folder: Path) -> Path:
@@ -75,10 +82,28 @@ class Pairs:
         return Image.fromarray(IMAGES[index]), int(LABELS[index])
 
 
+def manifest(folder: Path) -> Path:
+    folders(folder)
+    rows = [{"file_name": f"tree/{name}", "label": name.split("/")[0], "taken": 2024}
+            for name in files()]
+    (folder / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder / "list.jsonl"
+
+
+def huggingface(folder: Path) -> Any:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=CLASSES))
+    images = [{"bytes": png(image), "path": None} for image in IMAGES]
+    return datasets.Dataset.from_dict({"image": images, "label": LABELS}, features=features)
+
+
 MAKERS: dict[str, Callable[[Path], Any]] = {
     "arrays": lambda _: (IMAGES, [CLASSES[label] for label in LABELS]),
     "class folders": folders,
+    "hugging face dataset": huggingface,
     "image parquet": parquet,
+    "manifest": manifest,
+    "tar of class folders": tarred,
     "torch dataset": lambda _: Pairs(),
     "zip of class folders": zipped,
 }
@@ -111,7 +136,7 @@ def test_decodes_the_same(dataset: ImageDataset) -> None:
         np.testing.assert_array_equal(image, expected)
         assert image.flags.writeable and image.flags.c_contiguous
     reduced, stored = dataset.reduced(3, 2)
-    assert stored == (6, 9)
+    assert stored == (8, 11)
     assert min(reduced.shape[:2]) >= 2
 
 
@@ -130,7 +155,7 @@ def test_report_and_sample(dataset: ImageDataset) -> None:
     report = check(dataset)
     assert (report.images, report.classes, report.checked) == (10, 3, 10)
     assert (report.smallest_class, report.largest_class) == (("green", 3), ("blue", 4))
-    assert (report.sizes, report.gray, report.split) == ((6, 7, 9), False, (10, 0))
+    assert (report.sizes, report.gray, report.split) == ((8, 9, 11), False, (10, 0))
     assert report.skipped == ()
     assert json.loads(json.dumps(report.to_dict()))["images"] == 10
     assert str(report).startswith(f"10 images, 3 classes ({dataset.form})")
@@ -196,7 +221,7 @@ def test_one_unreadable_image_is_left_out_of_pixels(tmp_path: Path) -> None:
     dataset = load_dataset(folder)
     with pytest.raises(UnreadableImage, match="not an image"):
         dataset.image(5)
-    out, kept = pixels(dataset, [4, 5, 6], 6)
+    out, kept = pixels(dataset, [4, 5, 6], 8)
     assert kept.tolist() == [4, 6]
     assert len(out) == 2
     assert len(dataset.fingerprint()) == 64

@@ -1,7 +1,8 @@
-"""Class-folder trees and zips as people really have them."""
+"""Class-folder trees and archives as people really have them."""
 
-import io
-import struct
+import os
+import re
+import tarfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -9,26 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from archives import PACKERS, TREE, picture, read, refusal, tar_bytes, zip_bytes
 
-from metad2a.datasets import check, draw, load_dataset
-from metad2a.datasets.forms import folders, zipped
+from metad2a.datasets import UnreadableImage, archive, base, check, draw, load_dataset, names
 from metad2a.datasets.layout import read_layout
 from metad2a.errors import InputError
 from metad2a.settings import LIMITS, cache_folder
-
-
-def png(value: int = 0) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (3, 2), (value, 0, 0)).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def build(root: Path, *names: str) -> Path:
     for i, name in enumerate(names):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(png(i))
+        path.write_bytes(picture(i))
     return root
 
 
@@ -118,7 +112,7 @@ def test_a_file_that_vanished_is_unreadable(tmp_path: Path) -> None:
 
 def test_huge_files_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = load_dataset(build(tmp_path, *PLAIN))
-    monkeypatch.setattr(folders, "LIMITS", replace(LIMITS, image_bytes=10))
+    monkeypatch.setattr(base, "LIMITS", replace(LIMITS, image_bytes=10))
     with pytest.raises(InputError, match="MiB, more than the limit"):
         draw(dataset, 0)
 
@@ -137,83 +131,91 @@ def test_empty_folder(tmp_path: Path) -> None:
         load_dataset(tmp_path)
 
 
-# -- zips --------------------------------------------------------------------------------------
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"K\x94ln")
+    try:
+        build(folder, "1.png", "2.png")
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes names in UTF-8 alone")
+    build(tmp_path, "b/1.png", "b/2.png")
+    dataset = load_dataset(tmp_path)
+    assert dataset.classes == ("Köln", "b")  # CP437, as an archive's name would be read.
+    assert check(dataset).images == 4
 
 
-def pack(path: Path, *names: str, mode: int = zipfile.ZIP_DEFLATED) -> Path:
-    with zipfile.ZipFile(path, "w", mode) as archive:
-        for i, name in enumerate(names):
-            archive.writestr(name, png(i))
-    return path
+def test_a_control_character_in_a_name(tmp_path: Path) -> None:
+    build(tmp_path, *PLAIN)
+    with pytest.raises(InputError, match=r"'a/\\x1b\[31m.png' has the control character U\+001B"):
+        load_dataset(build(tmp_path, "a/\x1b[31m.png"))
 
 
-def test_zip_with_litter_and_no_ending(tmp_path: Path) -> None:
-    names = [f"flowers/train/{c}/{i}.png" for c in "ab" for i in range(2)]
-    path = pack(tmp_path / "upload", *names, "__MACOSX/flowers/train/a/._0.png")
-    with load_dataset(path) as dataset:
-        assert dataset.classes == ("a", "b")
-        assert check(dataset).images == 4
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders on this system")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    build(tmp_path, *PLAIN)
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    with pytest.raises(UnreadableImage, match="not a file"):
+        load_dataset(tmp_path).image(2)
 
 
-@pytest.mark.parametrize("name", ["../a/3.png", "/a/3.png", "C:\\a\\3.png", "a\\..\\..\\3.png"])
-def test_zip_names_that_leave_it(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match="a path that leaves the zip"):
-        load_dataset(pack(tmp_path / "x.zip", *PLAIN, name))
+# -- archives; those from strangers have test files of their own -------------------------------
 
 
+@pytest.mark.parametrize("ending", PACKERS)
+def test_an_archive_reads_like_its_folder(tmp_path: Path, ending: str) -> None:
+    paths = [f"train/{c}/{i}.png" for c in ("a", "é", "дом") for i in range(3)]
+    root = build(tmp_path / "flowers", *paths)
+    tree = {path: (root / path).read_bytes() for path in paths}
+    for wrap in ("", "./", "flowers/", "flowers/images/", "/".join("12345") + "/"):
+        packed = {wrap + name: data for name, data in tree.items()}
+        path = tmp_path / f"flowers{ending}"
+        path.write_bytes(PACKERS[ending](packed))
+        if wrap.startswith("1"):
+            with pytest.raises(InputError, match=r"lies 7 folders deep, and the limit is 6"):
+                load_dataset(path)
+            continue
+        with load_dataset(path) as dataset:
+            assert dataset.name == "flowers"
+            assert dataset.fingerprint() == load_dataset(root).fingerprint()
+            assert check(dataset).images == 9
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_every_kind_of_tar(tmp_path: Path, form: int) -> None:
+    tree = {f"{'x' * 60}/{name}/{'é' * 30}{i}.png": picture(i) for name in "ab" for i in range(3)}
+    assert read(tmp_path, tar_bytes(tree, form=form), ".tar") == list(tree)
+
+
+@pytest.mark.parametrize("ending", [".zip", ".tar"])
+def test_archives_are_known_by_their_content(tmp_path: Path, ending: str) -> None:
+    tree = {**TREE, "__MACOSX/a/._0.png": b"x", "a/.DS_Store": b"x"}
+    assert read(tmp_path, PACKERS[ending](tree), "") == list(TREE)
+
+
+@pytest.mark.parametrize("ending", [".zip", ".tar"])
 @pytest.mark.parametrize(
     ("limit", "message"),
-    [({"zip_members": 3}, "4 files, more than the limit of 3"),
-     ({"zip_bytes": 100}, "MB when unpacked, more than the limit"),
-     ({"zip_member_bytes": 10}, "'a/1.png' has .* MB a file")],
+    [({"archive_members": 5}, "6 files or more, and the limit is 5"),
+     ({"archive_bytes": 100}, "than 0 MB when unpacked, the limit for an archive"),
+     ({"member_bytes": 10}, "'a/0.png' has .* MB, more than the limit"),
+     ({"name_bytes": 4}, "'0.png' has 5 bytes, and the limit is 4")],
 )
-def test_zip_limits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: dict[str, int], message: str
+def test_limits_of_archives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, limit: dict[str, int],
+    message: str,
 ) -> None:
-    monkeypatch.setattr(zipped, "LIMITS", replace(LIMITS, **limit))
-    with pytest.raises(InputError, match=message):
-        load_dataset(pack(tmp_path / "x.zip", *PLAIN))
-
-
-def test_zip_of_overlapping_members(tmp_path: Path) -> None:
-    path = tmp_path / "x.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a/1.png", bytes(10_000))
-    data = path.read_bytes()
-    start, end = data.index(b"PK\x01\x02"), data.index(b"PK\x05\x06")
-    record, tail = data[start:end], data[end:]
-    copies = b"".join(record.replace(b"a/1", f"a/{i}".encode()) for i in range(1, 10))
-    counts = struct.pack("<HHII", 9, 9, len(copies), start)
-    path.write_bytes(data[:start] + copies + tail[:8] + counts + tail[20:])
-    with zipfile.ZipFile(path) as archive:
-        assert len(archive.namelist()) == 9
-    with pytest.raises(InputError, match=r"claim 90,000 packed bytes, .* they overlap"):
-        load_dataset(path)
-
-
-def test_encrypted_and_broken_zips(tmp_path: Path) -> None:
-    path = pack(tmp_path / "x.zip", *PLAIN)
-    data = bytearray(path.read_bytes())
-    position = data.index(b"PK\x01\x02")
-    data[position + 8] |= 1
-    path.write_bytes(bytes(data))
-    with pytest.raises(InputError, match=r"encrypted\. Zip the folder without a password"):
-        load_dataset(path)
-    path.write_bytes(b"PK\x03\x04 nothing else")
-    with pytest.raises(InputError, match="no readable zip"):
-        load_dataset(path)
+    for module in (archive, names):
+        monkeypatch.setattr(module, "LIMITS", replace(LIMITS, **limit))
+    assert re.search(message, refusal(tmp_path, PACKERS[ending](TREE), ending))
 
 
 def test_a_damaged_member_is_skipped(tmp_path: Path) -> None:
-    names = [f"{c}/{i:02}.png" for c in "ab" for i in range(20)]
-    path = pack(tmp_path / "x.zip", *names, mode=zipfile.ZIP_STORED)
-    data = path.read_bytes()
-    with zipfile.ZipFile(path) as archive:
-        at = archive.getinfo("b/03.png").header_offset + 30 + len("b/03.png") + 40
-    path.write_bytes(data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :])
-    with load_dataset(path) as dataset:
+    tree = {f"{c}/{i:02}.png": picture(i) for c in "ab" for i in range(20)}
+    data = bytearray(zip_bytes(tree, zipfile.ZIP_STORED))
+    data[data.index(tree["b/03.png"], data.index(b"b/03.png")) + 40] ^= 255
+    (tmp_path / "x.zip").write_bytes(data)
+    with load_dataset(tmp_path / "x.zip") as dataset:
         (skipped,) = check(dataset).skipped
-    assert (skipped.name, skipped.reason) == ("b/03.png", "damaged in the zip")
+    assert (skipped.name, skipped.reason) == ("b/03.png", "damaged in the archive")
 
 
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from metad2a.settings import LIMITS
 
 def png(value: int = 0) -> bytes:
     stream = io.BytesIO()
-    Image.new("RGB", (3, 2), (value, 0, 0)).save(stream, "PNG")
+    Image.new("RGB", (9, 8), (value, 0, 0)).save(stream, "PNG")
     return stream.getvalue()
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import stat
 from abc import ABC, abstractmethod
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 
 from metad2a.datasets.decode import UnreadableImage, decode
 from metad2a.registry import Registry
+from metad2a.settings import LIMITS
 
 
 class ImageDataset(ABC):
@@ -119,6 +122,26 @@ class EncodedDataset(ImageDataset):
             return self.encoded(index)
         except UnreadableImage:
             return b""
+
+
+def read_image_file(path: Path) -> bytes:
+    """Return the bytes of an image file, unless it is too large or no plain file.
+
+    Raises:
+        UnreadableImage: it cannot be had.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # Reading a pipe would wait for ever.
+            raise UnreadableImage("not a file")
+        if status.st_size > LIMITS.image_bytes:
+            raise UnreadableImage(f"{status.st_size / 2**20:.0f} MiB, more than the limit of "
+                                  f"{LIMITS.image_bytes / 2**20:.0f} MiB")
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableImage(f"cannot be read: {error.strerror}") from error
+    except ValueError as error:  # A name that no file can have.
+        raise UnreadableImage("cannot be read: no such file") from error
 
 
 class DatasetForm(ABC):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -43,13 +44,19 @@ def decode(data: bytes, side: int | None = None) -> tuple[np.ndarray, tuple[int,
     """
     if not data:
         raise UnreadableImage("empty file")
+    with _reasons(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        return _decode(image, side)
+
+
+@contextlib.contextmanager
+def _reasons() -> Iterator[None]:
+    """Turn whatever Pillow raises on a damaged image into an :class:`UnreadableImage`."""
     try:
         with warnings.catch_warnings():
             # Notes on odd metadata are noise; a size that Pillow warns of is refused.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                return _decode(image, side)
+            yield
     except UnreadableImage:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -61,9 +68,8 @@ def decode(data: bytes, side: int | None = None) -> tuple[np.ndarray, tuple[int,
 
 
 def _decode(image: Image.Image, side: int | None) -> tuple[np.ndarray, tuple[int, int]]:
+    _check_size(*image.size)
     width, height = image.size
-    if width * height > LIMITS.image_pixels:
-        raise UnreadableImage(f"{width}x{height} pixels, {_too_large()}")
     if side is not None:
         image.draft(None, (side, side))
     image.load()
@@ -72,7 +78,7 @@ def _decode(image: Image.Image, side: int | None) -> tuple[np.ndarray, tuple[int
         ImageOps.exif_transpose(image, in_place=True)
     # Only a turn by 90 degrees swaps the sides; a square does not tell and does not matter.
     stored = (height, width) if image.size == drawn else (width, height)
-    return to_rgb(image), stored
+    return _to_rgb(image), stored
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
@@ -82,8 +88,14 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     one of these ranges, else from the image's own lowest and highest value.
 
     Raises:
-        UnreadableImage: a float image holds values that are not finite.
+        UnreadableImage: a float image holds values that are not finite, or the file that the image
+            still has to be read from is damaged.
     """
+    with _reasons():
+        return _to_rgb(image)
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith(("I", "F")):
         gray = _to_eight_bits(np.asarray(image))
         return np.repeat(gray[:, :, None], 3, axis=2)
@@ -109,6 +121,15 @@ def _to_eight_bits(values: np.ndarray) -> np.ndarray:
         wide, top = wide - low, (high - low) or 1.0
     eight: np.ndarray = np.rint(wide * (255.0 / top)).astype(np.uint8)
     return eight
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > LIMITS.image_pixels:
+        raise UnreadableImage(f"{width}x{height} pixels, {_too_large()}")
+    if min(width, height) < LIMITS.min_side:
+        raise UnreadableImage(f"{width}x{height} pixels, a side below {LIMITS.min_side}")
+    if max(width, height) > LIMITS.max_side:
+        raise UnreadableImage(f"{width}x{height} pixels, a side above {LIMITS.max_side:,}")
 
 
 def _too_large() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,8 +28,10 @@ def encode_labels(
     Raises:
         InputError: labels of another kind, or outside ``names``.
     """
+    if isinstance(labels, (list, tuple)) and any(isinstance(label, str) for label in labels):
+        labels = np.fromiter(labels, dtype=object)  # NumPy would make text of a missing label.
     values = _flat(as_numpy(labels, "Labels"))
-    if values.dtype.kind in "OUS":
+    if values.dtype.kind in "OU":
         found = sorted({str(value) for value in values})
         if names is not None:
             unknown = sorted(set(found) - set(names))
@@ -49,11 +52,9 @@ def encode_labels(
 
 
 def _flat(values: np.ndarray) -> np.ndarray:
-    """Return (N,) integers or strings."""
+    """Return int64 (N,), or strings of dtype object or str, (N,)."""
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
-    if values.dtype.kind == "O" and all(isinstance(value, int) for value in values.flat):
-        values = values.astype(np.int64)
     if values.ndim == 2 and values.dtype.kind in "iufb":
         if not (np.isin(values, (0, 1)).all() and (values.sum(1) == 1).all()):
             raise InputError(f"Labels of shape {values.shape} are not one-hot: each row needs one "
@@ -61,16 +62,37 @@ def _flat(values: np.ndarray) -> np.ndarray:
         values = values.argmax(1)
     if values.ndim != 1:
         raise InputError(f"Labels have shape {values.shape}; give one an image, shape (N,).")
-    if values.dtype.kind == "f":
-        wrong = values[~np.isfinite(values) | (values != np.rint(values))]
-        if len(wrong):
-            raise InputError(f"Label {wrong[0]} is not a class. Give integers or strings.")
-        values = values.astype(np.int64)
-    if values.dtype.kind not in "iubOUS":
+    if values.dtype.kind == "O":
+        values = _plain(values)
+    if values.dtype.kind == "U":
+        return values
+    if values.dtype.kind == "S":
+        return np.char.decode(values, "utf-8", "replace")
+    if values.dtype.kind not in "iubfO":
         raise InputError(f"Labels of type {values.dtype} are not classes. "
                          "Give integers or strings.")
-    if values.dtype.kind == "O" and any(value is None for value in values):
-        missing = sum(value is None for value in values)
+    if values.dtype.kind in "uf":
+        wrong = values[~np.isfinite(values) | (values != np.rint(values)) | (values >= 2.0**63)
+                       | (values < -2.0**63)]
+        if len(wrong):
+            raise InputError(f"Label {wrong[0]} is not a class. Give integers or strings.")
+    return values if values.dtype.kind == "O" else values.astype(np.int64)
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
+    """Return labels of dtype object as int64, or as strings of dtype object."""
+    missing = sum(value is None or (isinstance(value, float) and math.isnan(value))
+                  for value in values)
+    if missing:
         raise InputError(f"{missing:,} of {len(values):,} labels are missing. "
                          "Leave those images out, or label them.")
-    return values.astype(np.int64) if values.dtype.kind in "iub" else values
+    wrong = [value for value in values if not isinstance(value, (str, int, np.integer))]
+    if wrong:
+        raise InputError(f"Label {str(wrong[0])[:60]!r} is a {type(wrong[0]).__name__}, not a "
+                         "class. Give integers or strings.")
+    if any(isinstance(value, str) for value in values):
+        return values
+    if not all(-2**63 <= value < 2**63 for value in values):
+        raise InputError("A label is an integer of more than 63 bits. Give smaller integers, or "
+                         "strings.")
+    return values.astype(np.int64)

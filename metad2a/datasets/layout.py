@@ -1,15 +1,15 @@
-"""Class folders: from the relative paths of a tree or a zip to classes, labels and split."""
+"""Class folders: from the relative paths of a tree or an archive to classes, labels and split."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 import numpy as np
 
 from metad2a.datasets.decode import EXTENSIONS
 from metad2a.datasets.labels import encode_labels
+from metad2a.datasets.names import check_characters
 from metad2a.errors import InputError
 
 SPLITS = {
@@ -31,9 +31,10 @@ class Layout:
 
 def is_image(path: str) -> bool:
     """Whether a relative path is an image by its ending, and neither hidden nor system litter."""
-    parts = path.split("/")
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return not hidden and PurePosixPath(parts[-1]).suffix.lower() in EXTENSIONS
+    if "/." in f"/{path}" or "__MACOSX" in path.split("/"):
+        return False
+    _, dot, ending = path.rpartition(".")
+    return f"{dot}{ending.lower()}" in EXTENSIONS
 
 
 def read_layout(paths: Iterable[str]) -> Layout:
@@ -44,9 +45,11 @@ def read_layout(paths: Iterable[str]) -> Layout:
     lies in it. Images beside the class folders have no label and are left out.
 
     Raises:
-        InputError: there is no image, or none in a class folder.
+        InputError: there is no image, or none in a class folder, or a name with control characters.
     """
     found = sorted(path for path in paths if is_image(path))
+    for path in found:
+        check_characters(path)
     if not found:
         raise InputError(f"No image found. Images are files that end in "
                          f"{' '.join(sorted(EXTENSIONS))}, one folder a class.")

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from metad2a.datasets.base import ImageDataset
 from metad2a.datasets.batch import resize
@@ -64,8 +63,8 @@ def draw(
         audit: least number of images to look at.
 
     Raises:
-        InputError: the dataset is empty, has one class, a class with one readable image, or too
-            many unreadable images; or ``seed`` is negative.
+        InputError: the dataset is empty, has one class or too many, a class with one readable
+            image, or too many unreadable images; or ``seed`` is negative.
     """
     if seed < 0:
         raise InputError(f"seed={seed} is negative; give 0 or a greater integer.")
@@ -116,6 +115,8 @@ def check(dataset: ImageDataset, progress: bool = False) -> DatasetReport:
     Raises:
         InputError: as in :func:`draw`.
     """
+    from tqdm import tqdm
+
     counts = _class_counts(dataset)
     tally = _Tally(dataset)
     bar = tqdm(total=len(dataset), unit="image", disable=not progress)
@@ -206,23 +207,29 @@ def _shrink(image: np.ndarray) -> np.ndarray:
 
 def _class_counts(dataset: ImageDataset) -> np.ndarray:
     """Return int64 (classes,), the images listed of each class, if they can be learnt from."""
+    least, most, images = LIMITS.min_classes, LIMITS.max_classes, LIMITS.min_class_images
     if not len(dataset):
-        raise InputError(f"{dataset.name!r} holds no image. Give at least 2 images of each of at "
-                         "least 2 classes.")
+        raise InputError(f"{dataset.name!r} holds no image. Give at least {images} images of each "
+                         f"of at least {least} classes.")
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
-    if len(counts) < 2:
-        raise InputError(f"{dataset.name!r} has 1 class, {dataset.classes[0]!r}; at least 2 are "
-                         "needed. Add images of another class, or give the folder above.")
+    if len(counts) < least:
+        raise InputError(f"{dataset.name!r} has 1 class, {dataset.classes[0]!r}; at least {least} "
+                         "are needed. Add images of another class, or give the folder above.")
+    if len(counts) > most:
+        raise InputError(f"{dataset.name!r} has {len(counts):,} classes, more than the limit of "
+                         f"{most:,}. Leave some out. Are these the labels, not the names of the "
+                         "images?")
     _refuse_thin_classes(dataset, np.arange(len(counts)), counts)
     return counts
 
 
 def _refuse_thin_classes(dataset: ImageDataset, classes: np.ndarray, counts: np.ndarray) -> None:
-    thin = [int(c) for c in classes if counts[c] < 2]
+    least = LIMITS.min_class_images
+    thin = [int(c) for c in classes if counts[c] < least]
     if thin:
         others = f" (and {len(thin) - 1:,} other classes as few)" if len(thin) > 1 else ""
         raise InputError(
             f"Class {dataset.classes[thin[0]]!r} has {counts[thin[0]]} readable "
-            f"image{'' if counts[thin[0]] == 1 else 's'}{others}; at least 2 are needed. "
+            f"image{'' if counts[thin[0]] == 1 else 's'}{others}; at least {least} are needed. "
             "Add images, or remove the class."
         )

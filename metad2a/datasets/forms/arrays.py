@@ -34,10 +34,11 @@ class ArrayDataset(ImageDataset):
     ) -> None:
         self.name, self.form = "arrays", ArrayForm.name
         self._channels_first = hasattr(images, "detach")
-        self._images: Sequence[np.ndarray] | np.ndarray
+        self._images: Sequence[np.ndarray | Image.Image] | np.ndarray
         if isinstance(images, (list, tuple)):
             self._channels_first = any(hasattr(image, "detach") for image in images)
-            self._images = [to_rgb(image) if isinstance(image, Image.Image)
+            # A Pillow image may still have to be read from its file, so it waits for its turn.
+            self._images = [image if isinstance(image, Image.Image)
                             else as_numpy(image, "Images") for image in images]
         else:
             self._images = as_numpy(images, "Images")
@@ -50,10 +51,12 @@ class ArrayDataset(ImageDataset):
             raise InputError(f"{len(self._images):,} images but {len(self.labels):,} labels. "
                              "Give one label an image.")
         self._white = 255.0
-        blocks = [self._images] if isinstance(self._images, np.ndarray) else self._images
+        blocks = [self._images] if isinstance(self._images, np.ndarray) else [
+            image for image in self._images if not isinstance(image, Image.Image)]
         try:
             for image in self._images:
-                check_shape(image.shape)
+                if not isinstance(image, Image.Image):
+                    check_shape(image.shape)
             whites = [white_value(block) for block in blocks if len(block)]
         except UnreadableImage as error:
             raise InputError(
@@ -65,7 +68,10 @@ class ArrayDataset(ImageDataset):
 
     def image(self, index: int) -> np.ndarray:
         """Return an image as uint8 (height, width, 3), RGB."""
-        return array_to_rgb(self._images[index], self._white, self._channels_first)
+        image = self._images[index]
+        if isinstance(image, Image.Image):
+            return to_rgb(image)
+        return array_to_rgb(image, self._white, self._channels_first)
 
     def locate(self, index: int) -> str:
         """Return the position in the arrays."""

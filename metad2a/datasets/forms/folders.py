@@ -6,12 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from metad2a.datasets.base import FORMS, DatasetForm, EncodedDataset
-from metad2a.datasets.decode import UnreadableImage
+from metad2a.datasets.base import FORMS, DatasetForm, EncodedDataset, read_image_file
 from metad2a.datasets.forms.parquet import parquet_files
 from metad2a.datasets.layout import read_layout
+from metad2a.datasets.names import as_text
 from metad2a.errors import InputError
-from metad2a.settings import LIMITS
 
 
 class FolderDataset(EncodedDataset):
@@ -19,24 +18,18 @@ class FolderDataset(EncodedDataset):
 
     def __init__(self, root: Path) -> None:
         self.name, self.form = root.absolute().name, FolderForm.name
+        # For the system a name need not be text: what is shown is, and files keep their own.
+        self._files = {as_text(os.fsencode(path)): root / path for path in _walk(root)}
         try:
-            layout = read_layout(_walk(root))
+            layout = read_layout(self._files)
         except InputError as error:
             raise InputError(f"{str(root)!r}: {error}") from error
-        self._root, self._paths = root, layout.paths
+        self._paths = layout.paths
         self.labels, self.classes, self.split = layout.labels, layout.classes, layout.split
 
     def encoded(self, index: int) -> bytes:
         """Return the bytes of an image file."""
-        path = self._root / self._paths[index]
-        try:
-            size = path.stat().st_size
-            if size > LIMITS.image_bytes:
-                raise UnreadableImage(f"{size / 2**20:.0f} MiB, more than the limit of "
-                                      f"{LIMITS.image_bytes / 2**20:.0f} MiB")
-            return path.read_bytes()
-        except OSError as error:
-            raise UnreadableImage(f"cannot be read: {error.strerror}") from error
+        return read_image_file(self._files[self._paths[index]])
 
     def locate(self, index: int) -> str:
         """Return the path below the root."""

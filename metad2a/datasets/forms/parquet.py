@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import OrderedDict
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from metad2a.datasets.labels import encode_labels
 from metad2a.datasets.layout import SPLITS
 from metad2a.errors import InputError
 from metad2a.settings import LIMITS
+
+MOST_ROWS = 10_000_000
+"""Rows of all Parquet files together."""
 
 
 class ParquetDataset(EncodedDataset):
@@ -36,6 +40,10 @@ class ParquetDataset(EncodedDataset):
                 if _columns(file.schema_arrow) != (self._column, label, names):
                     raise InputError(f"{self._names[number]!r} has other columns or class names "
                                      f"than {self._names[0]!r}. Write them alike.")
+            rows = sum(file.metadata.num_rows for file in self._files)
+            if rows > MOST_ROWS:  # A few bytes can stand for any number of equal labels.
+                raise InputError(f"{rows:,} rows, more than the limit of {MOST_ROWS:,}. Give fewer "
+                                 "of the files.")
             columns = [file.read(columns=[label]).column(label) for file in self._files]
         except InputError:
             self.close()
@@ -43,18 +51,19 @@ class ParquetDataset(EncodedDataset):
         except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
             self.close()
             damaged = self._names[min(len(self._files), len(files) - 1)]
-            raise InputError(f"{damaged!r} is no readable image Parquet: {str(error)[:200]}. "
-                             "Write it again.") from error
+            reason = str(error).replace(str(files[0].parent), "")[:200]
+            raise InputError(f"{damaged!r} is no readable image Parquet: {reason}. Write it "
+                             "again.") from error
         values = [np.asarray(column.to_pylist(), dtype=object) if column.null_count
                   else column.to_numpy() for column in columns]
         self.labels, self.classes = encode_labels(np.concatenate(values), names)
-        self.split = np.repeat([_split(name) for name in self._names],
+        self.split = np.repeat([split_of(name) for name in self._names],
                                [len(column) for column in columns]).astype(np.int8)
-        rows = [(file, group, handle.metadata.row_group(group).num_rows)
+        groups = [(file, group, handle.metadata.row_group(group).num_rows)
                 for file, handle in enumerate(self._files)
                 for group in range(handle.num_row_groups)]
-        self._groups = [(file, group) for file, group, _ in rows]
-        self._starts = np.cumsum([0, *(count for *_, count in rows)])
+        self._groups = [(file, group) for file, group, _ in groups]
+        self._starts = np.cumsum([0, *(count for *_, count in groups)])
         self._file_starts = np.cumsum([0, *(len(column) for column in columns)])
         self._cache: OrderedDict[int, Any] = OrderedDict()
 
@@ -124,7 +133,7 @@ def parquet_files(source: Path) -> list[Path]:
         return [source] if source.suffix.lower() == ".parquet" else []
     files = [path for folder in (source, source / "data") for path in folder.glob("*.parquet")
              if not path.name.startswith(".")]
-    return sorted(files, key=lambda path: (_split(path.name), path.name))
+    return sorted(files, key=lambda path: (split_of(path.name), path.name))
 
 
 def _side(name: str) -> int | None:
@@ -132,8 +141,19 @@ def _side(name: str) -> int | None:
     return SPLITS.get(re.split(r"[-_.]", name.lower())[0])
 
 
-def _split(name: str) -> int:
+def split_of(name: str) -> int:
+    """Return the side of the split that a file or a split is on: 0, or 1 for validation or test."""
     return _side(name) or 0
+
+
+def label_column(candidates: Collection[str], named: Iterable[str]) -> str | None:
+    """Return the column that holds the labels: ``label``, one with class names, or ``labels``.
+
+    Args:
+        candidates: columns of integers or strings.
+        named: those of them that come with class names.
+    """
+    return next((name for name in ("label", *named, "labels") if name in candidates), None)
 
 
 def _columns(schema: Any) -> tuple[str, str, list[str] | None]:
@@ -153,7 +173,7 @@ def _columns(schema: Any) -> tuple[str, str, list[str] | None]:
                  (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string)):
             labels.append(field.name)
     named = [name for name in labels if features.get(name, {}).get("_type") == "ClassLabel"]
-    chosen = next((name for name in ("label", *named, "labels") if name in labels), None)
+    chosen = label_column(labels, named)
     if not images or chosen is None:
         missing = "image column (binary, or a struct with 'bytes')" if not images else (
             "label column (integer or string, called 'label')")

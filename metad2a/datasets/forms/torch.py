@@ -15,6 +15,9 @@ from metad2a.datasets.decode import UnreadableImage, to_rgb
 from metad2a.datasets.labels import encode_labels
 from metad2a.errors import InputError
 
+MOST_ITEMS = 10_000_000
+"""Items of a dataset; one without end claims more."""
+
 
 class TorchDataset(ImageDataset):
     """The items of a torch ``Dataset``; labels come without decoding where it lists them.
@@ -25,17 +28,18 @@ class TorchDataset(ImageDataset):
     def __init__(self, dataset: Any) -> None:
         self.name, self.form = type(dataset).__name__, TorchForm.name
         self._dataset = dataset
+        count = _length(dataset)
         labels = _listed_labels(dataset)
         if labels is None:
-            labels = as_numpy([self._label(i) for i in range(len(dataset))], "Labels")
+            labels = as_numpy([self._label(i) for i in range(count)], "Labels")
         names = _class_names(dataset)
         if len(labels) and names is not None and not (
             labels.dtype.kind in "iu" and labels.min() >= 0 and labels.max() < len(names)
         ):
             names = None
         self.labels, self.classes = encode_labels(labels, names)
-        if len(self.labels) != len(dataset):
-            raise InputError(f"{self.name} lists {len(self.labels):,} labels for {len(dataset):,} "
+        if len(self.labels) != count:
+            raise InputError(f"{self.name} lists {len(self.labels):,} labels for {count:,} "
                              "items. Give (images, labels) instead.")
         self.split = np.zeros(len(self.labels), dtype=np.int8)
 
@@ -43,8 +47,9 @@ class TorchDataset(ImageDataset):
         """Return an item's image and label, the label as a plain value."""
         item = self._dataset[index]
         if not isinstance(item, (tuple, list)) or len(item) != 2:
-            raise InputError(f"Item {index} of {self.name} is a {type(item).__name__}; expected "
-                             "a pair (image, label).")
+            held = f" of {len(item)}" if isinstance(item, (tuple, list)) else ""
+            raise InputError(f"Item {index} of {self.name} is a {type(item).__name__}{held}; "
+                             "expected a pair (image, label).")
         image, label = item
         return image, label.item() if hasattr(label, "item") and np.size(label) == 1 else label
 
@@ -80,6 +85,19 @@ class TorchDataset(ImageDataset):
         return f"item {index}"
 
 
+def _length(dataset: Any) -> int:
+    """Return the number of items, or refuse a dataset that has none or claims no end of them."""
+    try:
+        count = len(dataset)
+    except Exception as error:  # Whatever the user's own code raises.
+        raise InputError(f"{type(dataset).__name__} has no length, so it cannot be sampled. Give "
+                         "it __len__ and items by index, or give (images, labels).") from error
+    if count > MOST_ITEMS:
+        raise InputError(f"{type(dataset).__name__} claims {count:,} items, more than the limit of "
+                         f"{MOST_ITEMS:,}. Give a torch.utils.data.Subset of it.")
+    return count
+
+
 def _listed_labels(dataset: Any) -> np.ndarray | None:
     """Return the labels that a dataset, or the one below a subset, lists without decoding."""
     if hasattr(dataset, "indices") and hasattr(dataset, "dataset"):
@@ -105,16 +123,18 @@ def _class_names(dataset: Any) -> list[str] | None:
 
 
 class TorchForm(DatasetForm):
-    """Anything with a length and items that is no path, array, list or mapping."""
+    """A torch ``Dataset``, or what has a length and items and is no path, array or collection."""
 
     name = "torch dataset"
     wanted = "a map-style torch Dataset of (image, label)"
 
     def accepts(self, source: Any) -> bool:
-        """Whether it has a length and items."""
+        """Whether it is a ``Dataset``, iterable ones included, or has a length and items."""
         other = (str, bytes, Path, tuple, list, Mapping, np.ndarray)
-        return not isinstance(source, other) and not hasattr(source, "detach") and all(
-            hasattr(source, name) for name in ("__len__", "__getitem__"))
+        if isinstance(source, other) or hasattr(source, "detach"):
+            return False
+        return all(hasattr(source, name) for name in ("__len__", "__getitem__")) or any(
+            base.__module__ == "torch.utils.data.dataset" for base in type(source).__mro__)
 
     def open(self, source: Any) -> TorchDataset:
         """Read the labels."""

@@ -1,0 +1,160 @@
+"""Archives of class folders: judged by their lists, then read file by file on demand.
+
+Nothing is unpacked under a name from the archive, and no archive inside an archive is opened.
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from metad2a.datasets.base import EncodedDataset
+from metad2a.datasets.decode import UnreadableImage
+from metad2a.datasets.layout import is_image, read_layout
+from metad2a.datasets.names import check_lengths, inner_path, refuse_twins, shown
+from metad2a.errors import InputError
+from metad2a.settings import LIMITS
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file in an archive; a folder, if the name ends in ``/``."""
+
+    name: str
+    size: int
+    """Bytes when unpacked, as the archive claims."""
+    start: int
+    """Where its bytes begin in the archive."""
+    packed: int
+    """Bytes in the archive."""
+    deflated: bool = False
+    """Whether they are a raw deflate stream, not the file as it is."""
+    crc: int | None = None
+    """CRC-32 of the file, if the archive has one."""
+
+
+class ArchiveDataset(EncodedDataset):
+    """Image files in the class folders of an archive, which stays open until :meth:`close`.
+
+    Args:
+        path: the archive.
+        form: name of the dataset form.
+        open_file: opens the archive as a file that can be read at any place.
+        list_members: lists the members of that file.
+
+    Raises:
+        InputError: the archive is damaged, above a limit, or holds what no folder of images does.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        form: str,
+        open_file: Callable[[Path], BinaryIO],
+        list_members: Callable[[BinaryIO], Iterable[Member]],
+    ) -> None:
+        self.name, self.form = path.stem.removesuffix(".tar"), form
+        self._lock = threading.Lock()
+        try:
+            self._file = open_file(path)
+        except (OSError, InputError) as error:
+            raise InputError(f"{path.name!r}: {_reason(error)}") from error
+        try:
+            self._members = judge(list_members(self._file), path.stat().st_size)
+            layout = read_layout(self._members)
+        except (OSError, InputError) as error:
+            self.close()
+            raise InputError(f"{path.name!r}: {_reason(error)}") from error
+        self._paths = layout.paths
+        self.labels, self.classes, self.split = layout.labels, layout.classes, layout.split
+
+    def encoded(self, index: int) -> bytes:
+        """Return the bytes of an image file, never more than the archive's list says."""
+        member = self._members[self._paths[index]]
+        try:
+            with self._lock:
+                self._file.seek(member.start)
+                data = self._file.read(member.packed)
+            if member.deflated:  # One byte too many is enough to see that the list has lied.
+                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.size + 1)
+        except (OSError, ValueError, zlib.error) as error:
+            raise UnreadableImage("damaged in the archive") from error
+        if len(data) != member.size or member.crc not in (None, zlib.crc32(data)):
+            raise UnreadableImage("damaged in the archive")
+        return data
+
+    def locate(self, index: int) -> str:
+        """Return the path in the archive."""
+        return self._paths[index]
+
+    def close(self) -> None:
+        """Close the archive."""
+        self._file.close()
+
+
+def judge(members: Iterable[Member], archive_bytes: int) -> dict[str, Member]:
+    """Return the images among the members by their paths, and read no further than the limits.
+
+    Args:
+        members: all that the archive lists.
+        archive_bytes: size of the archive itself.
+
+    Raises:
+        InputError: too many, too large, or with names that cannot be used.
+    """
+    most = most_unpacked(archive_bytes)
+    total = 0
+    images: dict[str, Member] = {}
+    for count, member in enumerate(members, 1):
+        check_count(count)
+        largest = max(member.size, member.packed)
+        if largest > LIMITS.member_bytes:
+            raise InputError(f"{shown(member.name)} has {largest / 1e6:,.1f} MB, more than the "
+                             f"limit of {LIMITS.member_bytes / 1e6:,.0f} MB a file. Make it "
+                             "smaller, or leave it out.")
+        total += member.size
+        if total > most:
+            raise too_large(most)
+        path = inner_path(member.name)
+        if member.name.endswith(("/", "\\")) or not is_image(path):
+            continue
+        check_lengths(path)
+        if path in images:
+            raise InputError(f"{shown(path)} is in it twice. Pack the folder again.")
+        images[path] = member
+    refuse_twins(images)
+    return images
+
+
+def check_count(count: int) -> None:
+    """Refuse more members than the limit.
+
+    Raises:
+        InputError: there are.
+    """
+    if count > LIMITS.archive_members:
+        raise InputError(f"It has {count:,} files or more, and the limit is "
+                         f"{LIMITS.archive_members:,}. Leave files out, or unpack it and give the "
+                         "folder.")
+
+
+def most_unpacked(archive_bytes: int) -> int:
+    """Return how many unpacked bytes an archive of this size may have."""
+    return min(LIMITS.archive_bytes,
+               max(LIMITS.archive_free_bytes, LIMITS.archive_ratio * archive_bytes))
+
+
+def too_large(most: int) -> InputError:
+    """Return the refusal of an archive with more than ``most`` unpacked bytes."""
+    return InputError(f"It has more than {most / 1e6:,.0f} MB when unpacked, the limit for an "
+                      "archive of its size. Leave files out, or unpack it and give the folder.")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"It cannot be read ({error.strerror}). Is there room on the disk?"
+    return str(error)
