@@ -77,6 +77,6 @@ def _arrow(start: float, end: float, row: float, edge: Edge) -> str:
     return (
         gap(end - 6 - wide, row - 17, wide, 14)
         + f'<circle cx="{start:.1f}" cy="{row:.1f}" r="3.5" fill="{edge.colour}"/>'
-        + arrow(straight((start, row), (end, row)), edge.colour)
+        + arrow(straight((start, row), (end, row)), edge)
         + text((end - 6, row - 6), edge.label, edge.colour, 13, 600, "end")
     )

@@ -31,6 +31,8 @@ class Edge:
     """A CSS colour."""
     shown: bool = True
     """Whether it is drawn; an edge that is not still keeps its place free."""
+    live: bool = True
+    """Whether it is on a way from an input to the output; drawn in dashes where it is not."""
 
 
 def document(width: float, height: float, description: str, parts: Sequence[str]) -> str:
@@ -71,7 +73,7 @@ def gap(left: float, top: float, width: float, height: float) -> str:
             f'fill="{PAPER}"/>')
 
 
-def arrow(curve: tuple[Point, Point, Point, Point], colour: str) -> str:
+def arrow(curve: tuple[Point, Point, Point, Point], edge: Edge) -> str:
     """Return a cubic curve with a head at its end; a polygon, as a marker would need an id."""
     a, b, c, tip = curve
     angle = math.atan2(tip[1] - c[1], tip[0] - c[0])
@@ -82,9 +84,10 @@ def arrow(curve: tuple[Point, Point, Point, Point], colour: str) -> str:
     neck = ((wings[0][0] + wings[1][0]) / 2, (wings[0][1] + wings[1][1]) / 2)
     path = "M{:.1f} {:.1f}C{:.1f} {:.1f} {:.1f} {:.1f} {:.1f} {:.1f}".format(*a, *b, *c, *neck)
     head = " ".join(f"{x:.1f},{y:.1f}" for x, y in (tip, *wings))
+    dashes = "" if edge.live else ' stroke-dasharray="4 4"'
     return (
-        f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2.2"/>'
-        f'<polygon points="{head}" fill="{colour}"/>'
+        f'<path d="{path}" fill="none" stroke="{edge.colour}" stroke-width="2.2"{dashes}/>'
+        f'<polygon points="{head}" fill="{edge.colour}"/>'
     )
 
 

@@ -1,17 +1,20 @@
-"""Drawings of cells as SVG: nodes in a row, one labelled, coloured curve an operation.
+"""Drawings of cells as SVG, PNG or Mermaid: named nodes, one labelled, coloured line an operation.
 
 The picture brings its own background, so it reads the same on light and dark pages, and uses no
-ids, scripts, fonts or files, so that many of them can stand in one page.
+ids, scripts, fonts or files, so that many of them can stand in one page. Operations that lie on no
+way from an input to the output are dashed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from metad2a import _lifelines
+from metad2a._files import write_file
+from metad2a._mermaid import flowchart
 from metad2a._svg import (
-    COLOURS,
     INK,
     LETTER,
     Edge,
@@ -23,16 +26,14 @@ from metad2a._svg import (
     straight,
     text,
 )
+from metad2a._wiring import wirings
 from metad2a.errors import InputError
 from metad2a.spaces.base import Architecture, SearchSpace
 
-__all__ = ["Edge", "draw_cell", "svg"]
+__all__ = ["FORMATS", "Edge", "draw_cell", "mermaid", "svg", "write"]
 
 _STEP, _MARGIN, _RADIUS, _LANE = 112, 32, 17, 46
 _ARROW = 8
-_WORDS = {"skip_connect": "skip", "nor_conv_1x1": "conv 1×1", "nor_conv_3x3": "conv 3×3"}
-_ONLY_POOL = {"avg_pool_3x3": "pool 3×3"}
-"""The shorter name where there is no other pool."""
 _Curve = tuple[Point, Point, Point, Point]
 
 
@@ -50,45 +51,61 @@ def svg(space: SearchSpace, architecture: str | Architecture, title: str | None 
     Raises:
         InputError: the string is not of this space, or the space has no drawing.
     """
-    if space.name not in _DRAWN:
-        raise InputError(f"There is no drawing of the space {space.name!r}; of "
-                         f"{' and '.join(map(repr, _DRAWN))} only.")
-    cells = space.parse(architecture) if isinstance(architecture, str) else architecture
-    return _DRAWN[space.name](space, cells, title)
-
-
-def _nasbench201(space: SearchSpace, cell: Architecture, title: str | None) -> str:
-    from metad2a.spaces.nasbench201 import EDGES
-
-    return draw_cell(("in", "1", "2", "out"), _edges(space, EDGES, cell), title,
-                     description=space.format(cell))
-
-
-def _darts(space: SearchSpace, cells: Architecture, title: str | None) -> str:
-    from metad2a.spaces._darts_cell import EDGES
-
-    nodes, top = ("k−2", "k−1", "0", "1", "2", "3"), 30 if title else 0
+    cells = wirings(space, architecture)
+    form = architecture if isinstance(architecture, str) else space.format(architecture)
+    if not cells[0].stacked:
+        return draw_cell(cells[0].nodes, cells[0].edges, title, form)
+    top = 30 if title else 0
     parts = [text((_lifelines.WIDTH / 2, 24), title, INK, 15, 600)] if title else []
-    for kind, half in zip(("normal cell", "reduction cell"),
-                          (cells[: len(EDGES)], cells[len(EDGES) :]), strict=True):
-        used = [edge for edge in _edges(space, EDGES, half) if edge.shown]
-        parts += _lifelines.cell(nodes, used, 2, kind, top)
-        top += _lifelines.height(nodes, used, 2)
-    form = space.format(cells)
+    for cell in cells:
+        used = [edge for edge in cell.edges if edge.shown]
+        parts += _lifelines.cell(cell.nodes, used, cell.inputs, cell.heading, top)
+        top += _lifelines.height(cell.nodes, used, cell.inputs)
     return document(_lifelines.WIDTH, top, f"{title}: {form}" if title else form, parts)
 
 
-_DRAWN = {"nasbench201": _nasbench201, "darts": _darts}
+def mermaid(space: SearchSpace, architecture: str | Architecture) -> str:
+    """Return the cell or the cells of an architecture as a Mermaid flowchart.
+
+    The arguments and errors are those of :func:`svg`.
+    """
+    return flowchart(wirings(space, architecture))
 
 
-def _edges(
-    space: SearchSpace, ends: Sequence[tuple[int, int]], operations: Sequence[int]
-) -> list[Edge]:
-    return [
-        Edge(source, target, _words(space, op), COLOURS[op % len(COLOURS)],
-             shown=space.operations[op] != "none")
-        for (source, target), op in zip(ends, operations, strict=True)
-    ]
+def write(space: SearchSpace, architecture: str | Architecture, path: str | Path) -> None:
+    """Write a drawing in the format that the file's name ends in.
+
+    Args:
+        space: the space that the architecture is of.
+        architecture: its string or tuple form.
+        path: ends in ``.svg``; ``.png``, which needs the extra ``png``; ``.mmd``; or ``.md``, a
+            Mermaid drawing in a Markdown fence. The file is replaced whole or not at all.
+
+    Raises:
+        InputError: the ending is another one, a package is missing, or as :func:`svg`.
+        ArtifactError: the file cannot be written.
+    """
+    ending = Path(path).suffix.lower()
+    if ending not in FORMATS:
+        raise InputError(f"There is no drawing in the format {ending!r}; let the file's name end "
+                         f"in {', '.join(FORMATS)}.")
+    write_file(path, FORMATS[ending](space, architecture))
+
+
+def _png(space: SearchSpace, architecture: str | Architecture) -> bytes:
+    from metad2a._png import png
+
+    return png(svg(space, architecture))
+
+
+FORMATS: dict[str, Callable[[SearchSpace, str | Architecture], bytes]] = {
+    ".svg": lambda space, architecture: svg(space, architecture).encode(),
+    ".png": _png,
+    ".mmd": lambda space, architecture: mermaid(space, architecture).encode(),
+    ".md": lambda space, architecture: (
+        f"```mermaid\n{mermaid(space, architecture)}```\n".encode()),
+}
+"""What a file's name may end in."""
 
 
 def draw_cell(
@@ -123,19 +140,13 @@ def draw_cell(
     curves = [_curve(centres[e.source], centres[e.target], lane) for e, lane in pairs]
     # Labels come after all lines, so that no line crosses one.
     for (edge, _), curve in zip(pairs, curves, strict=True):
-        parts.append(arrow(curve, edge.colour))
+        parts.append(arrow(curve, edge))
     for (edge, lane), curve in zip(pairs, curves, strict=True):
         parts.append(_label(_middle(curve), edge, on_line=lane != 0))
     for (x, y), name in zip(centres, nodes, strict=True):
         parts.append(circle((x, y), _RADIUS))
         parts.append(text((x, y + 4.5), name, INK, 13))
     return document(width, height, f"{title}: {description}" if title else description, parts)
-
-
-def _words(space: SearchSpace, operation: int) -> str:
-    name = space.operations[operation]
-    names = _WORDS if "max_pool_3x3" in space.operations else _WORDS | _ONLY_POOL
-    return names.get(name, name.replace("_", " ").replace("3x3", "3×3").replace("5x5", "5×5"))
 
 
 def _lanes(edges: Sequence[Edge]) -> list[int]:

@@ -68,11 +68,12 @@ class SearchResult:
 
     def draw(self, path: str | Path | None = None) -> str:
         """Return the cell as SVG, and write it to ``path`` if one is given."""
-        from metad2a.draw import svg
+        from metad2a.draw import svg, write
 
-        text = svg(SPACES.get(self.space), self.architecture)
+        space = SPACES.get(self.space)
+        text = svg(space, self.architecture)
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            write(space, self.architecture, path)
         return text
 
     @property

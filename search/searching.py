@@ -13,11 +13,12 @@ import numpy as np
 
 from metad2a.datasets import load_dataset
 from metad2a.errors import InputError
+from metad2a.export.standardised import StandardisedNetwork
 from metad2a.spaces import SPACES, Architecture, SearchSpace
 from search.budget import Budget
 from search.composition import Composition, compose
 from search.data import MOST_IMAGES, TaskData, search_task
-from search.delivery import StandardisedNetwork, deliver, delivered_accuracy
+from search.delivery import deliver, delivered_accuracy
 from search.device import plan
 from search.engine import Engine, Progress
 from search.method import Ranking
