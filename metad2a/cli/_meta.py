@@ -1,4 +1,4 @@
-"""``metad2a meta train|evaluate``: a model from a database, or what one would reach."""
+"""``metad2a meta train|evaluate|known``: a model from a database, or what one would reach."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metad2a.cli import _known
 from metad2a.cli.common import add_json, answer, integer
 from metad2a.errors import InputError
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the two commands and their arguments."""
+    """Add the commands and their arguments."""
     commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, text in (("train", "meta-train a model and write its folder"),
                        ("evaluate", "judge by leaving each family of datasets out")):
@@ -32,10 +33,14 @@ def configure(parser: ArgumentParser) -> None:
         if name == "train":
             one.add_argument("--out", type=Path, required=True, help="model folder to write")
         add_json(one)
+    text = "write into a model's folder which datasets it learnt from"
+    _known.configure(commands.add_parser("known", help=text, description=f"{text.capitalize()}."))
 
 
 def run(args: Namespace) -> int:
     """Judge, and for ``train`` also train on everything and write the folder."""
+    if args.action == "known":
+        return _known.run(args)
     from metad2a.cli._tasks import described_tasks
     from metad2a.model.card import model_card
     from metad2a.model.figures import summarise

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from metad2a.model.meta_training import MetaTask
 
 
-_COLUMNS = ("task", "name", "dataset", "fingerprint", "family", "resolution", "classes", "train",
-            "test")
+TASK_COLUMNS = ("task", "name", "dataset", "fingerprint", "family", "resolution", "classes",
+                "train", "test")
 
 
 def described_tasks(
@@ -35,12 +35,11 @@ def described_tasks(
         InputError: the file is none of tasks, or a dataset is missing or is not what it was when
             its tasks were drawn.
     """
-    from metad2a.datasets import load_dataset
     from metad2a.model.description_files import load_description, save_description
     from metad2a.model.meta_training import MetaTask
     from metad2a.model.records import read_rows
 
-    rows = sorted(read_rows(tasks, _COLUMNS), key=lambda row: (row["dataset"], row["name"]))
+    rows = sorted(read_rows(tasks, TASK_COLUMNS), key=lambda row: (row["dataset"], row["name"]))
     published = next((row for row in rows if not row["train"]), None)
     if published is not None:
         raise InputError(
@@ -53,19 +52,31 @@ def described_tasks(
         files = [_file(cache, row, i) for i in range(redraws)]
         missing = [i for i, file in enumerate(files) if not file.exists()]
         if missing and (dataset is None or dataset.name != row["dataset"]):
-            dataset = load_dataset(data / row["dataset"])
-            if dataset.fingerprint() != row["fingerprint"]:
-                raise InputError(
-                    f"The content of {row['dataset']!r} is not what its tasks were drawn from: "
-                    f"fingerprint {dataset.fingerprint()}, not {row['fingerprint']}. Restore it, "
-                    "or build the database again."
-                )
+            dataset = unchanged_dataset(data, row)
         for i in missing:
             if dataset is not None:
                 save_description(files[i], _describe(dataset, row, i))
         found.append(MetaTask(row["task"], row["name"], row["dataset"], row["family"],
                               len(row["test"]), tuple(map(load_description, files))))
     return found
+
+
+def unchanged_dataset(data: Path, row: dict[str, Any]) -> ImageDataset:
+    """Load the dataset of a task.
+
+    Raises:
+        InputError: it is missing, or is not what it was when its tasks were drawn.
+    """
+    from metad2a.datasets import load_dataset
+
+    dataset = load_dataset(data / row["dataset"])
+    if dataset.fingerprint() != row["fingerprint"]:
+        raise InputError(
+            f"The content of {row['dataset']!r} is not what its tasks were drawn from: "
+            f"fingerprint {dataset.fingerprint()}, not {row['fingerprint']}. Restore it, or build "
+            "the database again."
+        )
+    return dataset
 
 
 def _file(cache: Path, row: dict[str, Any], redraw: int) -> Path:

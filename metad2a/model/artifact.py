@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metad2a.errors import ArtifactError
+from metad2a.model.wording import listed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,8 +26,12 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, CARD, GOLDEN = "config.json", "model.safetensors", "README.md", "golden.json"
 FILES = (CONFIG, WEIGHTS, CARD, GOLDEN)
-_VERSION_KEY, _DIGEST_KEY = "format_version", "weights_sha256"
-_LISTED = 20
+KNOWN = "known.json"
+"""What the model learnt from (``metad2a.model.known``): a fifth file, which may be absent."""
+VERSION_KEY, DIGEST_KEY = "format_version", "weights_sha256"
+"""The keys of ``config.json`` that are the folder's own."""
+_LARGEST_TEXT = 16 * 2**20
+"""Bytes of the largest config, card or golden file that is read; ours have a few thousand."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +59,13 @@ def save_artifact(folder: str | Path, artifact: Artifact) -> None:
     """
     from safetensors.torch import save
 
-    reserved = sorted({_VERSION_KEY, _DIGEST_KEY} & set(artifact.config))
+    reserved = sorted({VERSION_KEY, DIGEST_KEY} & set(artifact.config))
     problems = [f"the config key {key!r} is reserved for the folder" for key in reserved]
     problems += _not_finite(artifact.tensors)
     if problems:
-        raise ArtifactError(_message("The model cannot be saved", problems))
+        raise ArtifactError(listed("The model cannot be saved", problems))
     weights = save({name: t.detach().cpu().contiguous() for name, t in artifact.tensors.items()})
-    head = {_VERSION_KEY: FORMAT_VERSION, _DIGEST_KEY: hashlib.sha256(weights).hexdigest()}
+    head = {VERSION_KEY: FORMAT_VERSION, DIGEST_KEY: hashlib.sha256(weights).hexdigest()}
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     _write(place / WEIGHTS, weights)
@@ -84,17 +89,37 @@ def load_artifact(folder: str | Path) -> Artifact:
     config = _read_json(place / CONFIG, problems)
     golden = _read_json(place / GOLDEN, problems)
     card = _read_text(place / CARD, problems)
-    version = config.pop(_VERSION_KEY, None)
-    digest = config.pop(_DIGEST_KEY, None)
+    version = config.pop(VERSION_KEY, None)
+    digest = config.pop(DIGEST_KEY, None)
     if not problems:
         problems += _check_version(version)
     tensors = {} if problems else _read_weights(place / WEIGHTS, digest, problems)
     if problems:
         raise ArtifactError(
-            _message(f"{str(folder)!r} is not a usable model folder", problems)
-            + f"\nA model folder holds {', '.join(FILES)}; save or download it again."
+            listed(f"{str(folder)!r} is not a usable model folder", problems)
+            + f"\nA model folder holds {', '.join(FILES)}. Save it again, or download it again "
+            "with `metad2a models pull`."
         )
     return Artifact(config, tensors, card, golden)
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """Read ``config.json`` alone, with the folder's own two keys; no value is checked.
+
+    Raises:
+        ArtifactError: the file is missing or damaged.
+    """
+    path = Path(folder) / CONFIG
+    problems = [] if path.is_file() else [f"{CONFIG} is missing"]
+    config = _read_json(path, problems)
+    if problems:
+        raise ArtifactError(listed("The config of the model cannot be read", problems))
+    return config
+
+
+def is_ours(config: Mapping[str, Any]) -> bool:
+    """Tell whether a ``config.json`` is of this format, of whatever version."""
+    return {VERSION_KEY, DIGEST_KEY} <= config.keys()
 
 
 def check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
@@ -120,17 +145,17 @@ def check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -
             problems.append(f"{name} is {have.dtype}, expected {want.dtype}")
     if problems:
         raise ArtifactError(
-            _message("The weights do not fit the config", sorted(problems))
+            listed("The weights do not fit the config", sorted(problems))
             + "\nThe two files are of different models or versions; take both from one folder."
         )
 
 
 def _check_version(version: object) -> list[str]:
     if type(version) is not int or version < 1:
-        return [f"{CONFIG} has {_VERSION_KEY} {version!r}, expected a whole number from 1 on"]
+        return [f"{CONFIG} has {VERSION_KEY} {version!r}, expected a whole number from 1 on"]
     if version > FORMAT_VERSION:
         return [
-            f"{CONFIG} has {_VERSION_KEY} {version}, this installation reads up to "
+            f"{CONFIG} has {VERSION_KEY} {version}, this installation reads up to "
             f"{FORMAT_VERSION}: upgrade metad2a"
         ]
     return []
@@ -169,6 +194,10 @@ def _read_text(path: Path, problems: list[str]) -> str:
     if not path.is_file():
         return ""
     try:
+        if path.stat().st_size > _LARGEST_TEXT:
+            problems.append(f"{path.name} has {path.stat().st_size:,} bytes, more than the "
+                            f"{_LARGEST_TEXT:,} that are read")
+            return ""
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"{path.name} cannot be read as UTF-8 text: {error}")
@@ -209,9 +238,3 @@ def _write(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _message(head: str, problems: list[str]) -> str:
-    shown = [f"\n- {problem}" for problem in problems[:_LISTED]]
-    rest = len(problems) - len(shown)
-    return f"{head}:" + "".join(shown) + (f"\n- and {rest} more" if rest > 0 else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,23 +15,21 @@ import torch
 from torch import Tensor
 
 from metad2a.datasets import ImageDataset
-from metad2a.errors import ArtifactError, InputError
+from metad2a.errors import InputError
 from metad2a.model.artifact import Artifact, check_tensors, load_artifact, save_artifact
+from metad2a.model.config import check_config
 from metad2a.model.description import Description, describe
 from metad2a.model.generator import Generator, generate
 from metad2a.model.generator_training import standardise_limits
-from metad2a.model.hub import resolve
+from metad2a.model.hub import push, resolve
+from metad2a.model.known import KnownDataset
+from metad2a.model.known_file import read_known, write_known
 from metad2a.model.meta_training import HALF_WIDTH
 from metad2a.model.predictor import Predictor, PredictorConfig
 from metad2a.model.prior_training import CLASSES, prior_inputs
-from metad2a.model.set_encoder import HEADS
 from metad2a.spaces import SPACES, Architecture, SearchSpace
 
-CONFIG_KEYS = {"space", "protocol", "predictor"}
 _PART = 800
-_LARGEST = 4096
-_MOST_LAYERS = 32
-"""Most members and most rounds: each is made of Python objects, even where nothing is allocated."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,12 @@ class MetaD2A:
     def __init__(
         self, space: SearchSpace, protocol: str, predictor: Predictor, generator: Generator,
         card: str = "", golden: dict[str, Any] | None = None,
+        learnt_from: Sequence[KnownDataset] = (),
     ) -> None:
         self.space, self.protocol = space, protocol
         self.predictor, self.generator = predictor.eval(), generator.eval()
         self.card, self.golden = card, golden or {}
+        self.learnt_from = tuple(learnt_from)
         # Replaced whole and never changed, so that threads can share a model.
         self._known: tuple[dict[Architecture, int], list[tuple[Tensor, Tensor]]] = ({}, [])
 
@@ -70,24 +71,53 @@ class MetaD2A:
         Raises:
             ArtifactError: it cannot be found, or is not a model of this version.
         """
-        artifact = load_artifact(resolve(model))
-        config = _config(artifact)
+        folder = resolve(model)
+        artifact = load_artifact(folder)
+        config = check_config(artifact.config)
         space = SPACES.get(artifact.config["space"])
         with torch.device("meta"):
             parts = _parts(space, config)
         check_tensors(parts.state_dict(), artifact.tensors)
         parts.load_state_dict(artifact.tensors, strict=True, assign=True)
         return cls(space, artifact.config["protocol"], parts["predictor"],  # type: ignore[arg-type]
-                   parts["generator"], artifact.card, artifact.golden)  # type: ignore[arg-type]
+                   parts["generator"],  # type: ignore[arg-type]
+                   artifact.card, artifact.golden,
+                   read_known(folder, space, config.members * config.embedding))
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the model folder: config, weights, card and golden answers."""
+        """Write the model folder: config, weights, card, golden answers, what it learnt from."""
         config = {"space": self.space.name, "protocol": self.protocol,
                   "predictor": dataclasses.asdict(self.predictor.config)}
         tensors = torch.nn.ModuleDict(
             {"predictor": self.predictor, "generator": self.generator}).state_dict()
         save_artifact(folder, Artifact(
             config, {name: t.clone() for name, t in tensors.items()}, self.card, self.golden))
+        write_known(folder, self.learnt_from)
+
+    def push_to_hub(
+        self, repo_id: str, *, private: bool = False, token: str | None = None,
+        revision: str | None = None, message: str = "Upload a MetaD2A model",
+    ) -> str:
+        """Share the model on the Hugging Face Hub, in one commit.
+
+        Args:
+            repo_id: ``"org/name"``; made if it is missing.
+            private: whether a repository that is made can be seen by its owners alone.
+            token: who pushes; None for ``HF_TOKEN`` or the login that is kept.
+            revision: branch, made if it is missing; None for the main one.
+            message: of the commit.
+
+        Returns:
+            ``"org/name@commit"``, which loads just this model for as long as it is there.
+
+        Raises:
+            InputError: the id, the branch, the token or the message is malformed.
+            ArtifactError: the Hub refuses, or cannot be reached.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return push(folder, repo_id, private=private, token=token, revision=revision,
+                        message=message)
 
     def predict(
         self, dataset: ImageDataset, architectures: Sequence[str | Architecture], seed: int = 0
@@ -194,52 +224,6 @@ def new_model(space: SearchSpace, protocol: str, predictor: Predictor) -> MetaD2
     config = predictor.config
     generator = Generator(len(space.operations), config.members * config.embedding)
     return MetaD2A(space, protocol, predictor, generator)
-
-
-def _config(artifact: Artifact) -> PredictorConfig:
-    """Check the config before anything is allocated.
-
-    Raises:
-        ArtifactError: keys are missing or unknown, or a value is out of range.
-    """
-    found = artifact.config
-    fields = {f.name: f for f in dataclasses.fields(PredictorConfig)}
-    problems = [f"missing key {key!r}" for key in sorted(CONFIG_KEYS - set(found))]
-    problems += [f"unknown key {key!r}" for key in sorted(set(found) - CONFIG_KEYS)]
-    sizes = found.get("predictor", {})
-    if not isinstance(sizes, dict):
-        problems.append("'predictor' is not an object")
-        sizes = {}
-    problems += [f"missing key 'predictor.{key}'" for key in sorted(set(fields) - set(sizes))]
-    problems += [f"unknown key 'predictor.{key}'" for key in sorted(set(sizes) - set(fields))]
-    for key, value in sizes.items():
-        if key == "scores":
-            fine = isinstance(value, list) and 0 < len(value) < 100 and all(
-                isinstance(name, str) for name in value)
-            wanted = "a list of names"
-        else:
-            most = _MOST_LAYERS if key in ("members", "graph_rounds") else _LARGEST
-            step = HEADS if key == "set_width" else 1
-            fine = type(value) is int and 0 < value <= most and value % step == 0
-            wanted = f"1 to {most}" if step == 1 else f"a multiple of {step} up to {most}"
-        if not fine:
-            problems.append(f"'predictor.{key}' is {str(value)[:60]!r}; it must be {wanted}")
-    for key in ("space", "protocol"):
-        if key in found and not isinstance(found[key], str):
-            problems.append(f"{key!r} is not a string")
-    if not problems and found["space"] not in SPACES.names():
-        problems.append(f"space {found['space']!r} is unknown here ({', '.join(SPACES.names())})")
-    if not problems:
-        types = len(SPACES.get(found["space"]).node_types)
-        if sizes["node_types"] != types:
-            problems.append(f"'predictor.node_types' is {sizes['node_types']}; the space "
-                            f"{found['space']!r} has {types}")
-    if problems:
-        raise ArtifactError(
-            f"The model's config.json does not fit this version of metad2a: {'; '.join(problems)}. "
-            "Use a model made for this version, or model=None for the one inside the package."
-        )
-    return PredictorConfig(**{**sizes, "scores": tuple(sizes["scores"])})
 
 
 @lru_cache(maxsize=1)
