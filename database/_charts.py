@@ -6,10 +6,11 @@ from the page, which has a light and a dark set of them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+
+from metad2a._axes import ticks
 
 WIDTH, HEIGHT = 380, 260
 COLOURS = 8
@@ -100,17 +101,6 @@ def chart(
         parts.append('<circle class="ring" cx="{:.1f}" cy="{:.1f}" r="6"/>'.format(*place(mark)))
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
             f'aria-label="{escape(description)}">{"".join(parts)}</svg>')
-
-
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return about ``count`` round numbers, evenly spaced, the ends at or beyond low and high."""
-    if high - low < 1e-9 * max(1.0, abs(high)):
-        low, high = low - (abs(low) or 1) / 10, high + (abs(high) or 1) / 10
-    raw = (high - low) / (count - 1)
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(number * step, 12) for number in range(first, last + 1)]
 
 
 def _text(x: float, y: float, words: str, anchor: str = "middle", rest: str = "") -> str:

@@ -181,16 +181,10 @@ def _embedding(row: Row[Any], data_folder: Path | None) -> np.ndarray | None:
 
 def _embed(description: Description) -> np.ndarray:
     """Return float (members * embedding,), each entry of mean 0 and deviation 1 over datasets."""
-    import torch
-
+    from metad2a.model.known import embed
     from metad2a.model.metad2a import packaged
 
-    predictor = packaged().predictor
-    with torch.no_grad():
-        parts = [side.centre(one) for side, one in zip(  # type: ignore[operator]
-            predictor.sides, predictor.embed([description]), strict=True)]
-    embedding: np.ndarray = torch.cat(parts, dim=1)[0].double().numpy()
-    return embedding
+    return embed(packaged().predictor, description)
 
 
 def _apart(first: np.ndarray, second: np.ndarray) -> float:

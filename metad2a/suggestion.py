@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
-from metad2a.datasets import DatasetReport, ImageDataset, load_dataset
+from metad2a.datasets import load_dataset
 from metad2a.errors import InputError
+from metad2a.latency import checked_limit, widened, within
+from metad2a.result import CostLimits, Suggestions
 from metad2a.spaces import SPACES
 
 if TYPE_CHECKING:
@@ -21,16 +22,10 @@ if TYPE_CHECKING:
 
     from metad2a.model.metad2a import MetaD2A
 
+__all__ = ["CANDIDATES", "Candidate", "CostLimits", "Measured", "Suggestions", "suggest"]
+
 CANDIDATES = 512
 """Architectures generated, of which the best predicted are returned."""
-
-
-@dataclass(frozen=True)
-class CostLimits:
-    """The most that a suggested network may cost; None is no limit."""
-
-    max_params: int | None = None
-    max_macs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -65,19 +60,52 @@ class Candidate:
     """Multiply-adds of one image at the space's resolution."""
     classes: int
     reason: str
+    latency_ms: float | None = None
+    """As measured under a latency limit; None where none was set."""
     measured: Measured | None = None
     """What ``search.refine`` or ``search.check`` measured; None for a bare suggestion."""
     network: nn.Module | None = field(default=None, repr=False, compare=False)
     """The trained network, where one was kept."""
 
     def draw(self, path: str | Path | None = None) -> str:
-        """Return the cell as SVG, and write it to ``path`` if one is given."""
-        from metad2a.draw import svg
+        """Return the cell as SVG, and write a drawing to ``path`` if one is given.
 
-        text = svg(SPACES.get(self.space), self.architecture)
+        Args:
+            path: its ending names the format: ``.svg``, ``.png``, ``.mmd`` or ``.md`` (Mermaid);
+                see :func:`metad2a.draw.write`.
+
+        Raises:
+            InputError: the ending is another one, or PNG is wanted and the extra ``png`` is not
+                installed.
+            ArtifactError: the file cannot be written.
+        """
+        from metad2a.draw import svg, write
+
+        space = SPACES.get(self.space)
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
-        return text
+            write(space, self.architecture, path)
+        return svg(space, self.architecture)
+
+    def save(self, folder: str | Path, *, onnx: bool = False, **macro: int) -> Path:
+        """Write the network into a folder: code, description, card, drawing, and weights it has.
+
+        Args:
+            folder: a new or an empty one, or one that an earlier call made, which is replaced.
+            onnx: write ``model.onnx`` too; see :func:`metad2a.export.save`.
+            macro: sizes as in :meth:`build`, of a new, untrained network.
+
+        Returns:
+            The folder.
+
+        Raises:
+            InputError: the folder holds other files, a size cannot be exported, or ``onnx`` is
+                asked for and the extra ``onnx`` is not installed.
+            ArtifactError: the folder cannot be written.
+        """
+        from metad2a.export import Design
+        from metad2a.export import save as write_all
+
+        return write_all(Design.of(self, **macro), folder, onnx=onnx)
 
     def build(self, **macro: int) -> nn.Module:
         """Return a plain PyTorch network with the dataset's classes: trained, if one was kept.
@@ -97,79 +125,9 @@ class Candidate:
         return {
             "rank": self.rank, "space": self.space, "architecture": self.architecture,
             "accuracy": self.accuracy, "interval": list(self.interval), "params": self.params,
-            "macs": self.macs, "reason": self.reason,
+            "macs": self.macs, "classes": self.classes, "latency_ms": self.latency_ms,
+            "reason": self.reason,
             "measured": None if self.measured is None else asdict(self.measured),
-        }
-
-
-class Suggestions(Sequence[Candidate]):
-    """The candidates, best first, with the report on the dataset.
-
-    ``dataset`` and ``limits`` (``max_params`` and ``max_macs``) are what they were made for, and
-    ``predict`` makes candidates of other architectures, so that a search can go on from here.
-    """
-
-    def __init__(
-        self,
-        candidates: list[Candidate],
-        report: DatasetReport,
-        protocol: str,
-        seconds: float,
-        dataset: ImageDataset,
-        limits: CostLimits,
-        predict: Callable[[np.ndarray], list[Candidate]],
-    ) -> None:
-        self._candidates = candidates
-        self.report = report
-        self.protocol = protocol
-        self.seconds = seconds
-        self.dataset = dataset
-        self.limits = limits
-        self.predict = predict
-
-    def revised(self, candidates: Iterable[Candidate], seconds: float) -> Suggestions:
-        """Return the same with other candidates, ranked in their order, and seconds added."""
-        ranked = [replace(c, rank=rank) for rank, c in enumerate(candidates, start=1)]
-        return Suggestions(ranked, self.report, self.protocol, self.seconds + seconds,
-                           self.dataset, self.limits, self.predict)
-
-    def __len__(self) -> int:
-        return len(self._candidates)
-
-    @overload
-    def __getitem__(self, index: int) -> Candidate: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Candidate]: ...
-    def __getitem__(self, index: int | slice) -> Candidate | list[Candidate]:
-        return self._candidates[index]
-
-    def __iter__(self) -> Iterator[Candidate]:
-        return iter(self._candidates)
-
-    def __str__(self) -> str:
-        measured = any(c.measured for c in self)
-        head = f"{'rank':>4}  {'accuracy':>8}  {'90 % interval':>14}  "
-        lines = [head + (f"{'measured':>8}  " if measured else "")
-                 + f"{'parameters':>10}  {'MACs':>11}  architecture"]
-        for c in self:
-            found = f"{c.measured.accuracy:>6.1f} %  " if c.measured else f"{'–':>8}  "
-            lines.append(
-                f"{c.rank:>4}  {c.accuracy:>6.1f} %  {c.interval[0]:>5.1f} to "
-                f"{c.interval[1]:>5.1f}  {found if measured else ''}{c.params:>10,}  "
-                f"{c.macs:>11,}  {c.architecture}"
-            )
-        lines.append(f"Accuracy is the expected test accuracy under the protocol {self.protocol}.")
-        for protocol in dict.fromkeys(c.measured.protocol for c in self if c.measured):
-            lines.append(f"Measured: {protocol}.")
-        return "\n".join(lines)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what ``--json`` prints."""
-        return {
-            "candidates": [c.to_dict() for c in self],
-            "report": self.report.to_dict(),
-            "protocol": self.protocol,
-            "seconds": self.seconds,
         }
 
 
@@ -180,6 +138,7 @@ def suggest(
     seed: int = 0,
     max_params: int | None = None,
     max_macs: int | None = None,
+    max_latency_ms: float | None = None,
     model: str | Path | MetaD2A | None = None,
     space: str = "nasbench201",
 ) -> Suggestions:
@@ -193,22 +152,29 @@ def suggest(
         max_params: most trainable parameters.
         max_macs: most multiply-adds of one image at the space's resolution (32x32 for cells of
             NAS-Bench-201).
+        max_latency_ms: most milliseconds of one image on this machine's CPU, as measured (see
+            :mod:`metad2a.latency`): the answer then depends on the machine and on what else runs,
+            and takes seconds longer.
         model: a loaded model, a folder, ``"org/name@revision"`` on the Hugging Face Hub, or None
             for the model inside the package.
         space: search space; must be the model's.
 
     Raises:
         InputError: the dataset or an argument cannot be used.
-        BudgetError: a limit is below the smallest network; names the smallest feasible value.
+        BudgetError: a limit is below the smallest network, or faster than the fastest measured;
+            names the smallest feasible value.
         ArtifactError: the model cannot be loaded.
     """
     start = time.perf_counter()
     from metad2a.model.description import describe
+    from metad2a.model.known import embed, neighbourhood
     from metad2a.model.metad2a import MetaD2A, packaged
 
     k, seed = _whole("k", k, 1), _whole("seed", seed, 0)
     max_params = None if max_params is None else _whole("max_params", max_params, 1)
     max_macs = None if max_macs is None else _whole("max_macs", max_macs, 1)
+    if max_latency_ms is not None:
+        max_latency_ms = checked_limit(max_latency_ms)
     chosen = SPACES.get(space)
     dataset = load_dataset(source)
     chosen.check_limits(len(dataset.classes), max_params, max_macs)
@@ -221,10 +187,18 @@ def suggest(
                          "use that space or another model.")
     description, report = describe(dataset, seed)
     classes = len(dataset.classes)
-    cells = model.generate_described(
-        description, max(CANDIDATES, k), seed, classes, max_params, max_macs)
-    found = model.predict_described(description, cells)
-    order = (-found.mean).argsort(kind="stable")[:k]
+
+    def generate(most_macs: int | None) -> np.ndarray:
+        """Return int (n, slots) architectures within a limit on multiply-adds."""
+        return model.generate_described(
+            description, max(CANDIDATES, k), seed, classes, max_params, most_macs)
+
+    cells = generate(max_macs)
+    among = f"{len(cells):,} networks generated for this dataset"
+    if max_latency_ms is not None:
+        cells = widened(chosen, cells, classes, generate)
+        among = f"the generated networks that were found to take at most {max_latency_ms:g} ms"
+    order = (-model.predict_described(description, cells).mean).argsort(kind="stable")
 
     def predict(architectures: np.ndarray) -> list[Candidate]:
         """Return int (n, slots) architectures as candidates, in their order."""
@@ -234,15 +208,24 @@ def suggest(
             Candidate(
                 rank, space, chosen.format(tuple(cell)), float(mean), (float(low), float(high)),
                 int(cost[0]), int(cost[1]), classes,
-                _reason(rank, len(cells), [chosen.operations[op] for op in cell]),
+                _reason(rank, among, [chosen.operations[op] for op in cell]),
             )
             for rank, (cell, mean, low, high, cost) in enumerate(
                 zip(architectures.tolist(), answer.mean, answer.low, answer.high, costs,
                     strict=True), start=1)
         ]
 
-    return Suggestions(predict(cells[order]), report, model.protocol, time.perf_counter() - start,
-                       dataset, CostLimits(max_params, max_macs), predict)
+    measured = None
+    if max_latency_ms is None:
+        candidates = predict(cells[order[:k]])
+    else:
+        kept, times, measured = within(chosen, cells[order], classes, max_latency_ms, k)
+        candidates = [replace(one, latency_ms=time_ms) for one, time_ms in
+                      zip(predict(cells[order[kept]]), times, strict=True)]
+    around = neighbourhood(model.learnt_from, embed(model.predictor, description), model.protocol)
+    return Suggestions(candidates, report, model.protocol, time.perf_counter() - start, dataset,
+                       description, CostLimits(max_params, max_macs, max_latency_ms), predict,
+                       around, measured)
 
 
 def _whole(name: str, value: Any, least: int) -> int:
@@ -253,7 +236,7 @@ def _whole(name: str, value: Any, least: int) -> int:
     return int(value)
 
 
-def _reason(rank: int, generated: int, operations: list[str]) -> str:
+def _reason(rank: int, among: str, operations: list[str]) -> str:
     parts = ", ".join(f"{count} x {name}" for name, count in Counter(operations).most_common())
-    return (f"predicted {'best' if rank == 1 else f'number {rank}'} of {generated:,} networks "
-            f"generated for this dataset; its cell has {parts}")
+    return (f"predicted {'best' if rank == 1 else f'number {rank}'} of {among}; its cell has "
+            f"{parts}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from metad2a.latency import timed
 from metad2a.spaces import SPACES
 from metad2a.suggestion import Candidate, Measured, Suggestions
 from search.engine import Progress
@@ -45,7 +46,8 @@ def refine(
     Returns:
         The candidates and what the search found, in the order of its scores: the winner first.
         ``measured`` holds the accuracy on held-out images by the search's own weights, where it
-        has any; ``network`` the winner's, where the method keeps it.
+        has any; ``network`` the winner's, where the method keeps it. A winner that proves slower
+        than a limit on latency is left out.
 
     Raises:
         InputError, BudgetError, ArtifactError: as :func:`search.search`.
@@ -71,6 +73,9 @@ def refine(
                  winner=a == winner)
         for c, a in zip(candidates, order, strict=True)
     ]
+    if result.limits.max_latency_ms is not None:
+        measured = [c for c in map(timed, measured)
+                    if c.latency_ms is not None and c.latency_ms <= result.limits.max_latency_ms]
     return result.revised(measured, time.perf_counter() - started)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -149,3 +150,16 @@ def test_a_kept_network_of_a_search_has_the_accuracy_that_is_told():
     assert result.network is not None
     assert delivered_accuracy(result.build(), data) == result.accuracy
     assert np.isfinite(result.accuracy)
+
+
+def test_refine_leaves_out_what_is_slower_than_a_limit(suggested, monkeypatch):
+    times = iter([9.0, 1.0, 2.0, 3.0])  # of the winner, which is new or not, and of the others
+    monkeypatch.setattr("metad2a.latency.measure", lambda *network: next(times))
+    limited = suggested.revised(suggested, 0.0)
+    limited.limits = replace(suggested.limits, max_latency_ms=2.5)
+    everything = refine(suggested, method="random", **SMALL)
+    found = refine(limited, method="random", **SMALL)
+    kept = [c.architecture for c in everything][1:3]
+    assert [c.architecture for c in found] == kept
+    assert [c.latency_ms for c in found] == [1.0, 2.0]
+    assert [c.rank for c in found] == [1, 2]

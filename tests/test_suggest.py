@@ -84,10 +84,11 @@ def test_the_answer_is_a_sequence_with_a_report(found):
     assert (found.report.images, found.report.classes) == (30, 3)
     assert found.protocol == "standalone-v1"
     assert 0 < found.seconds < 300
-    assert str(found).count("\n") == 9
+    assert str(found).count("\n") == 9 + len(found.neighbourhood.lines())
     assert found[0].architecture in str(found)
     answer = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert set(answer) == {"candidates", "report", "protocol", "seconds"}
+    assert set(answer) == {"candidates", "report", "protocol", "seconds", "latency", "nearest",
+                           "far", "distance", "usual_distance", "warning"}
     assert answer["candidates"][0]["interval"] == list(found[0].interval)
 
 

@@ -8,7 +8,8 @@ from argparse import ArgumentParser, Namespace
 
 from metad2a.cli.common import add_json, answer, integer
 
-DATA = "folder with one folder a class, zip of one, image Parquet, or 'sklearn:digits'"
+DATA = ("folder with one folder of images a class, zip or tar of one, image Parquet, CSV or JSONL "
+        "manifest, or 'sklearn:digits'")
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -21,6 +22,9 @@ def configure(parser: ArgumentParser) -> None:
                         help="most trainable parameters: 2000000, 2e6 or 2M")
     parser.add_argument("--max-macs", type=integer, metavar="N",
                         help="most multiply-adds for one image: 50000000, 5e7 or 50M")
+    parser.add_argument("--max-latency-ms", type=float, metavar="MS",
+                        help="most milliseconds for one image on this machine's CPU, as measured "
+                             "(takes some seconds; another machine gives another answer)")
     parser.add_argument("--model", metavar="M", help="model folder, or ORG/NAME[@REVISION] on the "
                         "Hugging Face Hub (default: the model inside the package)")
     parser.add_argument("--space", metavar="S", default="nasbench201",
@@ -35,6 +39,7 @@ def run(args: Namespace) -> int:
     # Whatever a library prints on the way must not mix with the answer.
     with contextlib.redirect_stdout(sys.stderr):
         result = suggest(args.data, k=args.k, seed=args.seed, max_params=args.max_params,
-                         max_macs=args.max_macs, model=args.model, space=args.space)
+                         max_macs=args.max_macs, max_latency_ms=args.max_latency_ms,
+                         model=args.model, space=args.space)
     answer(args, result.to_dict(), f"{result.report}\n\n{result}")
     return 0
