@@ -32,6 +32,9 @@ model: $(DEV)
 		--tasks metad2a/assets/database/tasks.parquet
 	$(BIN)/metad2a meta train metad2a/assets/database/evaluations.parquet \
 		metad2a/assets/database/tasks.parquet --data "$(DATA)" --out metad2a/assets/model
+	$(BIN)/metad2a meta known metad2a/assets/database/evaluations.parquet \
+		metad2a/assets/database/tasks.parquet --data "$(DATA)" --model metad2a/assets/model
+	$(BIN)/metad2a models verify metad2a/assets/model
 
 bench: $(DEV)
 	@for script in benchmarks/[a-z]*.py; do \

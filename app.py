@@ -1,6 +1,8 @@
-"""What a Hugging Face Space runs: the page of metad2a."""
+"""What a Hugging Face Space runs: the page of metad2a, with the search behind it."""
 
-from metad2a.page import build_page, launch
+from metad2a.page import Backend, build_page, launch
 
 if __name__ == "__main__":
-    launch(build_page())
+    from search import check, refine
+
+    launch(build_page(Backend(check, refine)))

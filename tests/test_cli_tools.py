@@ -101,7 +101,7 @@ def test_the_app_says_what_is_wrong(capsys, monkeypatch):
     assert "use 1 to 65535" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert main(["app"]) == 1
-    assert "pip install metad2a[app]" in capsys.readouterr().err
+    assert "pip install 'metad2a[app]'" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="needs gradio")
@@ -109,10 +109,11 @@ def test_the_app_serves_where_it_is_told(capsys, monkeypatch):
     from metad2a import page
 
     served = []
-    monkeypatch.setattr(page, "build_page", lambda: "page")
+    monkeypatch.setattr(page, "build_page", lambda backend: "page")
     monkeypatch.setattr(page, "launch", lambda *page, **options: served.append((page, options)))
     assert main(["app", "--host", "127.0.0.2", "--port", "8000"]) == 0
-    assert served == [(("page",), {"server_name": "127.0.0.2", "server_port": 8000})]
+    assert served == [
+        (("page",), {"server_name": "127.0.0.2", "server_port": 8000, "mcp_server": False})]
 
     def refuse(*rest, **options):
         raise OSError("Cannot find empty port.")

@@ -1,0 +1,113 @@
+"""What is kept of a dataset: enough to show it and to suggest anew, and none of its files open."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from metad2a.datasets import DatasetReport, ImageDataset, UnreadableImage, load_dataset
+from metad2a.page.examples import open_example
+
+if TYPE_CHECKING:
+    from metad2a.result import Suggestions
+
+SHOWN_CLASSES, SHOWN_IMAGES = 12, 8
+_THUMBNAIL = 56
+_TRIES = 3
+"""Images tried for each one shown, where some cannot be read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """A dataset as it was read."""
+
+    source: str
+    uploaded: bool
+    report: DatasetReport
+    counts: tuple[tuple[str, int], ...]
+    """Every class and its listed images."""
+    samples: tuple[tuple[str, ...], ...]
+    """Some images of each of the first classes, as data URIs."""
+    first: Suggestions
+    """All networks generated without limits, best first."""
+
+    def within(self, max_params: int | None, max_macs: int | None) -> Suggestions:
+        """Return all networks generated within limits, best first; the dataset is not read again.
+
+        Raises:
+            BudgetError: a limit is below the smallest network; names the smallest feasible value.
+        """
+        from metad2a.model.metad2a import packaged
+        from metad2a.result import CostLimits
+        from metad2a.suggestion import CANDIDATES
+
+        if max_params is None and max_macs is None:
+            return self.first
+        cells = packaged().generate_described(
+            self.first.description, CANDIDATES, 0, len(self.counts), max_params, max_macs)
+        found = self.first.predict(cells)
+        ordered = self.first.revised(sorted(found, key=lambda one: -one.accuracy), 0.0)
+        ordered.limits = CostLimits(max_params, max_macs)
+        return ordered
+
+
+def open_source(source: str, uploaded: bool) -> ImageDataset:
+    """Open an upload, which may be anybody's, or an example by its name.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    return load_dataset(source, sandbox=True) if uploaded else open_example(source)
+
+
+def describe_source(source: str, uploaded: bool) -> Described:
+    """Read a dataset once, for everything that is shown and asked later, and close it.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    from metad2a.suggestion import CANDIDATES, suggest
+
+    with open_source(source, uploaded) as dataset:
+        first = suggest(dataset, k=CANDIDATES)
+        counts = np.bincount(dataset.labels, minlength=len(dataset.classes)).tolist()
+        samples = tuple(_samples(dataset, number)
+                        for number in range(min(SHOWN_CLASSES, len(dataset.classes))))
+        return Described(source, uploaded, first.report,
+                         tuple(zip(dataset.classes, counts, strict=True)), samples, first)
+
+
+def _samples(dataset: ImageDataset, label: int) -> tuple[str, ...]:
+    """Return a few images of a class, evenly spread over it, as data URIs."""
+    own = np.flatnonzero(dataset.labels == label)
+    places = np.linspace(0, len(own) - 1, min(len(own), _TRIES * SHOWN_IMAGES)).astype(int)
+    found: list[str] = []
+    # The ones tried first are spread as well as the ones that stand in for them.
+    for place in np.concatenate([places[start::_TRIES] for start in range(_TRIES)]):
+        if len(found) == SHOWN_IMAGES:
+            break
+        try:
+            image, _ = dataset.reduced(int(own[place]), _THUMBNAIL)
+        except UnreadableImage:
+            continue
+        found.append(_thumbnail(image))
+    return tuple(found)
+
+
+def _thumbnail(image: np.ndarray) -> str:
+    """Return uint8 (h, w, 3), its middle square cut out and made small, as a data URI."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = Image.fromarray(image[top : top + side, left : left + side])
+    square.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    buffer = io.BytesIO()
+    # Tiny pictures keep every pixel; of others, a JPEG is a third of the size.
+    kind = "PNG" if side <= _THUMBNAIL // 2 else "JPEG"
+    square.save(buffer, kind, quality=82)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

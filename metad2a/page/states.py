@@ -1,0 +1,92 @@
+"""What the page says when there is nothing to show yet, something went wrong, or a job runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from metad2a.page.bench import Running, Waiting
+from metad2a.page.charts import curves
+
+EMPTY = """<div class="m2 empty"><h2>Find a network for your images</h2>
+<p>Drop a zip or a tar with one folder of images per class. Within seconds you get a short list of
+small neural networks that are predicted to do best on <em>your</em> images, with what each
+costs. Nothing is trained to do so.</p>
+<div class="steps">
+<div><b>1</b><h3>Sort</h3><p>Put the images of each class into a folder of its own.</p>
+<pre>flowers.zip
+├─ daisy/  1.jpg  2.jpg  …
+├─ rose/   1.jpg  2.jpg  …
+└─ tulip/  1.jpg  2.jpg  …</pre></div>
+<div><b>2</b><h3>Drop</h3><p>Upload the file, or start with one of the examples. You see at once
+what was read, and every file that could not be.</p></div>
+<div><b>3</b><h3>Choose</h3><p>Compare accuracy with size and speed, set your limits, and take
+the network along as plain PyTorch code or ONNX.</p></div>
+</div></div>"""
+
+_STAGES = {
+    "starting": "Starting", "reading": "Reading the images", "stopping": "Stopping",
+    "judging": "Comparing the networks",
+}
+
+
+def reading(name: str) -> str:
+    """Return what is shown while a dataset is read."""
+    return ('<div class="m2 busy" role="status"><i class="spin"></i><div>'
+            f"<b>Reading {escape(name)}</b><p>Looking at the images and comparing networks. "
+            "This takes some seconds.</p></div></div>")
+
+
+def problem(title: str, message: str) -> str:
+    """Return what is shown in the place of an answer."""
+    return (f'<div class="m2 problem" role="alert"><b>{escape(title)}</b>'
+            f"<p>{escape(message)}</p></div>")
+
+
+def note(message: str) -> str:
+    """Return a quiet remark."""
+    return f'<div class="m2 note" role="status"><p>{escape(message)}</p></div>'
+
+
+def waiting(place: Waiting) -> str:
+    """Return a place in the line and when the turn comes."""
+    ahead = "1 job is" if place.place == 1 else f"{place.place} jobs are"
+    return ('<div class="m2 busy" role="status"><i class="spin"></i><div><b>Waiting in line</b>'
+            f"<p>{ahead} before yours. It begins in about {_span(place.seconds)}. You can leave "
+            "the line with Cancel.</p></div></div>")
+
+
+def running(job: Running, minutes: float) -> str:
+    """Return a progress bar, and the learning curve where the job has one."""
+    percent = 100 * min(max(job.fraction, 0.0), 1.0)
+    # The stages of a search bear the names of its method's parts, which tell a visitor nothing.
+    stage = _STAGES.get(job.stage, job.stage.capitalize() if job.stage.startswith("training")
+                        else "Searching")
+    left = (1 - percent / 100) * 60 * minutes
+    curve = curves([("", [(100 * share, loss) for share, loss in job.losses])],
+                   "% of the time", "error in training (loss)")
+    figure = f"<figure>{curve}</figure>" if curve else ""
+    return (
+        f'<div class="m2 job" role="status"><div class="line"><b>{escape(stage)}</b>'
+        f"<span>about {_span(left)} left</span></div>"
+        f'<div class="track" role="progressbar" aria-valuenow="{percent:.0f}" aria-valuemin="0" '
+        f'aria-valuemax="100"><i style="width:{percent:.1f}%"></i></div>{figure}</div>'
+    )
+
+
+def learnt(lines: Sequence[tuple[str, Sequence[float]]]) -> str:
+    """Return the learning curves of trained networks: percent, at each reading."""
+    drawing = curves([(label, list(enumerate(line, start=1))) for label, line in lines],
+                     "time judged", "accuracy, %")
+    if not drawing:
+        return ""
+    return ('<div class="m2"><figure class="card"><figcaption><b>How they learnt</b>Accuracy on '
+            "images held out, each time that the training was judged; the numbers are the ranks."
+            f"</figcaption>{drawing}</figure></div>")
+
+
+def _span(seconds: float) -> str:
+    """Say a time as people do."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min"

@@ -1,0 +1,53 @@
+"""Arguments of strangers: numbers of the right kind and size, or a sentence that says what is."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from metad2a.errors import InputError
+
+NETWORKS = (1, 20)
+MINUTES = (0.1, 10.0)
+"""Shortest and longest check or refinement that a visitor may ask of this server."""
+
+
+def whole(name: str, value: Any, least: int, most: int) -> int:
+    """Return a number as an int.
+
+    Raises:
+        InputError: it is no whole number from ``least`` to ``most``.
+    """
+    fine = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value // 1
+    if not fine or not least <= value <= most:
+        raise InputError(f"{name}={shown(value)} must be a whole number from {least:,} to "
+                         f"{most:,}.")
+    return int(value)
+
+
+def limit(name: str, value: Any) -> int | None:
+    """Return a most number of parameters or MACs; None for 0, which stands for no limit.
+
+    Raises:
+        InputError: it is no whole number from 0 up.
+    """
+    return whole(name, value, 0, 10**15) or None
+
+
+def minutes(value: Any) -> float:
+    """Return the minutes of a job.
+
+    Raises:
+        InputError: it is no number within :data:`MINUTES`.
+    """
+    fine = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not fine or not math.isfinite(value) or not MINUTES[0] <= value <= MINUTES[1]:
+        raise InputError(f"minutes={shown(value)} must be a number from {MINUTES[0]:g} to "
+                         f"{MINUTES[1]:g}.")
+    return float(value)
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

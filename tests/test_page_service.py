@@ -1,0 +1,176 @@
+"""The service behind the page: files of strangers, and the line of heavy jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import page_server
+import pytest
+
+from metad2a import InputError
+from metad2a.page import bench as bench_module
+from metad2a.page.bench import SEATS, Bench, Running, Ticket, Waiting
+from metad2a.page.uploads import KEPT_SECONDS, Uploads
+from metad2a.page.worker import Order, Outcome, Point, Worker
+
+
+@pytest.fixture
+def uploads(tmp_path: Path) -> Uploads:
+    return Uploads(tmp_path / "cache")
+
+
+def arrive(uploads: Uploads, name: str = "a.zip") -> str:
+    """Put a file where Gradio puts an upload, and keep it."""
+    place = uploads.folder / "hash"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / name).write_bytes(b"content")
+    return uploads.keep(str(place / name))
+
+
+def test_w_the_same_file_of_two_visitors_is_two_files(uploads: Uploads) -> None:
+    mine, yours = arrive(uploads), arrive(uploads)
+    assert mine != yours and uploads.claim(mine, "me") == Path(mine)
+    assert uploads.claim(mine, "me") == Path(mine)
+    for visitor in ("you", None):
+        with pytest.raises(InputError, match="not uploaded by you"):
+            uploads.claim(mine, visitor)
+    assert uploads.claim(yours, "you").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "{cache}/hash/a.zip", "{cache}/own/../x",
+                                  "{cache}/own/x/../../y", "{cache}/own", ""])
+def test_w_other_paths_are_refused(uploads: Uploads, path: str) -> None:
+    arrive(uploads)
+    with pytest.raises(InputError, match="not uploaded by you"):
+        uploads.claim(path.format(cache=uploads.folder), "me")
+
+
+def test_uploads_go_after_an_hour(uploads: Uploads) -> None:
+    old = arrive(uploads)
+    uploads.claim(old, "me")
+    new = arrive(uploads, "new.zip")
+    written = Path(old).stat().st_mtime
+    for path in (old, Path(old).parent, uploads.folder / "hash", uploads.folder / "hash/a.zip"):
+        os.utime(path, (written - KEPT_SECONDS - 60,) * 2)
+    uploads.sweep()
+    assert not Path(old).parent.exists() and Path(new).exists()
+    with pytest.raises(InputError, match="deleted after an hour"):
+        uploads.claim(old, "me")
+    uploads.sweep(written + KEPT_SECONDS + 60)
+    assert sorted(path.name for path in uploads.folder.iterdir()) == ["own"]
+    assert not list((uploads.folder / "own").iterdir())
+
+
+def test_messages_name_no_folder_and_addresses_are_uploads_only(uploads: Uploads) -> None:
+    path = arrive(uploads)
+    assert uploads.scrub(f"{path} and {uploads.folder}/x") == "a.zip and x"
+    assert uploads.at_address(f"http://h:1/gradio_api/file={path}") == path
+    assert uploads.at_address("http://h:1/gradio_api/file=/etc/passwd") is None
+    taken = uploads.take("data:application/zip;base64,YWJj")
+    assert Path(taken).read_bytes() == b"abc"
+    for text in ("http://169.254.169.254/", "data:x;base64,%%%", "", "/etc/passwd"):
+        with pytest.raises(InputError, match="must be an uploaded file"):
+            uploads.take(text)
+
+
+class Pretended:
+    """A worker that runs until someone sets its news or asks it to stop."""
+
+    running: list[Pretended] = []  # noqa: RUF012  (the tests look here)
+
+    def __init__(self, order: Order) -> None:
+        self.found: list[Any] = [Point(0.1, "DropNas", 1.0)]
+        self.deaf = order.source == "deaf"
+        Pretended.running.append(self)
+
+    def news(self) -> list[Any]:
+        found, self.found = self.found, []
+        return found
+
+    def stop(self) -> None:
+        if not self.deaf:
+            self.found = [Outcome([], 1.0)]
+
+    def close(self) -> None:
+        Pretended.running.remove(self)
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_module, "Worker", Pretended)
+    monkeypatch.setattr(bench_module, "_LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(bench_module, "_STOP_SECONDS", 0.01)
+
+
+def order(source: str = "shapes", work: Any = page_server.check) -> Order:
+    return Order(work, source, False, 2, None, None, 1.0)
+
+
+async def first(bench: Bench, ticket: Ticket, kind: type) -> tuple[Any, Any]:
+    """Go on with a job until it says something of a kind."""
+    answers = bench.run(ticket)
+    async for one in answers:
+        if isinstance(one, kind):
+            return answers, one
+    raise AssertionError(f"no {kind}")
+
+
+def test_jobs_run_one_at_a_time_and_say_who_waits(pretended: None) -> None:
+    async def go() -> None:
+        bench = Bench()
+        tickets = [Ticket(order()) for _ in range(SEATS + 2)]
+        leader, _ = await first(bench, tickets[0], Running)
+        lines = [await first(bench, ticket, Waiting) for ticket in tickets[1:-1]]
+        assert [one.place for _, one in lines] == list(range(1, SEATS + 1))
+        assert 60 < lines[0][1].seconds < lines[1][1].seconds
+        assert len(Pretended.running) == 1
+        with pytest.raises(InputError, match="jobs are waiting already"):
+            await first(bench, tickets[-1], Waiting)
+        # One that waits leaves at once; the rest move up.
+        tickets[1].cancel()
+        assert [one async for one in lines[0][0]] == [None]
+        assert (await anext(lines[1][0])).place == 1
+        # The visitor at the front goes away: the process ends, and the next one's turn comes.
+        await leader.aclose()
+        assert not Pretended.running
+        assert isinstance(await anext(lines[1][0]), Running)
+        await asyncio.gather(*(answers.aclose() for answers, _ in lines[1:]))
+        assert not Pretended.running
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(("source", "kind"), [("shapes", Outcome), ("deaf", type(None))])
+def test_a_cancelled_job_ends_with_what_it_has_or_without(
+    pretended: None, source: str, kind: type
+) -> None:
+    async def go() -> None:
+        ticket = Ticket(order(source))
+        answers, _ = await first(Bench(), ticket, Running)
+        ticket.cancel()
+        *_, last = [one async for one in answers]
+        assert isinstance(last, kind) and not Pretended.running
+
+    asyncio.run(go())
+
+
+def test_a_worker_that_dies_is_told_of() -> None:
+    worker = Worker(order("no such example"))
+    try:
+        with pytest.raises(InputError, match="There is no example 'no such example'"):
+            while not worker.news():
+                pass
+            while True:
+                worker.news()
+    finally:
+        worker.close()
+    worker = Worker(order())
+    assert worker._process.pid is not None
+    worker._process.kill()
+    with pytest.raises(InputError, match="ended before it had a result"):
+        while True:
+            worker.news()
+    worker.close()
