@@ -22,7 +22,7 @@ from _builds import Build, make_images, read, rows, still_there
 from _report import parser, publish, required, run, table
 from _writers import PROCESSES, SHARE, many_writers
 
-TASKS, ARCHITECTURES = 6, 40
+TASKS, ARCHITECTURES = 6, 15
 PLAN = f"""
 [tasks]
 count = {TASKS}
