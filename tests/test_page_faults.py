@@ -48,25 +48,25 @@ class Server:
     def send(self, *contents: bytes) -> httpx.Response:
         """Upload files in one request."""
         named = [("files", (f"{i}.zip", content)) for i, content in enumerate(contents)]
-        return httpx.post(self.address + UPLOAD, files=named, timeout=60)
+        return httpx.post(self.address + UPLOAD, files=named, timeout=180)
 
     def ask(self, name: str, *data: Any, session: str | None = None) -> httpx.Response:
         """Put a question in the line, as a session of its own."""
         body = {"data": list(data), "session_hash": session or secrets.token_hex(6)}
-        return httpx.post(f"{self.address}/gradio_api/call/{name}", json=body, timeout=60)
+        return httpx.post(f"{self.address}/gradio_api/call/{name}", json=body, timeout=180)
 
     def answer(self, name: str, asked: httpx.Response) -> str:
         """Wait for the answer to a question."""
         event = asked.json()["event_id"]
-        return httpx.get(f"{self.address}/gradio_api/call/{name}/{event}", timeout=120).text
+        return httpx.get(f"{self.address}/gradio_api/call/{name}/{event}", timeout=180).text
 
     def join(self, name: str, data: list[Any], session: str) -> str:
         """Put a question in the line as the page does; return where its session's answers come."""
-        known = httpx.get(f"{self.address}/config", timeout=60).json()["dependencies"]
+        known = httpx.get(f"{self.address}/config", timeout=180).json()["dependencies"]
         number = next(one["id"] for one in known if one["api_name"] == name)
         body = {"data": data, "fn_index": number, "session_hash": session}
         httpx.post(f"{self.address}/gradio_api/queue/join", json=body,
-                   timeout=60).raise_for_status()
+                   timeout=180).raise_for_status()
         return f"/gradio_api/queue/data?session_hash={session}"
 
     def suggest(self, file: Any, session: str | None = None) -> str:
@@ -141,7 +141,7 @@ def test_w_a_visitor_gone_in_the_middle_of_a_job_ends_it(server: Server, protoco
         stream = f"/gradio_api/call/refine/{event}"
     else:
         stream = server.join("refine", data, "gone")
-    with httpx.stream("GET", server.address + stream, timeout=60) as answers:
+    with httpx.stream("GET", server.address + stream, timeout=180) as answers:
         next(line for line in answers.iter_lines() if "running" in line)
         assert server.kept()["child processes"] == 1
     until(lambda: server.kept()["child processes"] == 0)
@@ -168,7 +168,7 @@ def test_w_the_same_question_twice_at_once_is_answered_twice(
     data = [{"path": server.send(flowers).json()[0], "meta": FILE}, "", 1, 0, 0]
     with ThreadPoolExecutor(2) as pool:
         streams = set(pool.map(lambda _: server.join("suggest", data, "twice"), range(2)))
-    answers = httpx.get(server.address + streams.pop(), timeout=120).text
+    answers = httpx.get(server.address + streams.pop(), timeout=180).text
     done = [line for line in answers.splitlines() if "process_completed" in line]
     assert len(done) == 2 and all('"success":true' in line for line in done)
 
@@ -200,7 +200,7 @@ def test_w_no_address_is_opened_in_the_place_of_a_file(server: Server) -> None:
                 socket.create_server(("::1", port), family=socket.AF_INET6)))
         for url in (f"http://{host}:{port}/x.zip" for host in [*hosts, "[::1]", "[::ffff:7f00:1]"]):
             for route in ("file", "proxy"):
-                got = httpx.get(f"{server.address}/gradio_api/{route}={url}", timeout=60)
+                got = httpx.get(f"{server.address}/gradio_api/{route}={url}", timeout=180)
                 assert 400 <= got.status_code < 500, (route, url, got.status_code)
             for file in ({"path": url, "meta": FILE}, {"url": url, "meta": FILE},
                          {"path": "x.zip", "url": url, "meta": FILE}, url):
