@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from database.plan import Plan
@@ -19,9 +20,18 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A dataset, the folder that it is in, and its fingerprint, worked out once."""
+
+    path: Path
+    dataset: ImageDataset
+    fingerprint: str
+
+
 def open_datasets(
     plan: Plan, data: Path, known: Mapping[str, str], skipped: dict[str, str]
-) -> dict[Path, ImageDataset]:
+) -> list[Opened]:
     """Open every dataset folder that tasks can be drawn from, in the order of their names.
 
     Args:
@@ -46,31 +56,32 @@ def open_datasets(
         began = " The build began with it: restore its files." if known else ""
         raise InputError(f"There is no dataset {name!r} in {str(data)!r}.{began}"
                          f"{suggest_name(name, here)}")
-    found = {}
+    found = []
     for name in wanted:
         try:
             dataset = load_dataset(data / name)
-            draw_tasks(dataset, 1, plan.seed)
+            opened = Opened(data / name, dataset, dataset.fingerprint())
+            draw_tasks(dataset, 1, plan.seed, opened.fingerprint)
         except InputError as error:
             if name in known:
                 raise
             skipped[name] = str(error)
             _log.warning("The dataset folder %s is left out: %s", name, error)
             continue
-        if known and dataset.fingerprint() != known[name]:
+        if known and opened.fingerprint != known[name]:
             raise InputError(
                 f"The dataset {name!r} has changed since the build {plan.name!r} began: its "
-                f"fingerprint is {dataset.fingerprint()}, not {known[name]}. Restore its files, "
+                f"fingerprint is {opened.fingerprint}, not {known[name]}. Restore its files, "
                 "or begin anew: give the plan another name.")
-        found[data / name] = dataset
+        found.append(opened)
     if not found:
         raise InputError(f"No folder in {str(data)!r} is a dataset that tasks can be drawn "
                          f"from: {skipped or 'there are none'}.")
     return found
 
 
-def deal(datasets: list[ImageDataset], count: int, seed: int) -> list[Task]:
+def deal(datasets: list[Opened], count: int, seed: int) -> list[Task]:
     """Draw ``count`` tasks, the datasets taking turns so that an early stop has covered all."""
     turns = -(-count // len(datasets))
-    drawn = [draw_tasks(dataset, turns, seed) for dataset in datasets]
+    drawn = [draw_tasks(one.dataset, turns, seed, one.fingerprint) for one in datasets]
     return [own[turn] for turn in range(turns) for own in drawn][:count]

@@ -9,10 +9,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from database._builds import datasets_of, only_driver, register
-from database._datasets import deal, open_datasets
+from database._datasets import Opened, deal, open_datasets
 from database.driver import Driver, Summary, is_dead, new_owner
 from database.jobs import Job, Jobs
 from database.outstanding import Outstanding
@@ -23,9 +22,6 @@ from database.work import Work, Workers
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
 from search.data import image_side
-
-if TYPE_CHECKING:
-    from metad2a.datasets import ImageDataset
 
 __all__ = ["Summary", "build"]
 
@@ -75,14 +71,13 @@ def build(
         stack.enter_context(only_driver(store))
         datasets = open_datasets(
             plan, Path(data), datasets_of(store, plan), summary.skipped)
-        for dataset in datasets.values():
-            stack.enter_context(dataset)
-        tasks = {task.key: task
-                 for task in deal(list(datasets.values()), plan.tasks.count, plan.seed)}
+        for one in datasets:
+            stack.enter_context(one.dataset)
+        tasks = {task.key: task for task in deal(datasets, plan.tasks.count, plan.seed)}
         summary.tasks = len(tasks)
         _describe(store, outstanding, datasets, tasks)
         build_id = register(store, plan, {
-            path.name: dataset.fingerprint() for path, dataset in datasets.items()}, owner)
+            one.path.name: one.fingerprint for one in datasets}, owner)
         jobs = Jobs(store, build_id)
         for other in filter(is_dead, jobs.owners()):
             jobs.release(other)
@@ -111,12 +106,13 @@ def build(
 def _describe(
     store: Store,
     outstanding: Outstanding,
-    datasets: dict[Path, ImageDataset],
+    datasets: list[Opened],
     tasks: dict[str, Task],
 ) -> None:
     """Store what evaluations refer to."""
-    for dataset in datasets.values():
-        store.add_dataset(dataset, family_of(dataset.name), image_side(dataset))
+    for one in datasets:
+        store.add_dataset(one.dataset, family_of(one.dataset.name), image_side(one.dataset),
+                          one.fingerprint)
     for task in tasks.values():
         store.add_task(task)
     for labeller in outstanding.labellers.values():
@@ -124,13 +120,12 @@ def _describe(
             store.add_protocol(protocol)
 
 
-def _workers(plan: Plan, ray: str | None, datasets: dict[Path, ImageDataset]) -> Workers:
+def _workers(plan: Plan, ray: str | None, datasets: list[Opened]) -> Workers:
     if ray is None:
         from database._local import LocalWorkers
 
-        return LocalWorkers(plan.run.workers, {
-            dataset.fingerprint(): path for path, dataset in datasets.items()})
+        return LocalWorkers(plan.run.workers, {one.fingerprint: one.path for one in datasets})
     from database._cluster import ClusterWorkers
 
-    opened = {dataset.fingerprint(): dataset for dataset in datasets.values()}
+    opened = {one.fingerprint: one.dataset for one in datasets}
     return ClusterWorkers(ray, plan.run, lambda task: task.load(opened[task.dataset]))

@@ -101,10 +101,16 @@ class Store:
         with self._server.explained("write to"), self._server.writer.begin() as connection:
             yield connection
 
-    def add_dataset(self, dataset: ImageDataset, family: str, resolution: int) -> None:
-        """Store a dataset, unless it is known; its images have a side of ``resolution`` pixels."""
+    def add_dataset(
+        self, dataset: ImageDataset, family: str, resolution: int, fingerprint: str | None = None
+    ) -> None:
+        """Store a dataset, unless it is known; its images have a side of ``resolution`` pixels.
+
+        ``fingerprint`` is the dataset's, for those who know it: to work it out reads every image.
+        """
+        key = {"fingerprint": fingerprint or dataset.fingerprint()}
         with self.writing() as connection:
-            identify(connection, DATASETS, {"fingerprint": dataset.fingerprint()}, {
+            identify(connection, DATASETS, key, {
                 "name": dataset.name,
                 "family": family,
                 "form": dataset.form,

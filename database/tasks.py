@@ -100,8 +100,12 @@ def family_of(name: str) -> str:
     return _families().get(name, name)
 
 
-def draw_tasks(dataset: ImageDataset, count: int, seed: int) -> list[Task]:
+def draw_tasks(
+    dataset: ImageDataset, count: int, seed: int, fingerprint: str | None = None
+) -> list[Task]:
     """Draw ``count`` tasks; the first ones are the same for every ``count``.
+
+    ``fingerprint`` is the dataset's, for those who know it: to work it out reads every image.
 
     Raises:
         InputError: fewer than 2 classes have the 3 training images that a task needs of each.
@@ -113,7 +117,7 @@ def draw_tasks(dataset: ImageDataset, count: int, seed: int) -> list[Task]:
             f"{dataset.name!r} has {len(usable)} classes with {_LEAST} training images or more; a "
             "task needs 2. Add images."
         )
-    side, fingerprint = image_side(dataset), dataset.fingerprint()
+    side, fingerprint = image_side(dataset), fingerprint or dataset.fingerprint()
     return [
         _draw(dataset, fingerprint, usable, side, seed=seed, number=number)
         for number in range(count)

@@ -88,8 +88,11 @@ def test_past_tasks_of_a_database_narrow_the_space(tmp_path, capsys):
                 pixels = rng.integers(0, 120, (8, 8, 3)) + 60 * label
                 Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
     database = tmp_path / "db.sqlite"
-    assert main(["db", "build", "--data", str(tmp_path / "data"), "--database", str(database),
-                 "--tasks", "2", "--plan", "standalone=4"]) == 0
+    plan = tmp_path / "plan.toml"
+    plan.write_text('[tasks]\ncount = 2\n[[methods]]\nname = "spread"\narchitectures = 4\n'
+                    'protocols = ["standalone"]\n')
+    assert main(["db", "build", str(plan), "--data", str(tmp_path / "data"),
+                 "--database", str(database)]) == 0
     capsys.readouterr()
     command = ["search", "sklearn:digits", "--method", "darts+fisher", "--images", "200", *SHORT,
                "--set", "fisher.seeds=1", "--set", "fisher.nearest=1", "--json", "--past"]

@@ -1,6 +1,7 @@
 """The README does what it says: its Python runs from top to bottom, and so do its commands."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,7 @@ def test_python(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("metad2a ")])
 def test_command(command, tmp_path):
-    done = subprocess.run([sys.executable, "-m", *command.split()], cwd=tmp_path, text=True,
+    done = subprocess.run([sys.executable, "-m", *shlex.split(command)], cwd=tmp_path, text=True,
                           capture_output=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()

@@ -6,6 +6,7 @@ Nothing is unpacked under a name from the archive, and no archive inside an arch
 from __future__ import annotations
 
 import threading
+import weakref
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ class ArchiveDataset(EncodedDataset):
             self._file = open_file(path)
         except (OSError, InputError) as error:
             raise InputError(f"{path.name!r}: {_reason(error)}") from error
+        weakref.finalize(self, self._file.close)  # for those who keep it in a result
         try:
             self._members = judge(list_members(self._file), path.stat().st_size)
             layout = read_layout(self._members)

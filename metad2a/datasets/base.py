@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import stat
 from abc import ABC, abstractmethod
@@ -65,22 +64,17 @@ class ImageDataset(ABC):
         image = self.image(index)
         return image, (image.shape[0], image.shape[1])
 
-    @functools.cached_property
-    def _fingerprint(self) -> str:
+    def fingerprint(self) -> str:
+        """Return the SHA-256 (hex) of images, labels, split and class names.
+
+        It reads every image once, decodes none of those in files, and is the same in any process.
+        """
         digest = hashlib.sha256(repr(self.classes).encode())
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())
         digest.update(np.ascontiguousarray(self.split, dtype="i1").tobytes())
         for index in range(len(self)):
             digest.update(hashlib.sha256(self.content(index)).digest())
         return digest.hexdigest()
-
-    def fingerprint(self) -> str:
-        """Return the SHA-256 (hex) of images, labels, split and class names.
-
-        The first call reads every image once, and decodes none of those in files; the answer is
-        the same in any process.
-        """
-        return self._fingerprint
 
     def close(self) -> None:  # noqa: B027  (most forms have nothing to do)
         """Let go of whatever file is held open; the default holds none."""
