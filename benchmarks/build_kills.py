@@ -133,8 +133,8 @@ def report(tally: Tally, size: int, kills: int, writers: tuple[int, int, float])
         f"`kill -9` at random instants of real `metad2a db build` processes with one worker: "
         f"{TASKS} tasks, {ARCHITECTURES} architectures each, six training-free scores "
         f"({size:,} rows). Each build goes on after each kill, and its rows are then compared "
-        "with those of a build that nothing happened to, in all but their seconds; a job that was set aside since its worker was killed three times "
-        "is tried again first.",
+        "with those of a build that nothing happened to, in all but their seconds; a job that was "
+        "set aside since its worker was killed three times is tried again first.",
         table(("", "count"), [
             ("kills of the driver", tally.drivers),
             ("of these with no job in hand", tally.starting),
