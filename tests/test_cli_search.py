@@ -89,7 +89,7 @@ def test_past_tasks_of_a_database_narrow_the_space(tmp_path, capsys):
                 Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
     database = tmp_path / "db.sqlite"
     plan = tmp_path / "plan.toml"
-    plan.write_text('[tasks]\ncount = 2\n[[methods]]\nname = "spread"\narchitectures = 4\n'
+    plan.write_text('[tasks]\ncount = 2\n[[methods]]\nname = "spread"\narchitectures = 2\n'
                     'protocols = ["standalone"]\n')
     assert main(["db", "build", str(plan), "--data", str(tmp_path / "data"),
                  "--database", str(database)]) == 0

@@ -52,8 +52,8 @@ def _open(source: Any) -> ImageDataset:
     if isinstance(source, (str, Path)) and not str(source).startswith("sklearn:"):
         source = Path(source).expanduser()
         if not source.exists():
-            raise InputError(f"{str(source)!r} does not exist. Give the path of a folder, an "
-                             "archive, a manifest or a Parquet file, or 'sklearn:digits' for a "
+            raise InputError(f"{str(source)!r} does not exist. Give the path of a folder, a zip, "
+                             "a tar, a manifest or a Parquet file, or 'sklearn:digits' for a "
                              "bundled example.")
     for form in FORMS:
         if form.accepts(source):
