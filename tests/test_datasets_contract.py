@@ -1,6 +1,5 @@
 """Every registered dataset form builds the same tiny dataset and must tell the same about it."""
 
-import io
 import json
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pictures import png
 from PIL import Image
 
 from metad2a.datasets import FORMS, ImageDataset, UnreadableImage, check, draw, load_dataset, pixels
@@ -21,12 +21,6 @@ from metad2a.datasets import FORMS, ImageDataset, UnreadableImage, check, draw, 
 CLASSES = ("blue", "green", "red")
 LABELS = np.array([0] * 4 + [1] * 3 + [2] * 3)
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 8, 11, 3), dtype=np.uint8)
-
-
-def png(image: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def files() -> dict[str, bytes]:

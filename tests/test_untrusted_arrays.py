@@ -6,24 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pictures import IMAGES, LABELS, TORN, png
 from PIL import Image
 
 from metad2a.datasets import check, draw, load_dataset
 from metad2a.errors import InputError
 from metad2a.model.description import describe
-
-RNG = np.random.default_rng(0)
-IMAGES = RNG.integers(0, 256, (12, 9, 8, 3), dtype=np.uint8)
-LABELS = [0, 1, 2] * 4
-
-
-TORN = RNG.integers(0, 256, (90, 90, 3), dtype=np.uint8)
-
-
-def png(image: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG")
-    return stream.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -1,26 +1,16 @@
 """Data sets of the Hugging Face library ``datasets`` that are not as one expects (fault T)."""
 
-import io
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from pictures import IMAGES, LABELS, png
 
 from metad2a.datasets import UnreadableImage, load_dataset
 from metad2a.datasets.decode import decode
 from metad2a.errors import InputError
-
-IMAGES = np.random.default_rng(0).integers(0, 256, (12, 9, 8, 3), dtype=np.uint8)
-LABELS = [0, 1, 2] * 4
-
-
-def png(image: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG")
-    return stream.getvalue()
 
 
 @pytest.fixture(scope="module")

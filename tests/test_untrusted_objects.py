@@ -11,24 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from pictures import IMAGES, LABELS, TORN, png
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 
 from metad2a.datasets import UnreadableImage, check, load_dataset
 from metad2a.errors import InputError
-
-RNG = np.random.default_rng(0)
-IMAGES = RNG.integers(0, 256, (12, 9, 8, 3), dtype=np.uint8)
-LABELS = [0, 1, 2] * 4
-
-
-TORN = RNG.integers(0, 256, (90, 90, 3), dtype=np.uint8)
-
-
-def png(image: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG")
-    return stream.getvalue()
 
 
 class Items(Dataset[Any]):
