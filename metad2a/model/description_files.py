@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from pathlib import Path
 
+from metad2a._files import new_file
 from metad2a.model.description import STATISTICS, Description
 
 
@@ -16,15 +16,17 @@ def description_file(folder: Path, name: str) -> Path:
 
 
 def save_description(path: Path, description: Description) -> None:
-    """Write a file, whole or not at all, whoever else writes it now."""
+    """Write a file, whole or not at all, whoever else writes it now.
+
+    Raises:
+        ArtifactError: it cannot be written.
+    """
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        part = Path(folder) / path.name
+    with new_file(path) as part:
         save_file({"features": description.features, "labels": description.labels,
                    "statistics": description.statistics}, part)
-        part.replace(path)
 
 
 def load_description(path: Path) -> Description:

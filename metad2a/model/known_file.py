@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metad2a._files import write_file
 from metad2a.errors import ArtifactError, InputError
 from metad2a.model.artifact import DIGEST_KEY, KNOWN, read_config
 from metad2a.model.known import KnownDataset
@@ -34,10 +35,8 @@ def write_known(folder: str | Path, known: Sequence[KnownDataset]) -> None:
             for one in known]
     # One dataset a line, so that a change of one shows as one.
     text = ",\n".join(f"  {json.dumps(row)}" for row in rows)
-    part = path.with_suffix(".part")
-    part.write_text(f'{{"{DIGEST_KEY}": "{read_config(folder)[DIGEST_KEY]}", "datasets": [\n'
-                    f"{text}\n]}}\n", encoding="utf-8")
-    part.replace(path)
+    digest = read_config(folder)[DIGEST_KEY]
+    write_file(path, f'{{"{DIGEST_KEY}": "{digest}", "datasets": [\n{text}\n]}}\n'.encode())
 
 
 def read_known(folder: str | Path, space: SearchSpace, size: int) -> tuple[KnownDataset, ...]:
