@@ -19,6 +19,7 @@ from database.exchange import export, import_files
 from database.schema import SOURCES
 from metad2a.errors import DatabaseError, InputError
 from metad2a.model.hub import HUB_ID
+from metad2a.model.wording import without_token
 
 if TYPE_CHECKING:
     from database.store import Recorded, Store
@@ -148,7 +149,8 @@ def _explained(action: str, repo: str) -> Iterator[None]:
     # Which errors a broken transfer raises depends on the HTTP library below the client, which
     # changed between the versions that we support; they share no base class.
     except Exception as error:
-        raise DatabaseError(f"{start} ({type(error).__name__}: {error}). Check the network and "
+        told = f"{type(error).__name__}: {without_token(error)}"
+        raise DatabaseError(f"{start} ({told}). Check the network and "
                             "that HF_TOKEN may do this, and try again.") from error
 
 

@@ -16,7 +16,7 @@ from database import Store
 from database._rows import TABLES, Sources, rows
 from database.importers import import_published
 from database.share import FILES, pull, push
-from metad2a.errors import InputError
+from metad2a.errors import DatabaseError, InputError
 
 REPO = "someone/cells"
 
@@ -122,3 +122,16 @@ def test_what_is_no_id_is_refused(database, repo):
 def test_a_push_names_no_revision(database):
     with Store(database) as store, pytest.raises(InputError, match="a push makes a new one"):
         push(store, f"{REPO}@v1")
+
+
+def test_an_error_that_quotes_the_token_is_told_without_it(database, monkeypatch):
+    import huggingface_hub
+
+    def fail(*_, **__):
+        raise RuntimeError("Illegal header value b'Bearer hf_ secret'")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", fail)
+    with Store(database, create=False) as store, pytest.raises(
+            DatabaseError, match=r"Cannot push.*RuntimeError.*Bearer \.\.\.") as caught:
+        push(store, REPO)
+    assert "secret" not in str(caught.value)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from metad2a.errors import ArtifactError, InputError
 from metad2a.model.artifact import CONFIG, FILES, KNOWN, is_ours, read_config
+from metad2a.model.wording import without_token
 
 # The revision names a file in the client's cache, so it must not climb out of it.
 HUB_ID = re.compile(
@@ -184,9 +185,8 @@ def _explained(action: str, repo: str, revision: str | None) -> Iterator[None]:
             raise ArtifactError(
                 f"{start}: the Hub refuses (HTTP {status}). Set HF_TOKEN to a token that may do "
                 "this, or log in with `hf auth login`.") from error
-        # A header that cannot be sent is quoted with the token in it.
-        told = re.sub(r"Bearer .*", "Bearer ...", str(error), flags=re.DOTALL)
-        raise ArtifactError(f"{start} ({type(error).__name__}: {told}). Try again: files that "
+        told = f"{type(error).__name__}: {without_token(error)}"
+        raise ArtifactError(f"{start} ({told}). Try again: files that "
                             "arrived are kept.") from error
 
 

@@ -1,7 +1,8 @@
-"""Messages that quote names out of a file, which may be a stranger's."""
+"""Messages that quote what others wrote: names out of a stranger's file, a client's errors."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 _LISTED = 2000
@@ -22,6 +23,11 @@ def one_line(text: str, longest: int = _LONGEST) -> str:
     """Return text in one line of at most ``longest`` characters and a mark of what was cut."""
     kept = " ".join(printable(text[:longest]).split())
     return kept + (" ..." if len(text) > longest else "")
+
+
+def without_token(error: Exception) -> str:
+    """Return what an error says; a header that cannot be sent is quoted with the token in it."""
+    return re.sub(r"Bearer .*", "Bearer ...", str(error), flags=re.DOTALL)
 
 
 def listed(head: str, problems: Sequence[str]) -> str:
