@@ -12,6 +12,7 @@ demo: $(DEMO)
 
 test: $(DEV)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
 

@@ -45,8 +45,16 @@ def evaluations(protocol: str = "") -> list[dict[str, Any]]:
     path = Path(str(resources.files("metad2a"))) / "assets" / "database" / "evaluations.parquet"
     if not path.exists():
         raise InputError(f"{str(path)!r} does not exist; 'make model' writes it.")
-    names = ["dataset", "task", "architecture", "protocol", "value", "classes", "train_images",
-             "resolution"]
+    names = [
+        "dataset",
+        "task",
+        "architecture",
+        "protocol",
+        "value",
+        "classes",
+        "train_images",
+        "resolution",
+    ]
     rows: list[dict[str, Any]] = pq.read_table(path, columns=names).to_pylist()
     if any("cifar" in row["dataset"] for row in rows):
         raise InputError(f"{str(path)!r} holds evaluations on CIFAR, so CIFAR-10 cannot judge it.")

@@ -40,9 +40,23 @@ class Build:
         self.log = (folder / "messages.txt").open("wb")
         self.began = time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "metad2a", "db", "build", str(folder / "plan.toml"),
-             "--database", str(database), "--data", str(folder / "data"), "--retry"],
-            cwd=ROOT, stdout=self.log, stderr=self.log)
+            [
+                sys.executable,
+                "-m",
+                "metad2a",
+                "db",
+                "build",
+                str(folder / "plan.toml"),
+                "--database",
+                str(database),
+                "--data",
+                str(folder / "data"),
+                "--retry",
+            ],
+            cwd=ROOT,
+            stdout=self.log,
+            stderr=self.log,
+        )
 
     def has_ended(self) -> bool:
         """Whether the process has."""
@@ -105,14 +119,17 @@ def read(database: Path, query: str) -> list[tuple[Any, ...]]:
 def rows(database: Path) -> list[dict[str, Any]]:
     """Return all that does not depend on when it was measured."""
     with Store(database, create=False) as store:
-        return [{key: value for key, value in row.items() if key not in ("created", "seconds")}
-                for row in evaluations(store)]
+        return [
+            {key: value for key, value in row.items() if key not in ("created", "seconds")}
+            for row in evaluations(store)
+        ]
 
 
 def still_there(pids: list[int]) -> int:
     """Return how many of the processes live on for more than some seconds without a driver."""
     deadline = time.monotonic() + 30
-    while (left := sum(b"spawn_main" in command(pid) for pid in pids)) \
-            and time.monotonic() < deadline:
+    while (
+        left := sum(b"spawn_main" in command(pid) for pid in pids)
+    ) and time.monotonic() < deadline:
         time.sleep(0.02)
     return left

@@ -37,13 +37,24 @@ class Kind:
     def measurements(self, job: Job, rng: np.random.Generator) -> list[Measurement]:
         """Return made-up values of the job's architecture."""
         one = SPACE.parse(job.architectures[0])
-        return [Measurement(protocol.name, one, job.seed, rng.random(), 60 * rng.random(),
-                            tuple(rng.random(self.curve).tolist())) for protocol in self.protocols]
+        return [
+            Measurement(
+                protocol.name,
+                one,
+                job.seed,
+                rng.random(),
+                60 * rng.random(),
+                tuple(rng.random(self.curve).tolist()),
+            )
+            for protocol in self.protocols
+        ]
 
 
 def kinds() -> list[Kind]:
-    return [Kind(name, LABELLERS.get(name).protocols, curve)
-            for name, curve in (("standalone", 12), ("training_free", 0))]
+    return [
+        Kind(name, LABELLERS.get(name).protocols, curve)
+        for name, curve in (("standalone", 12), ("training_free", 0))
+    ]
 
 
 @contextlib.contextmanager
@@ -75,9 +86,17 @@ def tasks_of(store: Store, count: int) -> list[Task]:
     rng = np.random.default_rng(0)
     dataset = load_dataset(rng.integers(0, 256, (200, 8, 8, 3), dtype=np.uint8), np.arange(200) % 5)
     store.add_dataset(dataset, "noise", 8)
-    made = [Task(f"noise-{number}", dataset.fingerprint(), (0, 1, 2, 3, 4),
-                 tuple(np.sort(rng.choice(10_000, 800, replace=False)).tolist()),
-                 tuple(range(300)), 32) for number in range(count)]
+    made = [
+        Task(
+            f"noise-{number}",
+            dataset.fingerprint(),
+            (0, 1, 2, 3, 4),
+            tuple(np.sort(rng.choice(10_000, 800, replace=False)).tolist()),
+            tuple(range(300)),
+            32,
+        )
+        for number in range(count)
+    ]
     for task in made:
         store.add_task(task)
     return made

@@ -53,11 +53,25 @@ class Page:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        with (folder / "page.log").open("wb") as out, subprocess.Popen(
-            [sys.executable, "-m", "metad2a", "app", "--host", "127.0.0.1", "--port", str(port)],
-            stdout=out, stderr=subprocess.STDOUT, cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "GRADIO_TEMP_DIR": str(folder)},
-        ) as process:
+        with (
+            (folder / "page.log").open("wb") as out,
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "metad2a",
+                    "app",
+                    "--host",
+                    "127.0.0.1",
+                    "--port",
+                    str(port),
+                ],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "GRADIO_TEMP_DIR": str(folder)},
+            ) as process,
+        ):
             page = cls(process, f"http://127.0.0.1:{port}", folder)
 
             def end(number: int, _: object) -> None:
@@ -113,12 +127,18 @@ class Page:
         place = Path(f"/proc/{self._process.pid}")
         lines = (place / "status").read_text(encoding="utf-8").splitlines()
         status = dict(line.split(":", 1) for line in lines if ":" in line)
-        children = [pid for task in (place / "task").iterdir()
-                    for pid in (task / "children").read_text(encoding="utf-8").split()]
-        return {"memory, MB": int(status["VmRSS"].split()[0]) / 1024,
-                "threads": float(status["Threads"]), "children": float(len(children)),
-                "open files": float(len(list((place / "fd").iterdir()))),
-                "files on disk": float(sum(one.is_file() for one in self._folder.rglob("*")))}
+        children = [
+            pid
+            for task in (place / "task").iterdir()
+            for pid in (task / "children").read_text(encoding="utf-8").split()
+        ]
+        return {
+            "memory, MB": int(status["VmRSS"].split()[0]) / 1024,
+            "threads": float(status["Threads"]),
+            "children": float(len(children)),
+            "open files": float(len(list((place / "fd").iterdir()))),
+            "files on disk": float(sum(one.is_file() for one in self._folder.rglob("*"))),
+        }
 
 
 class User:
@@ -134,8 +154,11 @@ class User:
 
         def send(end: float) -> str:
             with path.open("rb") as content:
-                answer = httpx.post(f"{self.page.address}/gradio_api/upload",
-                                    files={"files": (path.name, content)}, timeout=120)
+                answer = httpx.post(
+                    f"{self.page.address}/gradio_api/upload",
+                    files={"files": (path.name, content)},
+                    timeout=120,
+                )
             answer.raise_for_status()
             self._file = {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}
             return ""
@@ -163,19 +186,31 @@ class User:
         """Have every image of an example looked at."""
         return self._ask("dataset checked", "check_dataset", [None, "shapes"])
 
-    def refine(self, minutes: float = 0.1, begun: threading.Event | None = None,
-               leave: threading.Event | None = None) -> Answer:
+    def refine(
+        self,
+        minutes: float = 0.1,
+        begun: threading.Event | None = None,
+        leave: threading.Event | None = None,
+    ) -> Answer:
         """Have networks for an example refined; tell when it runs, and leave when told."""
-        return self._ask("refinement, example", "refine", [None, "shapes", 3, 0, 0, minutes],
-                         begun, leave)
+        return self._ask(
+            "refinement, example", "refine", [None, "shapes", 3, 0, 0, minutes], begun, leave
+        )
 
-    def _ask(self, kind: str, name: str, data: list[Any], begun: threading.Event | None = None,
-             leave: threading.Event | None = None) -> Answer:
+    def _ask(
+        self,
+        kind: str,
+        name: str,
+        data: list[Any],
+        begun: threading.Event | None = None,
+        leave: threading.Event | None = None,
+    ) -> Answer:
         address = f"{self.page.address}/gradio_api/call/{name}"
 
         def ask(end: float) -> str:
-            asked = httpx.post(address, timeout=120,
-                               json={"data": data, "session_hash": self._session})
+            asked = httpx.post(
+                address, timeout=120, json={"data": data, "session_hash": self._session}
+            )
             asked.raise_for_status()
             event = ""
             with httpx.stream("GET", f"{address}/{asked.json()['event_id']}", timeout=60) as stream:

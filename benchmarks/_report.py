@@ -29,8 +29,13 @@ Row = Sequence[object]
 def parser(description: str) -> argparse.ArgumentParser:
     """Return a parser with the one argument that all benchmarks have."""
     out = argparse.ArgumentParser(description=description.splitlines()[0])
-    out.add_argument("--shared", type=Path, default=ROOT.parent / "shared", metavar="DIR",
-                     help="folder with bench/ and data/ (default: ../shared of the project)")
+    out.add_argument(
+        "--shared",
+        type=Path,
+        default=ROOT.parent / "shared",
+        metavar="DIR",
+        help="folder with bench/ and data/ (default: ../shared of the project)",
+    )
     return out
 
 
@@ -38,8 +43,11 @@ def need(shared: Path, name: str) -> Path:
     """Return a file or folder under ``shared``, or end with a message."""
     path = shared / name
     if not path.exists():
-        print(f"error: {str(path)!r} does not exist. Give the folder that holds {name!r} with "
-              "--shared DIR.", file=sys.stderr)
+        print(
+            f"error: {str(path)!r} does not exist. Give the folder that holds {name!r} with "
+            "--shared DIR.",
+            file=sys.stderr,
+        )
         raise SystemExit(3)
     return path
 
@@ -68,9 +76,14 @@ def required(figures: Sequence[tuple[str, float, float, str, bool]]) -> str:
     rows = []
     for name, value, limit, unit, more in figures:
         reached = value >= limit if more else value <= limit
-        rows.append((name, f"{value:.3g}{unit}" if abs(value) < 10 else f"{value:.2f}{unit}",
-                     f"{'at least' if more else 'at most'} {limit:g}{unit}",
-                     "reached" if reached else "**not reached**"))
+        rows.append(
+            (
+                name,
+                f"{value:.3g}{unit}" if abs(value) < 10 else f"{value:.2f}{unit}",
+                f"{'at least' if more else 'at most'} {limit:g}{unit}",
+                "reached" if reached else "**not reached**",
+            )
+        )
     return table(("must be reached", "measured", "limit", ""), rows)
 
 
@@ -119,5 +132,7 @@ def hardware() -> str:
         torch = version("torch")
     except PackageNotFoundError:
         torch = "missing"
-    return (f"{found[1] if found else 'unknown processor'}, {cores()} cores, {memory:.0f} GiB, "
-            f"Python {sys.version.split()[0]}, torch {torch}")
+    return (
+        f"{found[1] if found else 'unknown processor'}, {cores()} cores, {memory:.0f} GiB, "
+        f"Python {sys.version.split()[0]}, torch {torch}"
+    )

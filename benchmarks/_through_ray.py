@@ -35,7 +35,11 @@ class Idle(Labeller):
     """Measures nothing: what is left is the way there and back."""
 
     def measure(
-        self, data: TaskData, space: SearchSpace, architectures: Sequence[Architecture], seed: int,
+        self,
+        data: TaskData,
+        space: SearchSpace,
+        architectures: Sequence[Architecture],
+        seed: int,
         device: str = "cpu",
     ) -> Iterator[Measurement]:
         """Yield a row for the one architecture."""
@@ -44,8 +48,7 @@ class Idle(Labeller):
 
 def images(count: int) -> TaskData:
     rng = np.random.default_rng(0)
-    pixels = torch.from_numpy(
-        rng.integers(0, 256, (count, 3, SIDE, SIDE), dtype=np.uint8))
+    pixels = torch.from_numpy(rng.integers(0, 256, (count, 3, SIDE, SIDE), dtype=np.uint8))
     labels = torch.from_numpy(np.arange(count) % 5)
     return TaskData(pixels, labels, pixels[:1].clone(), labels[:1].clone(), 5)
 
@@ -74,11 +77,19 @@ def measure_ray(count: int) -> tuple[dict[str, list[float]], float]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={
-        "num_cpus": 2, "object_store_memory": 200 * 2**20, "include_dashboard": False})
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": 2,
+            "object_store_memory": 200 * 2**20,
+            "include_dashboard": False,
+        },
+    )
     try:
-        found = {f"{size:,}": through_ray(cluster.address, images(size), count)
-                 for size in (8, MEAN_IMAGES, MOST_IMAGES)}
+        found = {
+            f"{size:,}": through_ray(cluster.address, images(size), count)
+            for size in (8, MEAN_IMAGES, MOST_IMAGES)
+        }
         return found, measure_driver(cluster.address, 10 * count)
     finally:
         cluster.shutdown()
@@ -133,12 +144,22 @@ def measure_driver(address: str, count: int) -> float:
         def told(done: int, total: int, text: str) -> None:
             clocks.append(time.process_time())
 
-        Driver(store, jobs, SPACE, plan.run, ClusterWorkers(
-            address, RunPlan(cpus=1), lambda task: data), owner=OWNER,
-            prepare=lambda job: (Work(Idle(), SPACE.name, job.architectures, 0, "cpu", 1),
-                                 tasks[job.task]),
-            finished=lambda job: 0, progress=told, should_stop=lambda: False,
-            summary=summary).run()
+        Driver(
+            store,
+            jobs,
+            SPACE,
+            plan.run,
+            ClusterWorkers(address, RunPlan(cpus=1), lambda task: data),
+            owner=OWNER,
+            prepare=lambda job: (
+                Work(Idle(), SPACE.name, job.architectures, 0, "cpu", 1),
+                tasks[job.task],
+            ),
+            finished=lambda job: 0,
+            progress=told,
+            should_stop=lambda: False,
+            summary=summary,
+        ).run()
         assert summary.jobs == len(tasks) * ARCHITECTURES
     part = len(clocks) // 10  # workers start, and torch is imported, during the first
     return 1000 * (clocks[-1] - clocks[part]) / (len(clocks) - 1 - part)

@@ -20,7 +20,6 @@ from search.labels import Measurement, Protocol
 PROCESSES, SHARE = 8, 200
 
 
-
 def write(place: Path, build: int, owner: str, start: Barrier, done: Any) -> None:
     """Claim and finish jobs until none is left; report how many, and the seconds."""
     space = SPACES.get("nasbench201")
@@ -31,8 +30,12 @@ def write(place: Path, build: int, owner: str, start: Barrier, done: Any) -> Non
         while claimed := jobs.claim(owner, 1, 60):
             for job in claimed:
                 row = Measurement("quick-v1", space.parse(job.architectures[0]), job.seed, 0.5, 0.1)
-                count += jobs.finish(owner, job, [row], space=space, device="cpu", versions="v",
-                                     seconds=0.1) is not None
+                count += (
+                    jobs.finish(
+                        owner, job, [row], space=space, device="cpu", versions="v", seconds=0.1
+                    )
+                    is not None
+                )
         done.put((count, time.monotonic() - began))
 
 
@@ -46,16 +49,25 @@ def many_writers(folder: Path) -> tuple[int, int, float]:
         store.add_dataset(dataset, "noise", 16)
         store.add_task(task)
         store.add_protocol(Protocol("quick-v1", "accuracy", "Made up."))
-        plan = parse_plan({"tasks": {"count": 1}, "methods": [
-            {"name": "spread", "architectures": total, "protocols": ["quick"]}]}, "shared", folder)
+        plan = parse_plan(
+            {
+                "tasks": {"count": 1},
+                "methods": [{"name": "spread", "architectures": total, "protocols": ["quick"]}],
+            },
+            "shared",
+            folder,
+        )
         build = register(store, plan, {}, "nobody/0/0")
         cells = space.distinct()[:total].tolist()
         Jobs(store, build).enqueue(
-            Job(task.key, "quick", (space.format(tuple(cell)),), 0) for cell in cells)
+            Job(task.key, "quick", (space.format(tuple(cell)),), 0) for cell in cells
+        )
     context = multiprocessing.get_context("spawn")
     start, done = context.Barrier(PROCESSES), context.Queue()
-    children = [context.Process(target=write, args=(place, build, f"owner {number}", start, done))
-                for number in range(PROCESSES)]
+    children = [
+        context.Process(target=write, args=(place, build, f"owner {number}", start, done))
+        for number in range(PROCESSES)
+    ]
     for child in children:
         child.start()
     ended = [done.get(timeout=PATIENCE) for _ in children]

@@ -129,34 +129,44 @@ def report(tally: Tally, size: int, kills: int, writers: tuple[int, int, float])
     """Write the section."""
     done, written, seconds = writers
     total, times = PROCESSES * SHARE, tally.recoveries or [float("nan")]
-    publish("build_kills", "Builds that are killed", [
-        f"`kill -9` at random instants of real `metad2a db build` processes with one worker: "
-        f"{TASKS} tasks, {ARCHITECTURES} architectures each, six training-free scores "
-        f"({size:,} rows). Each build goes on after each kill, and its rows are then compared "
-        "with those of a build that nothing happened to, in all but their seconds; a job that was "
-        "set aside since its worker was killed three times is tried again first.",
-        table(("", "count"), [
-            ("kills of the driver", tally.drivers),
-            ("of these with no job in hand", tally.starting),
-            ("kills of its worker", tally.workers),
-            ("builds", tally.builds),
-            ("tries that failed, of all jobs", tally.tries),
-            ("starts timed until their first job", len(tally.recoveries)),
-            ("median of these, seconds", f"{median(times):.2f}"),
-            ("slowest, seconds", f"{max(times):.2f}"),
-        ]),
-        f"{PROCESSES} processes x {SHARE} jobs on one SQLite file, each a claim and a result: "
-        f"{seconds:.1f} s, {total / seconds:,.0f} jobs a second.",
-        required([
-            ("kills", tally.kills, kills, "", True),
-            ("rows lost", tally.lost, 0, "", False),
-            ("rows twice", tally.twice, 0, "", False),
-            ("rows that differ", tally.different, 0, "", False),
-            ("workers left behind", tally.orphans, 0, "", False),
-            ("median time to the first job", median(times), LIMIT_SECONDS, " s", False),
-            (f"jobs done by {PROCESSES} processes", done, total, "", True),
-            ("rows of these jobs", written, total, "", True),
-        ])])
+    publish(
+        "build_kills",
+        "Builds that are killed",
+        [
+            f"`kill -9` at random instants of real `metad2a db build` processes with one worker: "
+            f"{TASKS} tasks, {ARCHITECTURES} architectures each, six training-free scores "
+            f"({size:,} rows). Each build goes on after each kill, and its rows are then compared "
+            "with those of a build that nothing happened to, in all but their seconds; a job that was "
+            "set aside since its worker was killed three times is tried again first.",
+            table(
+                ("", "count"),
+                [
+                    ("kills of the driver", tally.drivers),
+                    ("of these with no job in hand", tally.starting),
+                    ("kills of its worker", tally.workers),
+                    ("builds", tally.builds),
+                    ("tries that failed, of all jobs", tally.tries),
+                    ("starts timed until their first job", len(tally.recoveries)),
+                    ("median of these, seconds", f"{median(times):.2f}"),
+                    ("slowest, seconds", f"{max(times):.2f}"),
+                ],
+            ),
+            f"{PROCESSES} processes x {SHARE} jobs on one SQLite file, each a claim and a result: "
+            f"{seconds:.1f} s, {total / seconds:,.0f} jobs a second.",
+            required(
+                [
+                    ("kills", tally.kills, kills, "", True),
+                    ("rows lost", tally.lost, 0, "", False),
+                    ("rows twice", tally.twice, 0, "", False),
+                    ("rows that differ", tally.different, 0, "", False),
+                    ("workers left behind", tally.orphans, 0, "", False),
+                    ("median time to the first job", median(times), LIMIT_SECONDS, " s", False),
+                    (f"jobs done by {PROCESSES} processes", done, total, "", True),
+                    ("rows of these jobs", written, total, "", True),
+                ]
+            ),
+        ],
+    )
 
 
 if __name__ == "__main__":

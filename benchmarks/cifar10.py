@@ -29,6 +29,7 @@ def seconds(action: Callable[[], object]) -> float:
 
 def scoring(model: MetaD2A, description: Description, bench: NasBench) -> tuple[float, float]:
     """Return the seconds of predicting all cells from their strings: first call, later calls."""
+
     def action() -> None:
         model.predict_described(description, SPACE.as_array(bench.strings))
 
@@ -47,11 +48,13 @@ def scored(name: str, score: np.ndarray, bench: NasBench) -> list[str]:
 
 def random_row(bench: NasBench) -> list[str]:
     rng = np.random.default_rng(0)
-    drawn = [correlations(rng.random(len(bench.truth)), bench.truth)
-             for _ in range(RANDOM_DRAWS)]
+    drawn = [correlations(rng.random(len(bench.truth)), bench.truth) for _ in range(RANDOM_DRAWS)]
     own = bench.representatives
-    return written(f"random (mean of {RANDOM_DRAWS} draws)", np.mean(drawn, axis=0).tolist(),
-                   picks(np.zeros(len(own)), bench.truth[own]))
+    return written(
+        f"random (mean of {RANDOM_DRAWS} draws)",
+        np.mean(drawn, axis=0).tolist(),
+        picks(np.zeros(len(own)), bench.truth[own]),
+    )
 
 
 def written(name: str, ranking: Sequence[float], chosen: Sequence[float]) -> list[str]:
@@ -64,16 +67,22 @@ def own_candidates(
     """Return Spearman of the model, and of the count of convolutions, on its own 500 cells."""
     cells = model.generate_described(description, OWN, 0, classes)
     truth = bench.truth_of(cells)
-    return (spearman(model.predict_described(description, cells).mean, truth),
-            spearman(np.isin(cells, CONVOLUTIONS).sum(1).astype(float), truth))
+    return (
+        spearman(model.predict_described(description, cells).mean, truth),
+        spearman(np.isin(cells, CONVOLUTIONS).sum(1).astype(float), truth),
+    )
 
 
 def main() -> None:
     arguments = parser(__doc__ or "")
-    arguments.add_argument("--descriptions", type=Path, metavar="DIR",
-                           default=ROOT / "build" / "descriptions",
-                           help="cache of described tasks, by which the nearest dataset is found "
-                           "(default: build/descriptions; without it, by sizes alone)")
+    arguments.add_argument(
+        "--descriptions",
+        type=Path,
+        metavar="DIR",
+        default=ROOT / "build" / "descriptions",
+        help="cache of described tasks, by which the nearest dataset is found "
+        "(default: build/descriptions; without it, by sizes alone)",
+    )
     args = arguments.parse_args()
     bench = load(args.shared)
     with load_dataset(need(args.shared, "data/cifar10")) as dataset:
@@ -107,35 +116,50 @@ def main() -> None:
         ["best cell of the space", *["–"] * 6, *[number(bench.truth.max(), 2)] * 3],
     ]
     spaced = np.abs(predicted - shuffled).mean()
-    publish("cifar10", "The shipped model on CIFAR-10", [
-        f"Ranking of all {len(cells):,} cells by `{TRUTH}` (Spearman, Kendall), and true accuracy "
-        "in percent of the first choice and of the best of the first 5 and 30 (distinct networks; "
-        "ties are broken at random, mean of 200 orders). The best of several is chosen by the "
-        "truth, so it says what is among them and not what a user would get without training "
-        "them. MetaD2A's figure is from its README: 30 cells are trained and the best is taken by "
-        "its test accuracy.",
-        table(["", *(f"{m}{band}" for band in ("", " above 90 %", " above 93 %")
-                     for m in ("Spearman", "Kendall")),
-               *("first" if k == 1 else f"best of {k}" for k in PICKS)], rows),
-        f"The nearest dataset was found by {found.measure}. Describing another dataset instead "
-        f"moves a predicted accuracy by {spaced:.1f} points on average and the Spearman "
-        f"correlation by {spearman(shuffled, bench.truth) - ranking[0]:+.3f}: a model whose "
-        "ranking does not suffer has learnt what is good on any dataset rather than on this one.",
-        f"Scoring all cells of a described dataset from their strings: {cold:.2f} s at the first "
-        f"call, {warm:.2f} s later (what does not depend on the dataset is kept). On the {OWN} "
-        f"cells that it generates for CIFAR-10 the model has Spearman {number(own)} and counting "
-        f"convolutions {number(convolutions)}; MetaD2A's predictor has 0.560 on its own 500 and "
-        "counting convolutions 0.644 there. The lists differ, and the narrower one is the harder.",
-        required([
-            ("Spearman over all cells", ranking[0], 0.92, "", True),
-            ("Spearman over all cells, aim", ranking[0], 0.96, "", True),
-            ("accuracy of the first suggestion", first, 93.7, " %", True),
-            ("accuracy of the first suggestion, aim", first, 94.37, " %", True),
-            ("all cells scored, first call", cold, 1.5, " s", False),
-            ("all cells scored, later calls", warm, 1.5, " s", False),
-            (f"Spearman on {OWN} own candidates", own, 0.56, "", True),
-        ]),
-    ])
+    publish(
+        "cifar10",
+        "The shipped model on CIFAR-10",
+        [
+            f"Ranking of all {len(cells):,} cells by `{TRUTH}` (Spearman, Kendall), and true accuracy "
+            "in percent of the first choice and of the best of the first 5 and 30 (distinct networks; "
+            "ties are broken at random, mean of 200 orders). The best of several is chosen by the "
+            "truth, so it says what is among them and not what a user would get without training "
+            "them. MetaD2A's figure is from its README: 30 cells are trained and the best is taken by "
+            "its test accuracy.",
+            table(
+                [
+                    "",
+                    *(
+                        f"{m}{band}"
+                        for band in ("", " above 90 %", " above 93 %")
+                        for m in ("Spearman", "Kendall")
+                    ),
+                    *("first" if k == 1 else f"best of {k}" for k in PICKS),
+                ],
+                rows,
+            ),
+            f"The nearest dataset was found by {found.measure}. Describing another dataset instead "
+            f"moves a predicted accuracy by {spaced:.1f} points on average and the Spearman "
+            f"correlation by {spearman(shuffled, bench.truth) - ranking[0]:+.3f}: a model whose "
+            "ranking does not suffer has learnt what is good on any dataset rather than on this one.",
+            f"Scoring all cells of a described dataset from their strings: {cold:.2f} s at the first "
+            f"call, {warm:.2f} s later (what does not depend on the dataset is kept). On the {OWN} "
+            f"cells that it generates for CIFAR-10 the model has Spearman {number(own)} and counting "
+            f"convolutions {number(convolutions)}; MetaD2A's predictor has 0.560 on its own 500 and "
+            "counting convolutions 0.644 there. The lists differ, and the narrower one is the harder.",
+            required(
+                [
+                    ("Spearman over all cells", ranking[0], 0.92, "", True),
+                    ("Spearman over all cells, aim", ranking[0], 0.96, "", True),
+                    ("accuracy of the first suggestion", first, 93.7, " %", True),
+                    ("accuracy of the first suggestion, aim", first, 94.37, " %", True),
+                    ("all cells scored, first call", cold, 1.5, " s", False),
+                    ("all cells scored, later calls", warm, 1.5, " s", False),
+                    (f"Spearman on {OWN} own candidates", own, 0.56, "", True),
+                ]
+            ),
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -46,8 +46,9 @@ class Clocks:
 
     def __exit__(self, *exception: object) -> None:
         wall, processor = self._began
-        self.taken.append((1000 * (time.perf_counter() - wall),
-                           1000 * (time.process_time() - processor)))
+        self.taken.append(
+            (1000 * (time.perf_counter() - wall), 1000 * (time.process_time() - processor))
+        )
 
     def typical(self) -> tuple[float, float]:
         """Return the median by the clock and the mean of the processor."""
@@ -83,8 +84,9 @@ def measure_store(store: Store, kind: Kind, count: int) -> dict[str, float]:
         job = in_hand.pop(0)
         results = kind.measurements(job, rng)
         with finishing:
-            jobs.finish(OWNER, job, results, space=SPACE, device=DEVICE, versions=VERSIONS,
-                        seconds=60.0)
+            jobs.finish(
+                OWNER, job, results, space=SPACE, device=DEVICE, versions=VERSIONS, seconds=60.0
+            )
         with claiming:
             claimed = jobs.claim(OWNER, 1, 600)
         in_hand += claimed
@@ -122,10 +124,20 @@ ROWS = (
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    arguments.add_argument("--jobs", type=int, default=5_000, metavar="N",
-                           help="jobs of each kind in each store (default: 5000)")
-    arguments.add_argument("--ray-jobs", type=int, default=300, metavar="N",
-                           help="jobs sent through Ray for each size (default: 300)")
+    arguments.add_argument(
+        "--jobs",
+        type=int,
+        default=5_000,
+        metavar="N",
+        help="jobs of each kind in each store (default: 5000)",
+    )
+    arguments.add_argument(
+        "--ray-jobs",
+        type=int,
+        default=300,
+        metavar="N",
+        help="jobs sent through Ray for each size (default: 300)",
+    )
     args = arguments.parse_args()
     before = os.getloadavg()[0]
     columns, found = [], []
@@ -135,27 +147,34 @@ def main() -> None:
                 found.append(measure_store(store, kind, args.jobs))
             columns.append(f"{server}, {len(kind.protocols)} a job")
     ray, driver = measure_ray(args.ray_jobs)
-    publish("cluster", "Driver of a build on a cluster", [
-        f"{args.jobs:,} jobs, {ARCHITECTURES} a task, done one after the other by the driver's own "
-        f"calls, {IN_HAND:,} in hand; a job stores one accuracy with a curve of 12 readings "
-        "(`standalone`), or six scores (`training_free`). PostgreSQL runs on the same machine and "
-        "disk, each commit flushed; its own processor time is not counted. Times by the clock are "
-        f"medians. The load of the machine was {before:.1f} when this began and "
-        f"{os.getloadavg()[0]:.1f} when it ended, on {os.cpu_count()} cores.",
-        table(["", *columns], [[name, *(shape.format(one[key]) for one in found)]
-                               for name, key, shape in ROWS]),
-        f"Ray on one node, {args.ray_jobs} jobs one after the other that measure nothing; the "
-        f"images are {SIDE} pixels a side. The time of a job is from its start by the driver "
-        "to its end there, with the copy of the images that the worker makes.",
-        table(["images of a task", "MB in the object store", "ms to put there", "ms a job"],
-              [[size, *(f"{value:.2f}" for value in values)]
-               for size, values in ray.items()]),
-        f"A driver that does everything (claims, sends through Ray, stores in SQLite) takes "
-        f"{driver:.2f} ms of its processor a job, or at most {1000 / driver:,.0f} jobs a second. "
-        "Besides, it decodes the images of each task once, in milliseconds of its processor for a "
-        f"JPEG: {decoding(64):.2f} of 64 pixels a side, {decoding(256):.2f} of 256, "
-        f"{decoding(512):.2f} of 512.",
-    ])
+    publish(
+        "cluster",
+        "Driver of a build on a cluster",
+        [
+            f"{args.jobs:,} jobs, {ARCHITECTURES} a task, done one after the other by the driver's own "
+            f"calls, {IN_HAND:,} in hand; a job stores one accuracy with a curve of 12 readings "
+            "(`standalone`), or six scores (`training_free`). PostgreSQL runs on the same machine and "
+            "disk, each commit flushed; its own processor time is not counted. Times by the clock are "
+            f"medians. The load of the machine was {before:.1f} when this began and "
+            f"{os.getloadavg()[0]:.1f} when it ended, on {os.cpu_count()} cores.",
+            table(
+                ["", *columns],
+                [[name, *(shape.format(one[key]) for one in found)] for name, key, shape in ROWS],
+            ),
+            f"Ray on one node, {args.ray_jobs} jobs one after the other that measure nothing; the "
+            f"images are {SIDE} pixels a side. The time of a job is from its start by the driver "
+            "to its end there, with the copy of the images that the worker makes.",
+            table(
+                ["images of a task", "MB in the object store", "ms to put there", "ms a job"],
+                [[size, *(f"{value:.2f}" for value in values)] for size, values in ray.items()],
+            ),
+            f"A driver that does everything (claims, sends through Ray, stores in SQLite) takes "
+            f"{driver:.2f} ms of its processor a job, or at most {1000 / driver:,.0f} jobs a second. "
+            "Besides, it decodes the images of each task once, in milliseconds of its processor for a "
+            f"JPEG: {decoding(64):.2f} of 64 pixels a side, {decoding(256):.2f} of 256, "
+            f"{decoding(512):.2f} of 512.",
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -30,12 +30,28 @@ SLOW_SECONDS = 5.0
 """An archive that takes longer counts as a hang."""
 STUCK_SECONDS = 120
 """After this long in one archive the run ends with the place where it hangs."""
-KINDS = (("PNG", "RGB"), ("PNG", "P"), ("PNG", "LA"), ("PNG", "I;16"), ("JPEG", "RGB"),
-         ("JPEG", "CMYK"), ("GIF", "P"), ("WEBP", "RGBA"), ("TIFF", "RGB"), ("TIFF", "F"),
-         ("BMP", "RGB"), ("PPM", "L"))
-OPTIONS = (("JPEG", {"progressive": True}), ("TIFF", {"compression": "tiff_lzw"}),
-           ("TIFF", {"compression": "tiff_deflate"}), ("TIFF", {"compression": "jpeg"}),
-           ("TIFF", {"compression": "group4"}), ("WEBP", {"lossless": True}))
+KINDS = (
+    ("PNG", "RGB"),
+    ("PNG", "P"),
+    ("PNG", "LA"),
+    ("PNG", "I;16"),
+    ("JPEG", "RGB"),
+    ("JPEG", "CMYK"),
+    ("GIF", "P"),
+    ("WEBP", "RGBA"),
+    ("TIFF", "RGB"),
+    ("TIFF", "F"),
+    ("BMP", "RGB"),
+    ("PPM", "L"),
+)
+OPTIONS = (
+    ("JPEG", {"progressive": True}),
+    ("TIFF", {"compression": "tiff_lzw"}),
+    ("TIFF", {"compression": "tiff_deflate"}),
+    ("TIFF", {"compression": "jpeg"}),
+    ("TIFF", {"compression": "group4"}),
+    ("WEBP", {"lossless": True}),
+)
 
 
 def pictures() -> list[bytes]:
@@ -43,9 +59,12 @@ def pictures() -> list[bytes]:
     noise = Image.effect_noise((40, 30), 80)
     out = []
     for kind, mode, options in (
-            *((kind, mode, {}) for kind, mode in KINDS),
-            *((kind, "1" if "group4" in options.values() else "RGB", options)
-              for kind, options in OPTIONS)):
+        *((kind, mode, {}) for kind, mode in KINDS),
+        *(
+            (kind, "1" if "group4" in options.values() else "RGB", options)
+            for kind, options in OPTIONS
+        ),
+    ):
         stream = io.BytesIO()
         noise.convert(mode).save(stream, kind, **options)
         out.append(stream.getvalue())
@@ -146,8 +165,13 @@ def rounds(minutes: float) -> Iterator[tuple[int, bool]]:
 
 def main() -> None:
     arguments = parser(__doc__ or "")
-    arguments.add_argument("--minutes", type=float, default=2, metavar="M",
-                           help="how long (default: 2; 60 for a thorough run)")
+    arguments.add_argument(
+        "--minutes",
+        type=float,
+        default=2,
+        metavar="M",
+        help="how long (default: 2; 60 for a thorough run)",
+    )
     arguments.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     args = arguments.parse_args()
     images: Counter[str] = Counter()
@@ -165,19 +189,36 @@ def main() -> None:
         tempfile.tempdir = None
     columns = ("read", "refused", "crashes", "hangs", "unexpected", "left behind")
     bad = [sum(kind[column] for kind in (images, archives)) for column in columns[2:]]
-    publish("fuzz", "Fuzzing", [
-        "Small images of all formats with flipped, cut and copied bytes, decoded in the sandbox; "
-        "broken and hostile zips and tars, opened and looked through. Crashes are deaths of the "
-        f"child process, hangs more than 2 s for an image and {SLOW_SECONDS:g} s for an archive, "
-        "unexpected any exception that is no refusal, left behind any file or open handle.",
-        table(["what", "cases", *columns],
-              [[name, f"{sum(kind[c] for c in columns[:-1]):,}", *(f"{kind[c]:,}" for c in columns)]
-               for name, kind in (("images", images), ("archives", archives))]),
-        required([
-            *((name, count, 0, "", False) for name, count in zip(columns[2:], bad, strict=True)),
-            ("growth of memory after the first tenth", grown, 50, " MiB", False),
-        ]),
-    ])
+    publish(
+        "fuzz",
+        "Fuzzing",
+        [
+            "Small images of all formats with flipped, cut and copied bytes, decoded in the sandbox; "
+            "broken and hostile zips and tars, opened and looked through. Crashes are deaths of the "
+            f"child process, hangs more than 2 s for an image and {SLOW_SECONDS:g} s for an archive, "
+            "unexpected any exception that is no refusal, left behind any file or open handle.",
+            table(
+                ["what", "cases", *columns],
+                [
+                    [
+                        name,
+                        f"{sum(kind[c] for c in columns[:-1]):,}",
+                        *(f"{kind[c]:,}" for c in columns),
+                    ]
+                    for name, kind in (("images", images), ("archives", archives))
+                ],
+            ),
+            required(
+                [
+                    *(
+                        (name, count, 0, "", False)
+                        for name, count in zip(columns[2:], bad, strict=True)
+                    ),
+                    ("growth of memory after the first tenth", grown, 50, " MiB", False),
+                ]
+            ),
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -43,8 +43,7 @@ class Case:
 
 def generated(case: Case, model: MetaD2A) -> tuple[np.ndarray, np.ndarray]:
     """Generate as ``suggest`` does, and predict."""
-    cells = model.generate_described(
-        case.description, CANDIDATES, case.seed, CLASSES, case.limit)
+    cells = model.generate_described(case.description, CANDIDATES, case.seed, CLASSES, case.limit)
     return cells, model.predict_described(case.description, cells).mean
 
 
@@ -63,7 +62,8 @@ def at_random(case: Case, model: MetaD2A, budget: float) -> tuple[np.ndarray, np
     while True:
         drawn = dict.fromkeys(
             SPACE.canonical(tuple(cell))
-            for cell in rng.integers(len(SPACE.operations), size=(_BATCH, SPACE.slots)).tolist())
+            for cell in rng.integers(len(SPACE.operations), size=(_BATCH, SPACE.slots)).tolist()
+        )
         cells = SPACE.as_array([cell for cell in drawn if cell not in found])
         cells = cells[case.feasible(cells)]
         mean = model.predict_described(case.description, cells).mean
@@ -102,16 +102,17 @@ def compare(dataset: ImageDataset, bench: NasBench, seeds: int) -> list[list[str
             ways["random, nothing predicted"] = (allowed, np.zeros(len(allowed)), 0.0)
             ways["best possible"] = (allowed, bench.truth_of(allowed), 0.0)
             for way, (cells, score, spent) in ways.items():
-                results[text, way].append(
-                    [len(cells), spent, *picks(score, bench.truth_of(cells))])
+                results[text, way].append([len(cells), spent, *picks(score, bench.truth_of(cells))])
     return [
         [text, way, f"{mean[0]:,.0f}", number(mean[1], 2), *(number(m, 2) for m in mean[2:])]
-        for (text, way), rows in results.items() for mean in [np.mean(rows, axis=0)]
+        for (text, way), rows in results.items()
+        for mean in [np.mean(rows, axis=0)]
     ]
 
 
-def drawn_well(name: str, strings: list[str], limit: int | None, known: list[set[Architecture]]
-               ) -> list[str]:
+def drawn_well(
+    name: str, strings: list[str], limit: int | None, known: list[set[Architecture]]
+) -> list[str]:
     """Return a row of the first table: validity, uniqueness, novelty against each known set."""
     cells = []
     for text in strings:
@@ -122,15 +123,23 @@ def drawn_well(name: str, strings: list[str], limit: int | None, known: list[set
     array = SPACE.as_array(cells)
     valid = SPACE.connected(array) & SPACE.feasible(array, CLASSES, limit)
     distinct = {SPACE.canonical(tuple(cell)) for cell in array[valid].tolist()}
-    shares = [valid.sum() / len(strings), len(distinct) / max(valid.sum(), 1),
-              *(len(distinct - cells) / max(len(distinct), 1) for cells in known)]
+    shares = [
+        valid.sum() / len(strings),
+        len(distinct) / max(valid.sum(), 1),
+        *(len(distinct - cells) / max(len(distinct), 1) for cells in known),
+    ]
     return [name, f"{len(strings):,}", *(f"{share:.1%}" for share in shares)]
 
 
 def main() -> None:
     arguments = parser(__doc__ or "")
-    arguments.add_argument("--seeds", type=int, default=5, metavar="N",
-                           help="seeds that are averaged over (default: 5)")
+    arguments.add_argument(
+        "--seeds",
+        type=int,
+        default=5,
+        metavar="N",
+        help="seeds that are averaged over (default: 5)",
+    )
     args = arguments.parse_args()
     if args.seeds < 1:
         raise InputError(f"--seeds {args.seeds} must be 1 or more.")
@@ -142,29 +151,47 @@ def main() -> None:
     with load_dataset(need(args.shared, "data/cifar10")) as dataset:
         model = fresh()
         first = [
-            drawn_well("generated" + ("" if limit is None else f", at most {limit / 1e6:.1f}M"),
-                       model.generate(dataset, DRAWN, max_params=limit), limit, known)
+            drawn_well(
+                "generated" + ("" if limit is None else f", at most {limit / 1e6:.1f}M"),
+                model.generate(dataset, DRAWN, max_params=limit),
+                limit,
+                known,
+            )
             for limit in LIMITS
         ]
         rng = np.random.default_rng(0)
         chance = [SPACE.format(SPACE.sample(rng)) for _ in range(DRAWN)]
-        first += [drawn_well("drawn at random", chance, None, known),
-                  drawn_well("drawn at random, at most 0.3M", chance, LIMITS[-1], known)]
+        first += [
+            drawn_well("drawn at random", chance, None, known),
+            drawn_well("drawn at random, at most 0.3M", chance, LIMITS[-1], known),
+        ]
         second = compare(dataset, bench, args.seeds)
-    publish("generator", "The generator on CIFAR-10", [
-        f"{DRAWN:,} cells drawn for CIFAR-10 (seed 0). Valid: of the space, connected and within "
-        "the limit. Distinct: share of the valid ones that are not isomorphic to one another. New: "
-        f"share of the distinct ones without any row in the package's evaluations "
-        f"({len(known[0]):,} cells), and without a stand-alone training there ({len(known[1]):,} "
-        "cells). Where the builder has scored the whole space, nothing can be without any row.",
-        table(["", "cells", "valid", "distinct", "new: no row", "new: never trained"], first),
-        f"True accuracy in percent of the first choice and of the best of the first 5 and 30, mean "
-        f"over {args.seeds} seeds of image sample and drawing. Every way starts from the described "
-        "dataset and a freshly loaded model; limits are for 10 classes. Ties and random choices "
-        "are the mean of 200 orders.",
-        table(["limit", "way", "cells", "seconds",
-               *("first" if k == 1 else f"best of {k}" for k in PICKS)], second),
-    ])
+    publish(
+        "generator",
+        "The generator on CIFAR-10",
+        [
+            f"{DRAWN:,} cells drawn for CIFAR-10 (seed 0). Valid: of the space, connected and within "
+            "the limit. Distinct: share of the valid ones that are not isomorphic to one another. New: "
+            f"share of the distinct ones without any row in the package's evaluations "
+            f"({len(known[0]):,} cells), and without a stand-alone training there ({len(known[1]):,} "
+            "cells). Where the builder has scored the whole space, nothing can be without any row.",
+            table(["", "cells", "valid", "distinct", "new: no row", "new: never trained"], first),
+            f"True accuracy in percent of the first choice and of the best of the first 5 and 30, mean "
+            f"over {args.seeds} seeds of image sample and drawing. Every way starts from the described "
+            "dataset and a freshly loaded model; limits are for 10 classes. Ties and random choices "
+            "are the mean of 200 orders.",
+            table(
+                [
+                    "limit",
+                    "way",
+                    "cells",
+                    "seconds",
+                    *("first" if k == 1 else f"best of {k}" for k in PICKS),
+                ],
+                second,
+            ),
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -36,8 +36,10 @@ _task: TaskData
 def cifar10_task(shared: Path) -> TaskData:
     with load_dataset(need(shared, "data/cifar10")) as dataset:
         rng = np.random.default_rng(0)
-        train, test = (np.sort(rng.permutation(np.flatnonzero(dataset.split == side))[:size])
-                       for side, size in ((0, TRAIN), (1, TEST)))
+        train, test = (
+            np.sort(rng.permutation(np.flatnonzero(dataset.split == side))[:size])
+            for side, size in ((0, TRAIN), (1, TEST))
+        )
         return load_task(dataset, train, test, np.arange(len(dataset.classes)), SIDE)
 
 
@@ -67,8 +69,10 @@ def measure(
     out = {}
     with ProcessPoolExecutor(cores(), get_context("spawn"), start, (shared,)) as pool:
         parts = {
-            labeller: [pool.submit(work, labeller, cells[i : i + chunk])
-                       for i in range(0, len(cells), chunk)]
+            labeller: [
+                pool.submit(work, labeller, cells[i : i + chunk])
+                for i in range(0, len(cells), chunk)
+            ]
             for labeller, (cells, chunk) in plan.items()
         }
         for labeller, futures in parts.items():
@@ -88,14 +92,20 @@ def column(found: Found, name: str, cells: Sequence[Architecture]) -> np.ndarray
 
 
 def row(name: str, score: np.ndarray, truth: np.ndarray, seconds: float = np.nan) -> list[str]:
-    return [name, str(len(score)), *(number(spearman(score, truth, band)) for band in BANDS),
-            number(picks(score, truth, (1,))[0], 2), number(seconds, 2)]
+    return [
+        name,
+        str(len(score)),
+        *(number(spearman(score, truth, band)) for band in BANDS),
+        number(picks(score, truth, (1,))[0], 2),
+        number(seconds, 2),
+    ]
 
 
 def main() -> None:
     arguments = parser(__doc__ or "")
-    arguments.add_argument("--cells", type=int, default=1000, metavar="N",
-                           help="cells drawn (default: 1000)")
+    arguments.add_argument(
+        "--cells", type=int, default=1000, metavar="N", help="cells drawn (default: 1000)"
+    )
     args = arguments.parse_args()
     bench = load(args.shared)
     need(args.shared, "data/cifar10")
@@ -107,11 +117,14 @@ def main() -> None:
     own = [tuple(bench.cells[i].tolist()) for i in bench.canonical[rows]]
     distinct = list(dict.fromkeys(own))
     some, few = own[:SUPERNET_CELLS], own[:TRAINED_CELLS]
-    measured = measure(args.shared, {  # the longest first, so that no core waits for it
-        "supernet": (list(dict.fromkeys(some)), len(some)),  # one supernet judges all
-        "standalone": (list(dict.fromkeys(few)), 1),
-        "training_free": (distinct, 16),
-    })
+    measured = measure(
+        args.shared,
+        {  # the longest first, so that no core waits for it
+            "supernet": (list(dict.fromkeys(some)), len(some)),  # one supernet judges all
+            "standalone": (list(dict.fromkeys(few)), 1),
+            "training_free": (distinct, 16),
+        },
+    )
     free, free_seconds = measured["training_free"]
     names = sorted(free)
     scored = {cell: {n: free[n][cell] for n in names if cell in free[n]} for cell in distinct}
@@ -127,28 +140,51 @@ def main() -> None:
         *(row(name, values[name], truth, score_seconds) for name in names),
         row(LABEL, label, truth, free_seconds),
         row("plain rank sum of the same seven", plain, truth, free_seconds),
-        row("plain rank sum of NASWOT, synflow, expressivity, progressivity", four, truth,
-            len(FOUR) * score_seconds),
-        *(row(f"published column `{name}`", bench.columns[name][rows], truth)
-          for name in ("c10_naswot", "c10_synflow", "c10_test12")),
+        row(
+            "plain rank sum of NASWOT, synflow, expressivity, progressivity",
+            four,
+            truth,
+            len(FOUR) * score_seconds,
+        ),
+        *(
+            row(f"published column `{name}`", bench.columns[name][rows], truth)
+            for name in ("c10_naswot", "c10_synflow", "c10_test12")
+        ),
     ]
     for cells, labeller in ((some, "supernet"), (few, "standalone")):
         found, seconds = measured[labeller]
         n = len(cells)
-        out += [row(f"parameter count, on {n} of them", params[:n], truth[:n], 0),
-                row(f"the label, on the same {n}", label[:n], truth[:n], free_seconds)]
-        out += [row(f"`{name}`, on the same {n}", column(found, name, cells), truth[:n], seconds)
-                for name in found]
+        out += [
+            row(f"parameter count, on {n} of them", params[:n], truth[:n], 0),
+            row(f"the label, on the same {n}", label[:n], truth[:n], free_seconds),
+        ]
+        out += [
+            row(f"`{name}`, on the same {n}", column(found, name, cells), truth[:n], seconds)
+            for name in found
+        ]
     counts = ", ".join(f"{(truth > band).sum()} above {band} %" for band in BANDS[1:])
-    publish("labels", "Label quality on CIFAR-10", [
-        f"Spearman correlation with `{TRUTH}` over {len(rows)} random cells ({counts}), and the "
-        f"true accuracy of the cell that each label ranks first; the best of these cells has "
-        f"{truth.max():.2f} %. Seconds are of one thread, for one cell; a supernet's training is "
-        "shared out over its cells, and its two labels come together. A correlation of fewer than "
-        "10 cells is not given; on few cells it is coarse.",
-        table(["label", "cells", "all", *(f"above {band} %" for band in BANDS[1:]),
-               "accuracy of its first, %", "seconds"], out),
-    ])
+    publish(
+        "labels",
+        "Label quality on CIFAR-10",
+        [
+            f"Spearman correlation with `{TRUTH}` over {len(rows)} random cells ({counts}), and the "
+            f"true accuracy of the cell that each label ranks first; the best of these cells has "
+            f"{truth.max():.2f} %. Seconds are of one thread, for one cell; a supernet's training is "
+            "shared out over its cells, and its two labels come together. A correlation of fewer than "
+            "10 cells is not given; on few cells it is coarse.",
+            table(
+                [
+                    "label",
+                    "cells",
+                    "all",
+                    *(f"above {band} %" for band in BANDS[1:]),
+                    "accuracy of its first, %",
+                    "seconds",
+                ],
+                out,
+            ),
+        ],
+    )
 
 
 if __name__ == "__main__":

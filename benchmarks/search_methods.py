@@ -23,13 +23,34 @@ from _naswot import compare
 from _report import ROOT, cores, need, number, parser, publish, required, run, table
 
 METHODS = (
-    "spos", "fairnas", "darts", "darts2", "proxylessnas", "pdarts", "dropnas", "mdenas", "sswp",
-    "naswot", "random", "evolution",
+    "spos",
+    "fairnas",
+    "darts",
+    "darts2",
+    "proxylessnas",
+    "pdarts",
+    "dropnas",
+    "mdenas",
+    "sswp",
+    "naswot",
+    "random",
+    "evolution",
 )
 WRAPPED = (
-    "spos+curriculum", "fairnas+curriculum", "proxylessnas+curriculum", "darts+curriculum",
-    "dropnas+curriculum", "spos+pwsnas", "fairnas+pwsnas", "proxylessnas+pwsnas", "darts+pwsnas",
-    "pdarts+pwsnas", "dropnas+pwsnas", "darts+lpt", "darts2+lpt", "dropnas+curriculum+pwsnas",
+    "spos+curriculum",
+    "fairnas+curriculum",
+    "proxylessnas+curriculum",
+    "darts+curriculum",
+    "dropnas+curriculum",
+    "spos+pwsnas",
+    "fairnas+pwsnas",
+    "proxylessnas+pwsnas",
+    "darts+pwsnas",
+    "pdarts+pwsnas",
+    "dropnas+pwsnas",
+    "darts+lpt",
+    "darts2+lpt",
+    "dropnas+curriculum+pwsnas",
 )
 SEEDS = (0, 1, 2)
 IMAGES = 10_000
@@ -57,8 +78,12 @@ def one(job: tuple[str, int, int, Path]) -> Row:
     with load_dataset(need(shared, "data/cifar10")) as dataset:
         data = search_task(dataset, SIDE, seed, LOADED)
     start = time.perf_counter()
-    options = {f"{host}.{key}": value for host in ONE_SHOT if host in method.split("+")
-               for key, value in EVOLUTION.items()}
+    options = {
+        f"{host}.{key}": value
+        for host in ONE_SHOT
+        if host in method.split("+")
+        for key, value in EVOLUTION.items()
+    }
     found = conduct(data, SPACE.name, method, seed=seed, images=images, options=options)
     result, seconds = found.result(), time.perf_counter() - start
     rows = np.random.default_rng(0).choice(len(bench.strings), CELLS, replace=False)
@@ -66,9 +91,17 @@ def one(job: tuple[str, int, int, Path]) -> Row:
     scores = np.asarray(found.composed.method.score(found.run, cells))
     tau = kendall(scores, bench.truth[rows]) if np.isfinite(scores).sum() > CELLS / 2 else np.nan
     return {
-        "method": method, "seed": seed, "images": images, "accuracy": accuracy(bench, result),
-        "tau": float(tau), "seconds": seconds, "seen": result.images, "cell": result.architecture,
-        "width": result.width, "depth": result.depth, "params": result.cost.params,
+        "method": method,
+        "seed": seed,
+        "images": images,
+        "accuracy": accuracy(bench, result),
+        "tau": float(tau),
+        "seconds": seconds,
+        "seen": result.images,
+        "cell": result.architecture,
+        "width": result.width,
+        "depth": result.depth,
+        "params": result.cost.params,
     }
 
 
@@ -91,8 +124,11 @@ def collect(jobs: Iterable[tuple[str, int, int, Path]], workers: int, kept: Path
             rows.append(row)
             with kept.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-            print(f"{row['method']:<28} seed {row['seed']}  {row['accuracy']:.2f} %  tau "
-                  f"{row['tau']:.3f}  {row['seconds']:.0f} s", flush=True)
+            print(
+                f"{row['method']:<28} seed {row['seed']}  {row['accuracy']:.2f} %  tau "
+                f"{row['tau']:.3f}  {row['seconds']:.0f} s",
+                flush=True,
+            )
     keys = {job[:3] for job in wanted}
     return [row for row in rows if (row["method"], row["seed"], row["images"]) in keys]
 
@@ -107,12 +143,17 @@ def spread(rows: list[Row], key: str, digits: int = 2) -> str:
 
 def line(name: str, rows: list[Row]) -> tuple[str, ...]:
     """Return a method's line of the table."""
-    return (name, spread(rows, "accuracy"), f"{min(r['accuracy'] for r in rows):.2f}",
-            spread(rows, "tau", 3), f"{np.mean([r['seconds'] for r in rows]):.0f}",
-            f"{np.mean([r['seen'] for r in rows]):,.0f}",
-            f"{np.mean([r['width'] for r in rows]):.2f}",
-            f"{np.mean([r['depth'] for r in rows]):.1f}",
-            f"{np.mean([r['params'] for r in rows]) / 1e6:.2f}")
+    return (
+        name,
+        spread(rows, "accuracy"),
+        f"{min(r['accuracy'] for r in rows):.2f}",
+        spread(rows, "tau", 3),
+        f"{np.mean([r['seconds'] for r in rows]):.0f}",
+        f"{np.mean([r['seen'] for r in rows]):,.0f}",
+        f"{np.mean([r['width'] for r in rows]):.2f}",
+        f"{np.mean([r['depth'] for r in rows]):.1f}",
+        f"{np.mean([r['params'] for r in rows]) / 1e6:.2f}",
+    )
 
 
 def baselines(bench: NasBench) -> list[tuple[str, ...]]:
@@ -122,11 +163,28 @@ def baselines(bench: NasBench) -> list[tuple[str, ...]]:
     largest = bench.truth[params == params.max()]
     dash = number(np.nan)
     return [
-        ("*a random cell*", f"{bench.truth.mean():.2f} ± {bench.truth.std():.2f}",
-         f"{bench.truth.min():.2f}", dash, "0", "0", dash, dash, f"{params.mean() / 1e6:.2f}"),
-        ("*most parameters*", f"{largest.mean():.2f}", f"{largest.min():.2f}",
-         number(kendall(params[rows].astype(float), bench.truth[rows])), "0", "0", dash, dash,
-         f"{params.max() / 1e6:.2f}"),
+        (
+            "*a random cell*",
+            f"{bench.truth.mean():.2f} ± {bench.truth.std():.2f}",
+            f"{bench.truth.min():.2f}",
+            dash,
+            "0",
+            "0",
+            dash,
+            dash,
+            f"{params.mean() / 1e6:.2f}",
+        ),
+        (
+            "*most parameters*",
+            f"{largest.mean():.2f}",
+            f"{largest.min():.2f}",
+            number(kendall(params[rows].astype(float), bench.truth[rows])),
+            "0",
+            "0",
+            dash,
+            dash,
+            f"{params.max() / 1e6:.2f}",
+        ),
     ]
 
 
@@ -142,10 +200,17 @@ def added(rows: dict[str, list[Row]]) -> list[tuple[str, ...]]:
             key: np.array([row[key] - by_seed[row["seed"]][key] for row in rows[name]])
             for key in ("accuracy", "tau", "seconds")
         }
-        lines.append((host, wrapper, *(
-            f"{gains[key].mean():+.{digits}f} ± {gains[key].std():.{digits}f}"
-            for key, digits in (("accuracy", 2), ("tau", 3))
-        ), f"{gains['seconds'].mean():+.0f}"))
+        lines.append(
+            (
+                host,
+                wrapper,
+                *(
+                    f"{gains[key].mean():+.{digits}f} ± {gains[key].std():.{digits}f}"
+                    for key, digits in (("accuracy", 2), ("tau", 3))
+                ),
+                f"{gains['seconds'].mean():+.0f}",
+            )
+        )
     return lines
 
 
@@ -161,31 +226,53 @@ def main() -> None:
     found = collect(jobs, args.workers, ROOT / "build" / "search_methods.jsonl")
     rows = {name: [row for row in found if row["method"] == name] for name in names}
     naswot = {whole: compare(args.shared, NASWOT_CELLS, whole) for whole in (True, False)}
-    header = ("method", "true accuracy, %", "worst", "Kendall tau", "seconds", "images", "width",
-              "depth", "parameters, M")
-    publish("search_methods", "Search methods on NAS-Bench-201", [
-        f"Budget: {args.images:,} training images for every method, of {LOADED:,} CIFAR-10 images "
-        f"at {SIDE} px (a fifth of them held out), supernets of {SPACE.search_macro['channels']} "
-        f"channels and {SPACE.search_macro['cells']} cell a stage; three seeds, mean and standard "
-        f"deviation. True accuracy: the table's, after 200 epochs. Tau: of the method's scores at "
-        f"the end over {CELLS:,} random cells; random and evolution score only what they trained. "
-        f"SPOS and FairNAS judge children on one batch and evolve {EVOLUTION['population']} of "
-        f"them for {EVOLUTION['generations']} generations. Seconds: on one of {cores()} cores, "
-        f"{args.workers} searches at a time, beside other work: compare them loosely. "
-        "`random` is random search at the same budget: short trainings, each alone. Width and "
-        "depth: Shu et al., ICLR 2020. A mixture step of DARTS costs several times a path's at the "
-        "same count of images.",
-        table(header, [*baselines(bench), *(line(name, rows[name]) for name in names)]),
-        "What a wrapper adds to its method at the same budget, seed by seed:",
-        table(("method", "wrapper", "accuracy, points", "tau", "seconds"), added(rows)),
-        f"NASWOT against the published column `c10_naswot`, Spearman over {NASWOT_CELLS} random "
-        "cells. The column counts every ReLU that runs, the paper's code and ours those that the "
-        "backward pass reaches; in cells whose operations are all used the two are the same "
-        "formula.",
-        required([("same formula (cells whose operations are all used)", naswot[True],
-                   NASWOT_LIMIT, "", True),
-                  ("all cells", naswot[False], NASWOT_LIMIT, "", True)]),
-    ])
+    header = (
+        "method",
+        "true accuracy, %",
+        "worst",
+        "Kendall tau",
+        "seconds",
+        "images",
+        "width",
+        "depth",
+        "parameters, M",
+    )
+    publish(
+        "search_methods",
+        "Search methods on NAS-Bench-201",
+        [
+            f"Budget: {args.images:,} training images for every method, of {LOADED:,} CIFAR-10 images "
+            f"at {SIDE} px (a fifth of them held out), supernets of {SPACE.search_macro['channels']} "
+            f"channels and {SPACE.search_macro['cells']} cell a stage; three seeds, mean and standard "
+            f"deviation. True accuracy: the table's, after 200 epochs. Tau: of the method's scores at "
+            f"the end over {CELLS:,} random cells; random and evolution score only what they trained. "
+            f"SPOS and FairNAS judge children on one batch and evolve {EVOLUTION['population']} of "
+            f"them for {EVOLUTION['generations']} generations. Seconds: on one of {cores()} cores, "
+            f"{args.workers} searches at a time, beside other work: compare them loosely. "
+            "`random` is random search at the same budget: short trainings, each alone. Width and "
+            "depth: Shu et al., ICLR 2020. A mixture step of DARTS costs several times a path's at the "
+            "same count of images.",
+            table(header, [*baselines(bench), *(line(name, rows[name]) for name in names)]),
+            "What a wrapper adds to its method at the same budget, seed by seed:",
+            table(("method", "wrapper", "accuracy, points", "tau", "seconds"), added(rows)),
+            f"NASWOT against the published column `c10_naswot`, Spearman over {NASWOT_CELLS} random "
+            "cells. The column counts every ReLU that runs, the paper's code and ours those that the "
+            "backward pass reaches; in cells whose operations are all used the two are the same "
+            "formula.",
+            required(
+                [
+                    (
+                        "same formula (cells whose operations are all used)",
+                        naswot[True],
+                        NASWOT_LIMIT,
+                        "",
+                        True,
+                    ),
+                    ("all cells", naswot[False], NASWOT_LIMIT, "", True),
+                ]
+            ),
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -67,8 +67,10 @@ def child(*arguments: str) -> tuple[str, float, float]:
         output.seek(0)
         text = output.read().decode()
     if process.returncode:
-        raise MetaD2AError(f"'python {' '.join(arguments)[:200]}' ended with exit code "
-                           f"{process.returncode}; its own message is above.")
+        raise MetaD2AError(
+            f"'python {' '.join(arguments)[:200]}' ended with exit code "
+            f"{process.returncode}; its own message is above."
+        )
     return text, seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
@@ -76,8 +78,12 @@ def measure(name: str, data: Path, runs: int, calls: int) -> Measured:
     print(f"measuring {name} ...", file=sys.stderr)
     command = [child("-m", "metad2a", "suggest", str(data), "--json") for _ in range(runs)]
     text, _, _ = child("-c", WARM, str(data), str(calls))
-    return Measured(name, statistics.median(seconds for _, seconds, _ in command),
-                    statistics.median(json.loads(text)[1:]), max(peak for *_, peak in command))
+    return Measured(
+        name,
+        statistics.median(seconds for _, seconds, _ in command),
+        statistics.median(json.loads(text)[1:]),
+        max(peak for *_, peak in command),
+    )
 
 
 def images(path: Path) -> list[list[bytes]]:
@@ -106,10 +112,12 @@ def write(folder: Path, by_class: list[list[bytes]], total: int) -> Path:
 
 def main() -> None:
     arguments = parser(__doc__ or "")
-    arguments.add_argument("--runs", type=int, default=3, metavar="N",
-                           help="runs of the command (default: 3)")
-    arguments.add_argument("--calls", type=int, default=5, metavar="N",
-                           help="later calls in one process (default: 5)")
+    arguments.add_argument(
+        "--runs", type=int, default=3, metavar="N", help="runs of the command (default: 3)"
+    )
+    arguments.add_argument(
+        "--calls", type=int, default=5, metavar="N", help="later calls in one process (default: 5)"
+    )
     args = arguments.parse_args()
     by_class = images(need(args.shared, "data/cifar10/train.parquet"))
     results: list[Measured] = []
@@ -124,20 +132,34 @@ def main() -> None:
                         archive.write(file, file.relative_to(folder))
                 results.append(measure(f"zip, {size:,} images", packed, args.runs, args.calls))
     judged = results[SIZES.index(JUDGED)]
-    publish("suggest_time", "Time and memory of `suggest`", [
-        f"{CLASSES} classes of 32x32 PNG files, just written, so the disk plays no part. Command: "
-        f"wall-clock seconds of `metad2a suggest DATA --json` as a process of its own, median of "
-        f"{args.runs} runs, and the highest peak of its resident memory. Later call: "
-        f"`metad2a.suggest(DATA)` in a process that has called it once, listing the images anew, "
-        f"median of {args.calls}.",
-        table(["dataset", "command, s", "later call, s", "peak memory, GB"],
-              [result.row() for result in results]),
-        required([
-            (f"later call, {JUDGED:,} images", judged.warm, 2, " s", False),
-            (f"command, {JUDGED:,} images", judged.cold, 12, " s", False),
-            ("peak memory, all sizes", max(r.peak for r in results) / 1e9, 1.5, " GB", False),
-        ]),
-    ])
+    publish(
+        "suggest_time",
+        "Time and memory of `suggest`",
+        [
+            f"{CLASSES} classes of 32x32 PNG files, just written, so the disk plays no part. Command: "
+            f"wall-clock seconds of `metad2a suggest DATA --json` as a process of its own, median of "
+            f"{args.runs} runs, and the highest peak of its resident memory. Later call: "
+            f"`metad2a.suggest(DATA)` in a process that has called it once, listing the images anew, "
+            f"median of {args.calls}.",
+            table(
+                ["dataset", "command, s", "later call, s", "peak memory, GB"],
+                [result.row() for result in results],
+            ),
+            required(
+                [
+                    (f"later call, {JUDGED:,} images", judged.warm, 2, " s", False),
+                    (f"command, {JUDGED:,} images", judged.cold, 12, " s", False),
+                    (
+                        "peak memory, all sizes",
+                        max(r.peak for r in results) / 1e9,
+                        1.5,
+                        " GB",
+                        False,
+                    ),
+                ]
+            ),
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -49,10 +49,13 @@ class Augmented(Dataset[tuple[Tensor, int]]):
     def __init__(self, data: TaskData) -> None:
         self.data = data
         transforms = torchvision().transforms
-        self.transform = transforms.Compose([
-            transforms.RandomCrop(32, padding=4), transforms.ConvertImageDtype(torch.float32),
-            transforms.Normalize((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
-        ])
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomCrop(32, padding=4),
+                transforms.ConvertImageDtype(torch.float32),
+                transforms.Normalize((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+            ]
+        )
 
     def __len__(self) -> int:
         return len(self.data.train_y)
@@ -86,8 +89,16 @@ def plain(space: SearchSpace, data: TaskData, macro: dict[str, int]) -> Step:
 
 def ours(space: SearchSpace, data: TaskData, macro: dict[str, int], device: str) -> Step:
     """Return a step of the search's own form."""
-    state = Run(space, data, Subspace(space, data.classes), Budget(images=1), plan(device),
-                dict(macro), 0, lambda: False)
+    state = Run(
+        space,
+        data,
+        Subspace(space, data.classes),
+        Budget(images=1),
+        plan(device),
+        dict(macro),
+        0,
+        lambda: False,
+    )
     state.begin_phase(Training(batch=BATCH, weight_decay=5e-4))
 
     def step(choices: list[Gates]) -> int:
@@ -137,25 +148,47 @@ def main() -> None:
         ratios[name, space_name] = max(after / before, ratios.get((name, space_name), 0))
         size = ", ".join(f"{value} {key}" for key, value in macro.items())
         each = sorted(b / a for a, b in zip(*paces, strict=True))
-        rows.append((f"{space_name}, {name}, {size}", f"{before:,.0f}", f"{after:,.0f}",
-                     f"{after / before:.2f}", f"{each[0]:.2f} to {each[-1]:.2f}"))
+        rows.append(
+            (
+                f"{space_name}, {name}, {size}",
+                f"{before:,.0f}",
+                f"{after:,.0f}",
+                f"{after / before:.2f}",
+                f"{each[0]:.2f} to {each[-1]:.2f}",
+            )
+        )
         print(rows[-1], flush=True)
     where = plan(args.device)
-    gpu = ("" if where.device.type == "cuda" else
-           "The static forms for GPUs (routed fair paths, masked mixtures, compiled) are checked "
-           "to equal the plain one in the tests, but no GPU was to be had for this run: there is "
-           "no figure.")
-    publish("supernet_speed", "Supernet training speed", [
-        f"Images a second, {where.device}, {str(where.dtype).removeprefix('torch.')}, batch "
-        f"{BATCH}, 32 px, {cores()} cores; a fair path counts each of its images. Medians of "
-        f"{ROUNDS} rounds in turn; the last column is the range of the rounds' ratios.",
-        table(("supernet", "plain", "ours", "ratio", "range"), rows),
-        required([
-            ("fair paths, NAS-Bench-201", ratios["fair paths", "nasbench201"], FAIR_LIMIT, " x",
-             True),
-            ("mixture, DARTS space", ratios["mixture", "darts"], MIXTURE_LIMIT, " x", True),
-        ]), gpu,
-    ])
+    gpu = (
+        ""
+        if where.device.type == "cuda"
+        else "The static forms for GPUs (routed fair paths, masked mixtures, compiled) are checked "
+        "to equal the plain one in the tests, but no GPU was to be had for this run: there is "
+        "no figure."
+    )
+    publish(
+        "supernet_speed",
+        "Supernet training speed",
+        [
+            f"Images a second, {where.device}, {str(where.dtype).removeprefix('torch.')}, batch "
+            f"{BATCH}, 32 px, {cores()} cores; a fair path counts each of its images. Medians of "
+            f"{ROUNDS} rounds in turn; the last column is the range of the rounds' ratios.",
+            table(("supernet", "plain", "ours", "ratio", "range"), rows),
+            required(
+                [
+                    (
+                        "fair paths, NAS-Bench-201",
+                        ratios["fair paths", "nasbench201"],
+                        FAIR_LIMIT,
+                        " x",
+                        True,
+                    ),
+                    ("mixture, DARTS space", ratios["mixture", "darts"], MIXTURE_LIMIT, " x", True),
+                ]
+            ),
+            gpu,
+        ],
+    )
 
 
 if __name__ == "__main__":

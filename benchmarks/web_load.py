@@ -103,21 +103,41 @@ def outcomes(answers: Sequence[Answer]) -> list[list[str]]:
         own = [one for one in answers if one.kind == kind]
         counts = Counter(one.outcome for one in own)
         name, answered, *taken = times(kind, own)
-        rows.append([name, f"{len(own):,}", answered, f"{counts['refused']:,}",
-                     f"{counts['error']:,}", *taken[:2]])
+        rows.append(
+            [
+                name,
+                f"{len(own):,}",
+                answered,
+                f"{counts['refused']:,}",
+                f"{counts['error']:,}",
+                *taken[:2],
+            ]
+        )
     return rows
 
 
 def main() -> None:
     arguments = parser(__doc__ or "")
-    arguments.add_argument("--minutes", type=float, default=1.0, metavar="M",
-                           help="of the load by all users (default: 1; the full run has 10)")
-    arguments.add_argument("--images", type=int, default=5_000, metavar="N",
-                           help="in each user's zip (default: 5000)")
-    arguments.add_argument("--users", type=int, default=20, metavar="N",
-                           help="at once (default: 20)")
-    arguments.add_argument("--calls", type=int, default=CALLS, metavar="N",
-                           help=f"suggestions timed of each user (default: {CALLS})")
+    arguments.add_argument(
+        "--minutes",
+        type=float,
+        default=1.0,
+        metavar="M",
+        help="of the load by all users (default: 1; the full run has 10)",
+    )
+    arguments.add_argument(
+        "--images", type=int, default=5_000, metavar="N", help="in each user's zip (default: 5000)"
+    )
+    arguments.add_argument(
+        "--users", type=int, default=20, metavar="N", help="at once (default: 20)"
+    )
+    arguments.add_argument(
+        "--calls",
+        type=int,
+        default=CALLS,
+        metavar="N",
+        help=f"suggestions timed of each user (default: {CALLS})",
+    )
     args = arguments.parse_args()
     crowd, calls = max(args.users, FOUR), max(args.calls, 1)
     memory: list[tuple[str, dict[str, float]]] = []
@@ -167,36 +187,65 @@ def main() -> None:
         f"{args.images:,} drawn photographs of {SIDE}x{SIDE} pixels in {CLASSES} classes, a zip of "
         f"{megabytes:.1f} MB that each user uploads once. `/suggest` is timed from the question to "
         "its answer, waiting in the queue included. The users run on the same cores as the page.",
-        table(["seconds", "times", "p50", "p95", "longest"], [
-            times("upload", uploads), times("first suggestion of the server", [first]),
-            times("suggestion, one user", one),
-            times(f"suggestion, {FOUR} users at once", four),
-            times("suggestion, one user while a refinement runs", beside)]),
+        table(
+            ["seconds", "times", "p50", "p95", "longest"],
+            [
+                times("upload", uploads),
+                times("first suggestion of the server", [first]),
+                times("suggestion, one user", one),
+                times(f"suggestion, {FOUR} users at once", four),
+                times("suggestion, one user while a refinement runs", beside),
+            ],
+        ),
         f"{crowd} users at once for {args.minutes:g} minutes, each asking anew as soon as "
         f"answered; every fourth also for refinements of 0.1 minutes. Refused: the queue or the "
         "line of jobs was full, and said so.",
-        table(["asked for", "times", "answered", "refused", "errors", "p50, s", "p95, s"],
-              outcomes(load)),
+        table(
+            ["asked for", "times", "answered", "refused", "errors", "p50, s", "p95, s"],
+            outcomes(load),
+        ),
         f"What the server keeps. A batch is a suggestion for an upload, one for an example and a "
         f"look at the page, by {crowd} users at once.",
-        table(["", *memory[0][1]], [[name, *(f"{value:,.0f}" for value in kept.values())]
-                                    for name, kept in memory]),
-        required([
-            ("p50 of a suggestion, one user", percentile(one, 50), 3, " s", False),
-            (f"p95 of a suggestion, {FOUR} users at once", percentile(four, 95), 8, " s", False),
-            ("errors (HTTP 500 or an answer that is none)", len(wrong), 0, "", False),
-            ("stack traces in the server's log", traces, 0, "", False),
-            ("suggestions answered beside a refinement",
-             sum(answer.outcome == "answered" for answer in beside), calls, "", True),
-            ("memory that an identical batch adds", third - second, GROWTH_MB, " MB", False),
-            ("memory that the load adds", last - third, 2 * GROWTH_MB, " MB", False),
-            ("end by SIGTERM", ended, 10, " s", False),
-        ]),
+        table(
+            ["", *memory[0][1]],
+            [[name, *(f"{value:,.0f}" for value in kept.values())] for name, kept in memory],
+        ),
+        required(
+            [
+                ("p50 of a suggestion, one user", percentile(one, 50), 3, " s", False),
+                (
+                    f"p95 of a suggestion, {FOUR} users at once",
+                    percentile(four, 95),
+                    8,
+                    " s",
+                    False,
+                ),
+                ("errors (HTTP 500 or an answer that is none)", len(wrong), 0, "", False),
+                ("stack traces in the server's log", traces, 0, "", False),
+                (
+                    "suggestions answered beside a refinement",
+                    sum(answer.outcome == "answered" for answer in beside),
+                    calls,
+                    "",
+                    True,
+                ),
+                ("memory that an identical batch adds", third - second, GROWTH_MB, " MB", False),
+                ("memory that the load adds", last - third, 2 * GROWTH_MB, " MB", False),
+                ("end by SIGTERM", ended, 10, " s", False),
+            ]
+        ),
     ]
     if wrong:
-        parts.append("Errors: " + "; ".join(
-            f"{count} x {text}" for text, count in Counter(
-                f"{answer.kind}: {answer.detail}" for answer in wrong).most_common(5)) + ".")
+        parts.append(
+            "Errors: "
+            + "; ".join(
+                f"{count} x {text}"
+                for text, count in Counter(
+                    f"{answer.kind}: {answer.detail}" for answer in wrong
+                ).most_common(5)
+            )
+            + "."
+        )
     publish("web_load", "The web page under load", parts)
 
 

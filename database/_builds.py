@@ -21,16 +21,26 @@ def datasets_of(store: Store, plan: Plan) -> dict[str, str]:
     """Return the fingerprints by folder name that a build began with; empty for a new one."""
     with store.reading() as connection:
         found: dict[str, str] | None = connection.scalar(
-            select(BUILDS.c.datasets).where(BUILDS.c.key == plan.key))
+            select(BUILDS.c.datasets).where(BUILDS.c.key == plan.key)
+        )
     return found or {}
 
 
 def register(store: Store, plan: Plan, datasets: dict[str, str], owner: str) -> int:
     """Store the build, unless it is known, with its driver; return its id."""
     with store.writing() as connection:
-        number = identify(connection, BUILDS, {"key": plan.key}, {
-            "name": plan.name, "plan": plan.rows(), "datasets": datasets, "driver": owner,
-            "created": datetime.now(UTC)})
+        number = identify(
+            connection,
+            BUILDS,
+            {"key": plan.key},
+            {
+                "name": plan.name,
+                "plan": plan.rows(),
+                "datasets": datasets,
+                "driver": owner,
+                "created": datetime.now(UTC),
+            },
+        )
         connection.execute(update(BUILDS).where(BUILDS.c.id == number).values(driver=owner))
     return number
 
@@ -52,8 +62,9 @@ def only_driver(store: Store) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as error:
         with store.reading() as connection:
-            owners = [one for one in connection.scalars(select(BUILDS.c.driver))
-                      if not is_dead(one)]
+            owners = [
+                one for one in connection.scalars(select(BUILDS.c.driver)) if not is_dead(one)
+            ]
         who = [f"process {pid} on {host}" for host, pid, _ in (one.split("/") for one in owners)]
         raise DatabaseError(
             f"The database {store.name!r} is being built by {' or '.join(who) or 'another process'}"

@@ -35,8 +35,10 @@ svg .grid {{ stroke:var(--line); stroke-width:1; fill:none; }}
 svg .dots {{ fill:none; stroke-width:5; stroke-linecap:round; stroke-opacity:.55; }}
 svg .lines {{ fill:none; stroke-width:1.6; stroke-linejoin:round; stroke-opacity:.6; }}
 svg .ring {{ fill:none; stroke:var(--ink); stroke-width:1.8; }}
-""" + "".join(f".c{number} {{ stroke:var(--c{number}); background:var(--c{number}); }}\n"
-              for number in range(COLOURS))
+""" + "".join(
+    f".c{number} {{ stroke:var(--c{number}); background:var(--c{number}); }}\n"
+    for number in range(COLOURS)
+)
 """CSS of the charts and of the colours that the page shares with them."""
 
 Point = tuple[float, float]
@@ -71,8 +73,10 @@ def chart(
     def place(point: Point) -> Point:
         x = (point[0] - columns[0]) / (columns[-1] - columns[0])
         y = (point[1] - rows[0]) / (rows[-1] - rows[0])
-        return (_LEFT + x * (WIDTH - _LEFT - _RIGHT), HEIGHT - _BOTTOM - y * (
-            HEIGHT - _TOP - _BOTTOM))
+        return (
+            _LEFT + x * (WIDTH - _LEFT - _RIGHT),
+            HEIGHT - _BOTTOM - y * (HEIGHT - _TOP - _BOTTOM),
+        )
 
     parts = []
     for value in columns:
@@ -94,13 +98,16 @@ def chart(
             path = "".join("M{:.1f} {:.1f}h0".format(*place(dot)) for dot in dots)
             parts.append(f'<path class="dots {colour}" d="{path}"/>')
         if lines:
-            path = "".join("M" + "L".join("{:.1f} {:.1f}".format(*place(p)) for p in curve)
-                           for curve in lines)
+            path = "".join(
+                "M" + "L".join("{:.1f} {:.1f}".format(*place(p)) for p in curve) for curve in lines
+            )
             parts.append(f'<path class="lines {colour}" d="{path}"/>')
     if mark is not None:
         parts.append('<circle class="ring" cx="{:.1f}" cy="{:.1f}" r="6"/>'.format(*place(mark)))
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-            f'aria-label="{escape(description)}">{"".join(parts)}</svg>')
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(description)}">{"".join(parts)}</svg>'
+    )
 
 
 def _text(x: float, y: float, words: str, anchor: str = "middle", rest: str = "") -> str:

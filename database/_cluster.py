@@ -54,17 +54,23 @@ class ClusterWorkers(Workers):
         try:
             import ray
         except ModuleNotFoundError as error:
-            raise InputError("A build on a cluster needs Ray, which is not installed. Run: "
-                             "pip install 'metad2a[ray]'.") from error
+            raise InputError(
+                "A build on a cluster needs Ray, which is not installed. Run: "
+                "pip install 'metad2a[ray]'."
+            ) from error
         self._ray = ray
-        self._share = {kind: share for kind, share in (("CPU", run.cpus), ("GPU", run.gpus))
-                       if share}
+        self._share = {
+            kind: share for kind, share in (("CPU", run.cpus), ("GPU", run.gpus)) if share
+        }
         _check_share(run)
         self._join(address)
         # A process keeps the GPU that it first used, whatever Ray gives it next, and one that lost
         # its GPU fails for ever: on GPUs each job has a process of its own.
         self._perform = ray.remote(
-            num_cpus=run.cpus, num_gpus=run.gpus, max_retries=0, max_calls=1 if run.gpus else 0,
+            num_cpus=run.cpus,
+            num_gpus=run.gpus,
+            max_retries=0,
+            max_calls=1 if run.gpus else 0,
         )(perform)
         self._load = load
         self._images: OrderedDict[str, Any] = OrderedDict()
@@ -77,12 +83,14 @@ class ClusterWorkers(Workers):
             raise InputError(
                 f"No node of the Ray cluster at {address!r} can take a worker with cpus = "
                 f"{run.cpus:g} and gpus = {run.gpus:g}: the largest have {most['CPU']:g} CPUs and "
-                f"{most['GPU']:g} GPUs. Lower them in [run], or add a node.")
+                f"{most['GPU']:g} GPUs. Lower them in [run], or add a node."
+            )
 
     def _join(self, address: str) -> None:
         if self._ray.is_initialized():
-            raise InputError("This process has joined a Ray cluster already. Leave it with "
-                             "ray.shutdown() first.")
+            raise InputError(
+                "This process has joined a Ray cluster already. Leave it with ray.shutdown() first."
+            )
         if address == "auto":
             address = os.environ.get("RAY_ADDRESS") or address
         if address != "auto":
@@ -94,22 +102,28 @@ class ClusterWorkers(Workers):
             raise InputError(
                 f"The Ray cluster at {address!r} cannot be joined: {error} Start one with `ray "
                 "start --head`, make this machine a node of it with `ray start --address "
-                "HOST:PORT`, or leave --ray out.") from error
+                "HOST:PORT`, or leave --ray out."
+            ) from error
 
     def _room(self) -> int:
         """Return how many workers all nodes that are there can take, each as many as fit on it."""
         # The small number is for shares such as 0.1, three of which are less than 0.3.
         return sum(
-            int(min(one["Resources"].get(kind, 0) / share for kind, share in self._share.items())
-                + 1e-6)
-            for one in self._ray.nodes() if one["Alive"])
+            int(
+                min(one["Resources"].get(kind, 0) / share for kind, share in self._share.items())
+                + 1e-6
+            )
+            for one in self._ray.nodes()
+            if one["Alive"]
+        )
 
     def free(self) -> int:
         """Return how many more workers the nodes that are there can take, 64 at most."""
         room = self._room()
         if not room and not self._empty:
-            _log.warning("The Ray cluster has no node left that can take a worker; the build "
-                         "waits for one.")
+            _log.warning(
+                "The Ray cluster has no node left that can take a worker; the build waits for one."
+            )
         self._empty = not room
         return max(0, min(room - len(self._running), _AT_ONCE))
 
@@ -139,9 +153,11 @@ class ClusterWorkers(Workers):
         except errors.RayTaskError as error:
             return Ended(number, error=_told(error.cause))
         except (
-            errors.NodeDiedError, errors.LocalRayletDiedError,  # the machine went away
+            errors.NodeDiedError,
+            errors.LocalRayletDiedError,  # the machine went away
             errors.ObjectLostError,  # with a result that was ready, or images on their way
-            errors.TaskUnschedulableError, errors.RuntimeEnvSetupError,  # it was never begun
+            errors.TaskUnschedulableError,
+            errors.RuntimeEnvSetupError,  # it was never begun
             errors.RpcError,
         ) as error:
             return Ended(number, error=_told(error), lost=True)
@@ -165,28 +181,37 @@ class ClusterWorkers(Workers):
 def _check_share(run: RunPlan) -> None:
     """Refuse what Ray would refuse for every job, or what would have every job fail."""
     if not run.cpus and not run.gpus:
-        raise InputError("cpus = 0 and gpus = 0 in [run]: a worker must take a share of the "
-                         "cluster. Raise one of them.")
+        raise InputError(
+            "cpus = 0 and gpus = 0 in [run]: a worker must take a share of the "
+            "cluster. Raise one of them."
+        )
     for name, share in (("cpus", run.cpus), ("gpus", run.gpus)):
         if share > 1 and share % 1:
-            raise InputError(f"{name} = {share:g} in [run]: a share above 1 must be a whole "
-                             "number.")
+            raise InputError(
+                f"{name} = {share:g} in [run]: a share above 1 must be a whole number."
+            )
     if run.device.startswith("cuda") and not run.gpus:
-        raise InputError(f"device = {run.device!r} and gpus = 0 in [run]: Ray hides the GPUs from "
-                         "workers that take none. Give gpus, which may be a part of one: 0.25.")
+        raise InputError(
+            f"device = {run.device!r} and gpus = 0 in [run]: Ray hides the GPUs from "
+            "workers that take none. Give gpus, which may be a part of one: 0.25."
+        )
 
 
 def _check_address(address: str) -> None:
     """Refuse what nobody listens at: Ray itself would go on trying for a quarter of an hour."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or "/" in host:
-        raise InputError(f"{address!r} is no address of a Ray cluster. Give HOST:PORT, as `ray "
-                         "start` prints it, or auto, on a machine that is one of its nodes.")
+        raise InputError(
+            f"{address!r} is no address of a Ray cluster. Give HOST:PORT, as `ray "
+            "start` prints it, or auto, on a machine that is one of its nodes."
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise InputError(f"Nothing answers at {address!r}, where a Ray cluster should be: {error}. "
-                         "Start one with `ray start --head`, or leave --ray out.") from error
+        raise InputError(
+            f"Nothing answers at {address!r}, where a Ray cluster should be: {error}. "
+            "Start one with `ray start --head`, or leave --ray out."
+        ) from error
 
 
 @contextlib.contextmanager

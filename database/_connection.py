@@ -74,11 +74,16 @@ def _make_ready(connection: Connection, server: Server, create: bool) -> None:
     elif create:  # a new database, or one whose creation was interrupted
         METADATA.create_all(connection)
         connection.execute(META.insert().values(schema_version=SCHEMA_VERSION))
-        connection.execute(SOURCES.insert().values(
-            name=MEASURED, licence="own measurements", url="", imported=datetime.now(UTC)))
+        connection.execute(
+            SOURCES.insert().values(
+                name=MEASURED, licence="own measurements", url="", imported=datetime.now(UTC)
+            )
+        )
     else:
-        raise DatabaseError(f"There is no metad2a database in {server.name!r}: it is empty. "
-                            "Make one with `metad2a db build`.")
+        raise DatabaseError(
+            f"There is no metad2a database in {server.name!r}: it is empty. "
+            "Make one with `metad2a db build`."
+        )
 
 
 def _version(connection: Connection, server: Server, tables: set[str]) -> int:
@@ -108,5 +113,11 @@ def _upgrade(connection: Connection, server: Server, version: int) -> None:
     for number in range(version + 1, SCHEMA_VERSION + 1):
         MIGRATIONS[number](connection)
     connection.execute(update(META).values(schema_version=SCHEMA_VERSION))
-    _log.warning("The database %s was upgraded from schema version %d to %d; a copy of it as it "
-                 "was is in %s.", server.name, version, SCHEMA_VERSION, copy)
+    _log.warning(
+        "The database %s was upgraded from schema version %d to %d; a copy of it as it "
+        "was is in %s.",
+        server.name,
+        version,
+        SCHEMA_VERSION,
+        copy,
+    )

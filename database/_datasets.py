@@ -47,15 +47,19 @@ def open_datasets(
     from metad2a.datasets import load_dataset
 
     if not data.is_dir():
-        raise InputError(f"data = {str(data)!r} is not a folder. Give one that holds a folder for "
-                         "each dataset, in the plan or as --data.")
-    here = sorted(one.name for one in data.iterdir()
-                  if one.is_dir() and not one.name.startswith("."))
+        raise InputError(
+            f"data = {str(data)!r} is not a folder. Give one that holds a folder for "
+            "each dataset, in the plan or as --data."
+        )
+    here = sorted(
+        one.name for one in data.iterdir() if one.is_dir() and not one.name.startswith(".")
+    )
     wanted = sorted(known or plan.tasks.only or set(here) - set(plan.tasks.exclude))
     for name in [one for one in wanted if one not in here]:
         began = " The build began with it: restore its files." if known else ""
-        raise InputError(f"There is no dataset {name!r} in {str(data)!r}.{began}"
-                         f"{suggest_name(name, here)}")
+        raise InputError(
+            f"There is no dataset {name!r} in {str(data)!r}.{began}{suggest_name(name, here)}"
+        )
     found = []
     for name in wanted:
         try:
@@ -72,11 +76,14 @@ def open_datasets(
             raise InputError(
                 f"The dataset {name!r} has changed since the build {plan.name!r} began: its "
                 f"fingerprint is {opened.fingerprint}, not {known[name]}. Restore its files, "
-                "or begin anew: give the plan another name.")
+                "or begin anew: give the plan another name."
+            )
         found.append(opened)
     if not found:
-        raise InputError(f"No folder in {str(data)!r} is a dataset that tasks can be drawn "
-                         f"from: {skipped or 'there are none'}.")
+        raise InputError(
+            f"No folder in {str(data)!r} is a dataset that tasks can be drawn "
+            f"from: {skipped or 'there are none'}."
+        )
     return found
 
 

@@ -54,13 +54,16 @@ def read(path: Path) -> tuple[Mapping[str, str], tuple[str, ...], Iterator[Row]]
         for found, row in enumerate(() if first is None else _from(first, lines), 1):
             if set(row) != set(names):
                 odd = ", ".join(sorted(set(row) ^ set(names)))
-                raise InputError(f"{str(path)!r}, row {found}: other columns than in row 1: {odd}. "
-                                 "Export the file again.")
+                raise InputError(
+                    f"{str(path)!r}, row {found}: other columns than in row 1: {odd}. "
+                    "Export the file again."
+                )
             yield row
         if found != head.get(_COUNT_KEY):
             raise InputError(
                 f"{str(path)!r} is cut off or was changed: it has {found} rows, and its first "
-                f"line announces {head.get(_COUNT_KEY)!r}. Export or download it again.")
+                f"line announces {head.get(_COUNT_KEY)!r}. Export or download it again."
+            )
 
     return about, names, rows()
 
@@ -77,12 +80,18 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
                 try:
                     found = json.loads(line)
                 except ValueError as error:
-                    raise InputError(f"{str(path)!r}, line {number}, is not JSON or is cut off: "
-                                     f"{error}. Export or download it again.") from error
+                    raise InputError(
+                        f"{str(path)!r}, line {number}, is not JSON or is cut off: "
+                        f"{error}. Export or download it again."
+                    ) from error
                 if not isinstance(found, dict):
-                    raise InputError(f"{str(path)!r}, line {number}, is not a JSON object. Give a "
-                                     "file that `metad2a db export` wrote.")
+                    raise InputError(
+                        f"{str(path)!r}, line {number}, is not a JSON object. Give a "
+                        "file that `metad2a db export` wrote."
+                    )
                 yield found
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{str(path)!r} cannot be read as text: {error}. Give a file that "
-                         "`metad2a db export` wrote.") from error
+        raise InputError(
+            f"{str(path)!r} cannot be read as text: {error}. Give a file that "
+            "`metad2a db export` wrote."
+        ) from error

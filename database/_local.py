@@ -75,8 +75,11 @@ class LocalWorkers(Workers):
             else:
                 self._end(worker)  # an error may have spoilt it: a lost GPU, a broken heap
             if number is not None:
-                ended.append(Ended(number, result) if isinstance(result, Outcome)
-                             else Ended(number, error=result))
+                ended.append(
+                    Ended(number, result)
+                    if isinstance(result, Outcome)
+                    else Ended(number, error=result)
+                )
         return ended
 
     def stop(self, number: int) -> None:

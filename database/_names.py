@@ -33,7 +33,8 @@ class Names:
 
     def _named(self, table: Table, *rest: str) -> dict[str, tuple[int, tuple[str, ...]]]:
         found = self._connection.execute(
-            select(table.c.name, table.c.id, *(table.c[one] for one in rest)))
+            select(table.c.name, table.c.id, *(table.c[one] for one in rest))
+        )
         return {row[0]: (row[1], tuple(row[2:])) for row in found}
 
     def _insert(self, table: Table, values: Mapping[str, Any]) -> int:
@@ -47,8 +48,10 @@ class Names:
             DatabaseError: it is not stored.
         """
         if key not in self._tasks:
-            raise DatabaseError(f"The task {key!r} is not stored. Import the file of tasks that "
-                                "was exported with these rows, too.")
+            raise DatabaseError(
+                f"The task {key!r} is not stored. Import the file of tasks that "
+                "was exported with these rows, too."
+            )
         return self._tasks[key]
 
     def has_task(self, key: str) -> bool:
@@ -59,14 +62,30 @@ class Names:
         """Add a task, and its dataset where that is not stored."""
         fingerprint = row["fingerprint"]
         if fingerprint not in self._datasets:
-            self._datasets[fingerprint] = self._insert(DATASETS, {
-                "fingerprint": fingerprint, "name": row["dataset"], "family": row["family"],
-                "form": row["form"], "images": row["dataset_images"],
-                "classes": row["dataset_classes"], "resolution": row["dataset_resolution"]})
-        self._tasks[row["task"]] = self._insert(TASKS, {
-            "key": row["task"], "dataset_id": self._datasets[fingerprint], "name": row["name"],
-            "definition": definition, "n_train": row["train_images"],
-            "n_test": row["test_images"], "n_classes": len(row["classes"])})
+            self._datasets[fingerprint] = self._insert(
+                DATASETS,
+                {
+                    "fingerprint": fingerprint,
+                    "name": row["dataset"],
+                    "family": row["family"],
+                    "form": row["form"],
+                    "images": row["dataset_images"],
+                    "classes": row["dataset_classes"],
+                    "resolution": row["dataset_resolution"],
+                },
+            )
+        self._tasks[row["task"]] = self._insert(
+            TASKS,
+            {
+                "key": row["task"],
+                "dataset_id": self._datasets[fingerprint],
+                "name": row["name"],
+                "definition": definition,
+                "n_train": row["train_images"],
+                "n_test": row["test_images"],
+                "n_classes": len(row["classes"]),
+            },
+        )
 
     def source(self, row: Row) -> int:
         """Return the number of a row's source.
@@ -87,8 +106,12 @@ class Names:
         return self._agreed(PROTOCOLS, self._protocols, row["protocol"], rest)
 
     def _agreed(
-        self, table: Table, known: dict[str, tuple[int, tuple[str, ...]]], name: str,
-        rest: dict[str, str], **more: Any,
+        self,
+        table: Table,
+        known: dict[str, tuple[int, tuple[str, ...]]],
+        name: str,
+        rest: dict[str, str],
+        **more: Any,
     ) -> int:
         """Return the id of a row by name, whose particulars may not differ from those stored."""
         given = tuple(rest.values())
@@ -99,7 +122,8 @@ class Names:
         if stored != given:
             raise DatabaseError(
                 f"{name!r} of {table.name} is stored with {stored}, not {given}. What a name "
-                "stands for never changes: give the new one a new name.")
+                "stands for never changes: give the new one a new name."
+            )
         return number
 
     def architecture(self, row: Row) -> int:
@@ -128,8 +152,11 @@ class Names:
                 wanted[found] = None
         columns = (ARCHITECTURES.c.space, ARCHITECTURES.c.canonical, ARCHITECTURES.c.id)
         for name in {space for space, _ in wanted}:
-            self._keep_architectures(select(*columns).where(
-                columns[0] == name, columns[1].in_([c for space, c in wanted if space == name])))
+            self._keep_architectures(
+                select(*columns).where(
+                    columns[0] == name, columns[1].in_([c for space, c in wanted if space == name])
+                )
+            )
         new = [{"space": s, "canonical": c} for s, c in wanted if (s, c) not in self._architectures]
         if new:
             self._keep_architectures(ARCHITECTURES.insert().returning(*columns), new)

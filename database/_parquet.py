@@ -19,10 +19,14 @@ def _schema(table: str, version: int) -> pa.Schema:
     import pyarrow as pa
 
     kinds = {
-        "word": pa.dictionary(pa.int32(), pa.string()), "text": pa.string(),
+        "word": pa.dictionary(pa.int32(), pa.string()),
+        "text": pa.string(),
         # A score can pass float32's largest number, and every value must survive the way back.
-        "integer": pa.int64(), "number": pa.float64(), "integers": pa.list_(pa.int64()),
-        "numbers": pa.list_(pa.float64()), "time": pa.timestamp("us", tz="UTC"),
+        "integer": pa.int64(),
+        "number": pa.float64(),
+        "integers": pa.list_(pa.int64()),
+        "numbers": pa.list_(pa.float64()),
+        "time": pa.timestamp("us", tz="UTC"),
     }
     columns = [(name, kinds[kind]) for name, kind in TABLES[table].items()]
     return pa.schema(columns, metadata={FORMAT_KEY: str(version), TABLE_KEY: table})
@@ -82,11 +86,16 @@ def read(path: Path) -> tuple[Mapping[str, str], tuple[str, ...], Iterator[Row]]
 
     with opened() as file:
         schema = file.schema_arrow
-        about = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()
-                 if key.startswith(b"metad2a")}
+        about = {
+            key.decode(): value.decode()
+            for key, value in (schema.metadata or {}).items()
+            if key.startswith(b"metad2a")
+        }
         return about, tuple(schema.names), rows()
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
-    return InputError(f"{str(path)!r} cannot be read as Parquet, or is cut off: {error}. Export "
-                      "or download it again.")
+    return InputError(
+        f"{str(path)!r} cannot be read as Parquet, or is cut off: {error}. Export "
+        "or download it again."
+    )

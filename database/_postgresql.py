@@ -21,9 +21,11 @@ _SETTINGS = {"connect_timeout": 10, "application_name": "metad2a"}
 class PostgreSQL(Server):
     """A database on a server. Processes of any machine may write to it."""
 
-    remedy = (f"Check that the server runs and has room, that host, port, user and database of the "
-              f"URL ({_FORM}) are right, that the user may write there, and that the password is "
-              "in the variable PGPASSWORD or the file ~/.pgpass.")
+    remedy = (
+        f"Check that the server runs and has room, that host, port, user and database of the "
+        f"URL ({_FORM}) are right, that the user may write there, and that the password is "
+        "in the variable PGPASSWORD or the file ~/.pgpass."
+    )
 
     def __init__(self, location: str) -> None:
         """Prepare connections; none is made yet.
@@ -35,7 +37,8 @@ class PostgreSQL(Server):
         engine = _connect(url)
         # As in SQLite, what is read in one transaction is one state of the database.
         reader = engine.execution_options(
-            isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
         writer = engine.execution_options(isolation_level="READ COMMITTED")
         super().__init__(_shown(url), None, reader, writer)
 
@@ -63,8 +66,7 @@ class PostgreSQL(Server):
 
     def size(self, connection: Connection) -> int:
         """Return the bytes of the whole database, which may hold other tables too."""
-        return int(connection.scalar(
-            select(func.pg_database_size(func.current_database()))) or 0)
+        return int(connection.scalar(select(func.pg_database_size(func.current_database()))) or 0)
 
     def now(self, connection: Connection) -> datetime:
         """Return the server's time, which is one for all its clients."""
@@ -77,16 +79,22 @@ def _parse(location: str) -> URL:
     try:
         url = make_url(location)
     except (ArgumentError, ValueError):
-        raise DatabaseError(f"The URL of the database cannot be read. Give {_FORM}; write the "
-                            "characters @ : / ? of a password as %40 %3A %2F %3F.") from None
+        raise DatabaseError(
+            f"The URL of the database cannot be read. Give {_FORM}; write the "
+            "characters @ : / ? of a password as %40 %3A %2F %3F."
+        ) from None
     if url.drivername in {"postgres", "postgresql"}:
         url = url.set(drivername=_DRIVER)
     if url.drivername != _DRIVER:
-        raise DatabaseError(f"A database of the kind {url.drivername!r} is not supported. Give the "
-                            f"path of a file, or {_FORM}.")
+        raise DatabaseError(
+            f"A database of the kind {url.drivername!r} is not supported. Give the "
+            f"path of a file, or {_FORM}."
+        )
     if "@" in (url.host or ""):
-        raise DatabaseError(f"The URL of the database has more than one @. Give {_FORM}, with an "
-                            "@ in a password written as %40.")
+        raise DatabaseError(
+            f"The URL of the database has more than one @. Give {_FORM}, with an "
+            "@ in a password written as %40."
+        )
     return url
 
 
@@ -101,5 +109,7 @@ def _connect(url: URL) -> Engine:
     try:
         return create_engine(url, connect_args=settings, pool_pre_ping=True)
     except ModuleNotFoundError as error:
-        raise DatabaseError("A database on a PostgreSQL server needs the driver psycopg. Install "
-                            "it with: pip install 'metad2a[postgresql]'.") from error
+        raise DatabaseError(
+            "A database on a PostgreSQL server needs the driver psycopg. Install "
+            "it with: pip install 'metad2a[postgresql]'."
+        ) from error

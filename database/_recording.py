@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 INSERTS: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
-    "sqlite": sqlite.insert, "postgresql": postgresql.insert}
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
 """Dialect to its insert that can leave alone what is there."""
 
 
@@ -49,8 +51,15 @@ class Tally:
         self._conflicts: list[str] = []
 
     def keep(
-        self, connection: Connection, table: Table, key: Mapping[str, Any], name: str,
-        value: float, rest: Mapping[str, Any], what: str, of: str,
+        self,
+        connection: Connection,
+        table: Table,
+        key: Mapping[str, Any],
+        name: str,
+        value: float,
+        rest: Mapping[str, Any],
+        what: str,
+        of: str,
     ) -> None:
         """Insert the row with this key and ``value`` in the column ``name``, unless it is known.
 
@@ -118,7 +127,8 @@ def record_evaluations(
             protocols[one.protocol] = _protocol(connection, one.protocol)
         if canonical not in architectures:
             architectures[canonical] = identify(
-                connection, ARCHITECTURES, {"space": space.name, "canonical": canonical}, {})
+                connection, ARCHITECTURES, {"space": space.name, "canonical": canonical}, {}
+            )
         protocol_id, kind = protocols[one.protocol]
         key = {
             "task_id": task_id,
@@ -127,8 +137,10 @@ def record_evaluations(
             "seed": one.seed,
         }
         rest = origin | {"kind": kind, "seconds": one.seconds, "curve": list(one.curve)}
-        of = (f"{canonical} with seed {one.seed} ({one.seconds!r} s, curve {one.curve[:5]}) on "
-              f"task {task}")
+        of = (
+            f"{canonical} with seed {one.seed} ({one.seconds!r} s, curve {one.curve[:5]}) on "
+            f"task {task}"
+        )
         tally.keep(connection, EVALUATIONS, key, "value", one.value, rest, one.protocol, of)
     return tally.recorded()
 
@@ -139,7 +151,8 @@ def add(
     """Insert a row and return its id, or None if a row with this key is there."""
     row = INSERTS[connection.dialect.name](table).values(**key, **rest)
     number = connection.scalar(
-        row.on_conflict_do_nothing(index_elements=list(key)).returning(table.c.id))
+        row.on_conflict_do_nothing(index_elements=list(key)).returning(table.c.id)
+    )
     return None if number is None else int(number)
 
 

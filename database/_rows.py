@@ -36,25 +36,57 @@ FORMAT_KEY, TABLE_KEY = "metad2a_format", "metad2a_table"
 """Under which a file says of which format it is, and which table it holds."""
 TABLES: Mapping[str, Mapping[str, str]] = {
     "tasks": {
-        "task": "text", "name": "text", "dataset": "word", "fingerprint": "word",
-        "family": "word", "form": "word", "dataset_images": "integer",
-        "dataset_classes": "integer", "dataset_resolution": "integer", "resolution": "integer",
-        "train_images": "integer", "test_images": "integer", "classes": "integers",
-        "train": "integers", "test": "integers",
+        "task": "text",
+        "name": "text",
+        "dataset": "word",
+        "fingerprint": "word",
+        "family": "word",
+        "form": "word",
+        "dataset_images": "integer",
+        "dataset_classes": "integer",
+        "dataset_resolution": "integer",
+        "resolution": "integer",
+        "train_images": "integer",
+        "test_images": "integer",
+        "classes": "integers",
+        "train": "integers",
+        "test": "integers",
     },
     "evaluations": {
-        "dataset": "word", "family": "word", "task": "word", "classes": "integer",
-        "train_images": "integer", "resolution": "integer", "space": "word",
-        "architecture": "word", "protocol": "word", "kind": "word", "description": "word",
-        "seed": "integer", "value": "number", "seconds": "number", "curve": "numbers",
-        "device": "word", "versions": "word", "created": "time", **_SOURCE,
+        "dataset": "word",
+        "family": "word",
+        "task": "word",
+        "classes": "integer",
+        "train_images": "integer",
+        "resolution": "integer",
+        "space": "word",
+        "architecture": "word",
+        "protocol": "word",
+        "kind": "word",
+        "description": "word",
+        "seed": "integer",
+        "value": "number",
+        "seconds": "number",
+        "curve": "numbers",
+        "device": "word",
+        "versions": "word",
+        "created": "time",
+        **_SOURCE,
     },
     "latencies": {
-        "space": "word", "architecture": "word", "device": "word", "batch": "integer",
-        "resolution": "integer", "milliseconds": "number", **_SOURCE,
+        "space": "word",
+        "architecture": "word",
+        "device": "word",
+        "batch": "integer",
+        "resolution": "integer",
+        "milliseconds": "number",
+        **_SOURCE,
     },
     "distances": {
-        "source_task": "word", "target_task": "word", "method": "word", "value": "number",
+        "source_task": "word",
+        "target_task": "word",
+        "method": "word",
+        "value": "number",
     },
 }
 """Table to column to kind of value, in the order in which tables can be read in. A "word" is a
@@ -99,8 +131,7 @@ def rows(store: Store, table: str, sources: Sources) -> Iterator[Row]:
     Distances have no source, and are all meant.
     """
     with store.reading() as connection:
-        found = connection.execute(
-            _QUERIES[table](sources), execution_options={"yield_per": 1000})
+        found = connection.execute(_QUERIES[table](sources), execution_options={"yield_per": 1000})
         for row in found.mappings():
             plain = dict(row)
             if table == "tasks":
@@ -181,58 +212,100 @@ _ORIGIN = (SOURCES.c.name.label("source"), SOURCES.c.licence, SOURCES.c.url)
 
 
 def _tasks(sources: Sources) -> Select[Any]:
-    query = select(
-        TASKS.c.key.label("task"), TASKS.c.name, DATASETS.c.name.label("dataset"),
-        DATASETS.c.fingerprint, DATASETS.c.family, DATASETS.c.form,
-        DATASETS.c.images.label("dataset_images"), DATASETS.c.classes.label("dataset_classes"),
-        DATASETS.c.resolution.label("dataset_resolution"), TASKS.c.n_train.label("train_images"),
-        TASKS.c.n_test.label("test_images"), TASKS.c.definition,
-    ).join(DATASETS).order_by(DATASETS.c.name, TASKS.c.name, TASKS.c.key)
+    query = (
+        select(
+            TASKS.c.key.label("task"),
+            TASKS.c.name,
+            DATASETS.c.name.label("dataset"),
+            DATASETS.c.fingerprint,
+            DATASETS.c.family,
+            DATASETS.c.form,
+            DATASETS.c.images.label("dataset_images"),
+            DATASETS.c.classes.label("dataset_classes"),
+            DATASETS.c.resolution.label("dataset_resolution"),
+            TASKS.c.n_train.label("train_images"),
+            TASKS.c.n_test.label("test_images"),
+            TASKS.c.definition,
+        )
+        .join(DATASETS)
+        .order_by(DATASETS.c.name, TASKS.c.name, TASKS.c.key)
+    )
     if not sources:
         return query
-    return query.where(TASKS.c.id.in_(
-        select(EVALUATIONS.c.task_id).join(SOURCES).where(sources.condition())))
+    return query.where(
+        TASKS.c.id.in_(select(EVALUATIONS.c.task_id).join(SOURCES).where(sources.condition()))
+    )
 
 
 def _evaluations(sources: Sources) -> Select[Any]:
     return (
         select(
-            DATASETS.c.name.label("dataset"), DATASETS.c.family, TASKS.c.key.label("task"),
-            TASKS.c.n_classes.label("classes"), TASKS.c.n_train.label("train_images"),
+            DATASETS.c.name.label("dataset"),
+            DATASETS.c.family,
+            TASKS.c.key.label("task"),
+            TASKS.c.n_classes.label("classes"),
+            TASKS.c.n_train.label("train_images"),
             TASKS.c.definition["resolution"].as_integer().label("resolution"),
-            ARCHITECTURES.c.space, ARCHITECTURES.c.canonical.label("architecture"),
-            PROTOCOLS.c.name.label("protocol"), EVALUATIONS.c.kind, PROTOCOLS.c.description,
-            *(EVALUATIONS.c[name] for name in (
-                "seed", "value", "seconds", "curve", "device", "versions", "created")),
+            ARCHITECTURES.c.space,
+            ARCHITECTURES.c.canonical.label("architecture"),
+            PROTOCOLS.c.name.label("protocol"),
+            EVALUATIONS.c.kind,
+            PROTOCOLS.c.description,
+            *(
+                EVALUATIONS.c[name]
+                for name in ("seed", "value", "seconds", "curve", "device", "versions", "created")
+            ),
             *_ORIGIN,
         )
-        .join_from(EVALUATIONS, TASKS).join(DATASETS).join(ARCHITECTURES).join(SOURCES)
+        .join_from(EVALUATIONS, TASKS)
+        .join(DATASETS)
+        .join(ARCHITECTURES)
+        .join(SOURCES)
         .join(PROTOCOLS, EVALUATIONS.c.protocol_id == PROTOCOLS.c.id)
         .where(sources.condition())
-        .order_by(DATASETS.c.name, TASKS.c.name, TASKS.c.key, PROTOCOLS.c.name,
-                  EVALUATIONS.c.seed, ARCHITECTURES.c.space, ARCHITECTURES.c.canonical)
+        .order_by(
+            DATASETS.c.name,
+            TASKS.c.name,
+            TASKS.c.key,
+            PROTOCOLS.c.name,
+            EVALUATIONS.c.seed,
+            ARCHITECTURES.c.space,
+            ARCHITECTURES.c.canonical,
+        )
     )
 
 
 def _latencies(sources: Sources) -> Select[Any]:
     return (
         select(
-            ARCHITECTURES.c.space, ARCHITECTURES.c.canonical.label("architecture"),
+            ARCHITECTURES.c.space,
+            ARCHITECTURES.c.canonical.label("architecture"),
             *(LATENCIES.c[name] for name in ("device", "batch", "resolution", "milliseconds")),
             *_ORIGIN,
         )
-        .join_from(LATENCIES, ARCHITECTURES).join(SOURCES)
+        .join_from(LATENCIES, ARCHITECTURES)
+        .join(SOURCES)
         .where(sources.condition())
-        .order_by(SOURCES.c.name, LATENCIES.c.device, LATENCIES.c.batch, LATENCIES.c.resolution,
-                  ARCHITECTURES.c.space, ARCHITECTURES.c.canonical)
+        .order_by(
+            SOURCES.c.name,
+            LATENCIES.c.device,
+            LATENCIES.c.batch,
+            LATENCIES.c.resolution,
+            ARCHITECTURES.c.space,
+            ARCHITECTURES.c.canonical,
+        )
     )
 
 
 def _distances(_: Sources) -> Select[Any]:
     source, target = TASKS.alias(), TASKS.alias()
     return (
-        select(source.c.key.label("source_task"), target.c.key.label("target_task"),
-               DISTANCES.c.method, DISTANCES.c.value)
+        select(
+            source.c.key.label("source_task"),
+            target.c.key.label("target_task"),
+            DISTANCES.c.method,
+            DISTANCES.c.value,
+        )
         .join_from(DISTANCES, source, DISTANCES.c.source_task_id == source.c.id)
         .join(target, DISTANCES.c.target_task_id == target.c.id)
         .order_by(source.c.key, target.c.key, DISTANCES.c.method)
@@ -240,6 +313,8 @@ def _distances(_: Sources) -> Select[Any]:
 
 
 _QUERIES: Mapping[str, Callable[[Sources], Select[Any]]] = {
-    "tasks": _tasks, "evaluations": _evaluations, "latencies": _latencies,
+    "tasks": _tasks,
+    "evaluations": _evaluations,
+    "latencies": _latencies,
     "distances": _distances,
 }

@@ -39,7 +39,8 @@ class Server(ABC):
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             cause = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")
             raise DatabaseError(
-                f"Cannot {action} the database {self.name!r}: {cause}. {self.remedy}") from error
+                f"Cannot {action} the database {self.name!r}: {cause}. {self.remedy}"
+            ) from error
 
     @abstractmethod
     def check(self, create: bool) -> None:

@@ -19,10 +19,24 @@ _MAGIC = b"SQLite format 3\0"
 _BUSY_SECONDS = 30
 _SETTINGS = (f"busy_timeout = {1000 * _BUSY_SECONDS}", "foreign_keys = ON", "synchronous = NORMAL")
 _MOUNTS = Path("/proc/self/mountinfo")
-_NETWORK = frozenset({
-    "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs", "gpfs",
-    "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
-})
+_NETWORK = frozenset(
+    {
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "fuse.ceph",
+        "fuse.glusterfs",
+        "fuse.sshfs",
+        "gpfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "smb3",
+        "smbfs",
+    }
+)
 """File systems whose locks or shared memory do not reach every machine that mounts them."""
 _BREACHES = ("CHECK constraint failed", "NULL value in")  # what quick_check says of rows
 
@@ -30,8 +44,10 @@ _BREACHES = ("CHECK constraint failed", "NULL value in")  # what quick_check say
 class SQLite(Server):
     """A database file. Several processes of one machine may write to it."""
 
-    remedy = ("Check that the disk has room and that the file and its folder may be written; if it "
-              "is damaged, restore a backup.")
+    remedy = (
+        "Check that the disk has room and that the file and its folder may be written; if it "
+        "is damaged, restore a backup."
+    )
     path: Path
 
     def __init__(self, path: Path) -> None:
@@ -41,8 +57,10 @@ class SQLite(Server):
     def check(self, create: bool) -> None:
         """Refuse what is no file of SQLite, damaged, or not on a local disk."""
         if not create and not self.path.exists():
-            raise DatabaseError(f"There is no database {self.name!r}. Give the path of one, or "
-                                "make it with `metad2a db build`.")
+            raise DatabaseError(
+                f"There is no database {self.name!r}. Give the path of one, or "
+                "make it with `metad2a db build`."
+            )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
             self._check_file()

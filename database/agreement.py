@@ -53,12 +53,16 @@ def agreement(store: Store) -> dict[tuple[str, str], Agreement]:
         for first, second in combinations(sorted(protocols), 2):
             one, other = protocols[first], protocols[second]
             shared = [architecture for architecture in one if architecture in other]
-            ranks = np.stack([
-                average_ranks(np.array([side[a] for a in shared])) for side in (one, other)])
+            ranks = np.stack(
+                [average_ranks(np.array([side[a] for a in shared])) for side in (one, other)]
+            )
             if len(shared) >= SHARED and (np.ptp(ranks, axis=1) > 0).all():
                 pairs[first, second].append((float(np.corrcoef(ranks)[0, 1]), len(shared)))
     return {
-        pair: Agreement(float(np.average([r for r, _ in found], weights=[n for _, n in found])),
-                        len(found), sum(n for _, n in found))
+        pair: Agreement(
+            float(np.average([r for r, _ in found], weights=[n for _, n in found])),
+            len(found),
+            sum(n for _, n in found),
+        )
         for pair, found in sorted(pairs.items())
     }

@@ -58,8 +58,10 @@ def build(
     database, data = database or plan.database, data or plan.data
     if database is None or data is None:
         missing = "database" if database is None else "data"
-        raise InputError(f"The plan {plan.name!r} names no {missing}. Add {missing} = \"...\" to "
-                         f"it, or give --{missing}.")
+        raise InputError(
+            f'The plan {plan.name!r} names no {missing}. Add {missing} = "..." to '
+            f"it, or give --{missing}."
+        )
     space = SPACES.get(plan.space)
     if ray is None:
         plan_device(plan.run.device)  # refused here, not once for every job
@@ -69,15 +71,15 @@ def build(
         store = stack.enter_context(Store(database))
         outstanding = Outstanding(plan, store, space)
         stack.enter_context(only_driver(store))
-        datasets = open_datasets(
-            plan, Path(data), datasets_of(store, plan), summary.skipped)
+        datasets = open_datasets(plan, Path(data), datasets_of(store, plan), summary.skipped)
         for one in datasets:
             stack.enter_context(one.dataset)
         tasks = {task.key: task for task in deal(datasets, plan.tasks.count, plan.seed)}
         summary.tasks = len(tasks)
         _describe(store, outstanding, datasets, tasks)
-        build_id = register(store, plan, {
-            one.path.name: one.fingerprint for one in datasets}, owner)
+        build_id = register(
+            store, plan, {one.path.name: one.fingerprint for one in datasets}, owner
+        )
         jobs = Jobs(store, build_id)
         for other in filter(is_dead, jobs.owners()):
             jobs.release(other)
@@ -87,8 +89,14 @@ def build(
             jobs.enqueue(outstanding.jobs(task))
 
         def prepare(job: Job) -> tuple[Work, Task]:
-            work = Work(outstanding.labellers[job.labeller], plan.space, job.architectures,
-                        job.seed, plan.run.device, plan.run.threads)
+            work = Work(
+                outstanding.labellers[job.labeller],
+                plan.space,
+                job.architectures,
+                job.seed,
+                plan.run.device,
+                plan.run.threads,
+            )
             return work, tasks[job.task]
 
         def finished(job: Job) -> int:
@@ -96,8 +104,16 @@ def build(
             return 0 if job.architectures else jobs.enqueue(outstanding.jobs(tasks[job.task]))
 
         Driver(
-            store, jobs, space, plan.run, _workers(plan, ray, datasets), owner=owner,
-            prepare=prepare, finished=finished, progress=progress, should_stop=should_stop,
+            store,
+            jobs,
+            space,
+            plan.run,
+            _workers(plan, ray, datasets),
+            owner=owner,
+            prepare=prepare,
+            finished=finished,
+            progress=progress,
+            should_stop=should_stop,
             summary=summary,
         ).run()
     return summary
@@ -111,8 +127,9 @@ def _describe(
 ) -> None:
     """Store what evaluations refer to."""
     for one in datasets:
-        store.add_dataset(one.dataset, family_of(one.dataset.name), image_side(one.dataset),
-                          one.fingerprint)
+        store.add_dataset(
+            one.dataset, family_of(one.dataset.name), image_side(one.dataset), one.fingerprint
+        )
     for task in tasks.values():
         store.add_task(task)
     for labeller in outstanding.labellers.values():

@@ -29,8 +29,9 @@ def _candidates(space: SearchSpace) -> tuple[np.ndarray, np.ndarray]:
 
 def _pool(space: SearchSpace) -> np.ndarray:
     rng = seeded("pool", space.name)
-    drawn = space.as_array(list(dict.fromkeys(
-        space.canonical(space.sample(rng)) for _ in range(_POOL))))
+    drawn = space.as_array(
+        list(dict.fromkeys(space.canonical(space.sample(rng)) for _ in range(_POOL)))
+    )
     connected: np.ndarray = drawn[space.connected(drawn)]
     return connected
 

@@ -201,8 +201,14 @@ class Driver:
         outcome = ended.outcome
         try:
             recorded = self._jobs.finish(
-                self._owner, job, outcome.measurements, space=self._space, device=outcome.device,
-                versions=outcome.versions, seconds=outcome.seconds)
+                self._owner,
+                job,
+                outcome.measurements,
+                space=self._space,
+                device=outcome.device,
+                versions=outcome.versions,
+                seconds=outcome.seconds,
+            )
         except RefusedRowError as error:
             self._fail(job, str(error))
             return
@@ -237,7 +243,8 @@ class Driver:
         if self._failed_in_a_row >= MAX_FAILURES:
             raise MetaD2AError(
                 f"The build ends after {MAX_FAILURES} failures in a row; what was measured is "
-                f"stored. The last one: {text}. Mend it and build again.")
+                f"stored. The last one: {text}. Mend it and build again."
+            )
 
     def _renew(self) -> None:
         """Renew the leases; what has gone to another driver is dropped."""
@@ -254,8 +261,13 @@ class Driver:
         for number, one in list(self._in_hand.items()):
             if time.monotonic() - one.since > limit:
                 self._workers.stop(number)
-                self._end(Ended(number, error=f"It took longer than wall_seconds = {limit:g} and "
-                                              "was stopped. Raise it if that is to be expected."))
+                self._end(
+                    Ended(
+                        number,
+                        error=f"It took longer than wall_seconds = {limit:g} and "
+                        "was stopped. Raise it if that is to be expected.",
+                    )
+                )
 
     def _tell(self, text: str) -> None:
         self._progress(self._done, self._total, text)

@@ -92,8 +92,9 @@ def import_files(store: Store, paths: Iterable[Path | str]) -> dict[str, Recorde
     for path in map(Path, paths):
         table, found = _opened(path)
         if table in tables:
-            raise InputError(f"{str(path)!r} is a second file of {table}. Import one after the "
-                             "other.")
+            raise InputError(
+                f"{str(path)!r} is a second file of {table}. Import one after the other."
+            )
         tables[table] = found
     return merge(store, tables)
 
@@ -101,8 +102,9 @@ def import_files(store: Store, paths: Iterable[Path | str]) -> dict[str, Recorde
 def _module(path: Path) -> ModuleType:
     module = _MODULES.get(path.suffix.lower())
     if module is None:
-        raise InputError(f"{str(path)!r} does not say its form; let its name end in "
-                         f"{' or '.join(_MODULES)}.")
+        raise InputError(
+            f"{str(path)!r} does not say its form; let its name end in {' or '.join(_MODULES)}."
+        )
     return module
 
 
@@ -114,20 +116,28 @@ def _opened(path: Path) -> tuple[str, Iterator[Row]]:
     about, columns, found = module.read(path)
     version, table = about.get(FORMAT_KEY), about.get(TABLE_KEY)
     if version is None:
-        raise InputError(f"{str(path)!r} was not written by `metad2a db export`, or its first "
-                         "lines are lost. Export it again.")
+        raise InputError(
+            f"{str(path)!r} was not written by `metad2a db export`, or its first "
+            "lines are lost. Export it again."
+        )
     if version != str(FORMAT_VERSION) or table not in TABLES:
-        remedy = ("export it again with this program" if version == "1" else "update metad2a")
-        raise InputError(f"{str(path)!r} is of format {version[:20]!r} ({str(table)[:40]!r}); this "
-                         f"program reads format {FORMAT_VERSION} of {', '.join(TABLES)}. To read "
-                         f"it, {remedy}.")
+        remedy = "export it again with this program" if version == "1" else "update metad2a"
+        raise InputError(
+            f"{str(path)!r} is of format {version[:20]!r} ({str(table)[:40]!r}); this "
+            f"program reads format {FORMAT_VERSION} of {', '.join(TABLES)}. To read "
+            f"it, {remedy}."
+        )
     wanted = set(TABLES[table])
     if odd := sorted(wanted ^ set(columns)):
         missing, extra = [n for n in odd if n in wanted], [n for n in odd if n not in wanted]
-        texts = [f"{what}: {', '.join(names)[:300]}" for what, names in (
-            ("missing", missing), ("not known", extra)) if names]
-        raise InputError(f"{str(path)!r} has not the columns of {table} ({'; '.join(texts)}). "
-                         "Export it again.")
+        texts = [
+            f"{what}: {', '.join(names)[:300]}"
+            for what, names in (("missing", missing), ("not known", extra))
+            if names
+        ]
+        raise InputError(
+            f"{str(path)!r} has not the columns of {table} ({'; '.join(texts)}). Export it again."
+        )
     return table, checked(table, found, str(path))
 
 
@@ -146,8 +156,10 @@ def _atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
         partial.chmod(0o644)
         partial.replace(path)
     except OSError as error:
-        raise DatabaseError(f"Cannot write the export {str(path)!r}: {error}. Check that its "
-                            "folder may be written and that the disk has room.") from error
+        raise DatabaseError(
+            f"Cannot write the export {str(path)!r}: {error}. Check that its "
+            "folder may be written and that the disk has room."
+        ) from error
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)

@@ -64,15 +64,24 @@ class Jobs:
             for job in jobs:
                 if job.task not in numbers:
                     numbers[job.task] = find(connection, TASKS, {"key": job.task})
-                rows.append({
-                    "build_id": self._build, "task_id": numbers[job.task],
-                    "labeller": job.labeller, "architectures": "\n".join(job.architectures),
-                    "seed": job.seed, "state": "open", "tries": 0,
-                })
+                rows.append(
+                    {
+                        "build_id": self._build,
+                        "task_id": numbers[job.task],
+                        "labeller": job.labeller,
+                        "architectures": "\n".join(job.architectures),
+                        "seed": job.seed,
+                        "state": "open",
+                        "tries": 0,
+                    }
+                )
             if not rows:
                 return 0
-            insert = INSERTS[connection.dialect.name](JOBS).on_conflict_do_nothing(
-                index_elements=_UNIQUE).returning(JOBS.c.id)
+            insert = (
+                INSERTS[connection.dialect.name](JOBS)
+                .on_conflict_do_nothing(index_elements=_UNIQUE)
+                .returning(JOBS.c.id)
+            )
             return len(connection.execute(insert, rows).all())
 
     def claim(self, owner: str, count: int, lease_seconds: float) -> list[Job]:
@@ -87,23 +96,39 @@ class Jobs:
             self._reopen_expired(connection, owner)
             chosen = _locked(connection, self._in("open"), count)
             connection.execute(
-                update(JOBS).where(JOBS.c.id.in_(chosen))
-                .values(state="leased", owner=owner, lease_until=self._end(
-                    connection, lease_seconds)))
+                update(JOBS)
+                .where(JOBS.c.id.in_(chosen))
+                .values(
+                    state="leased", owner=owner, lease_until=self._end(connection, lease_seconds)
+                )
+            )
             rows = connection.execute(
-                select(TASKS.c.key, JOBS.c.labeller, JOBS.c.architectures, JOBS.c.seed, JOBS.c.id,
-                       JOBS.c.tries)
-                .join_from(JOBS, TASKS).where(JOBS.c.id.in_(chosen)).order_by(JOBS.c.id))
-            return [Job(task, labeller, tuple(lines.splitlines()), *rest)
-                    for task, labeller, lines, *rest in rows]
+                select(
+                    TASKS.c.key,
+                    JOBS.c.labeller,
+                    JOBS.c.architectures,
+                    JOBS.c.seed,
+                    JOBS.c.id,
+                    JOBS.c.tries,
+                )
+                .join_from(JOBS, TASKS)
+                .where(JOBS.c.id.in_(chosen))
+                .order_by(JOBS.c.id)
+            )
+            return [
+                Job(task, labeller, tuple(lines.splitlines()), *rest)
+                for task, labeller, lines, *rest in rows
+            ]
 
     def heartbeat(self, owner: str, ids: Collection[int], lease_seconds: float) -> set[int]:
         """Renew the owner's leases on these jobs; return those that are still its own."""
         with self._store.writing() as connection:
             renewed = connection.scalars(
-                update(JOBS).where(JOBS.c.id.in_(ids), _held(owner))
+                update(JOBS)
+                .where(JOBS.c.id.in_(ids), _held(owner))
                 .values(lease_until=self._end(connection, lease_seconds))
-                .returning(JOBS.c.id))
+                .returning(JOBS.c.id)
+            )
             return set(renewed)
 
     def finish(
@@ -129,13 +154,21 @@ class Jobs:
         """
         with self._store.writing() as connection:
             ended = connection.execute(
-                update(JOBS).where(JOBS.c.id == job.id, _held(owner))
-                .values(state="done", error=None, seconds=seconds,
-                        ended=self._store.now(connection), **_FREE))
+                update(JOBS)
+                .where(JOBS.c.id == job.id, _held(owner))
+                .values(
+                    state="done",
+                    error=None,
+                    seconds=seconds,
+                    ended=self._store.now(connection),
+                    **_FREE,
+                )
+            )
             if not ended.rowcount:
                 return None
             return record_evaluations(
-                connection, job.task, space, measurements, device, versions, MEASURED)
+                connection, job.task, space, measurements, device, versions, MEASURED
+            )
 
     def fail(self, owner: str, number: int, error: str) -> str | None:
         """Note that the job with this id failed; it is open again, or quarantined the third time.
@@ -146,10 +179,16 @@ class Jobs:
         tries = JOBS.c.tries + 1
         with self._store.writing() as connection:
             state: str | None = connection.scalar(
-                update(JOBS).where(JOBS.c.id == number, _held(owner))
-                .values(state=case((tries >= MAX_TRIES, "quarantined"), else_="open"),
-                        tries=tries, error=storable(error), **_FREE)
-                .returning(JOBS.c.state))
+                update(JOBS)
+                .where(JOBS.c.id == number, _held(owner))
+                .values(
+                    state=case((tries >= MAX_TRIES, "quarantined"), else_="open"),
+                    tries=tries,
+                    error=storable(error),
+                    **_FREE,
+                )
+                .returning(JOBS.c.state)
+            )
             return state
 
     def release(self, owner: str, ids: Collection[int] | None = None) -> int:
@@ -157,26 +196,30 @@ class Jobs:
         which = _held(owner) if ids is None else and_(_held(owner), JOBS.c.id.in_(ids))
         with self._store.writing() as connection:
             return connection.execute(
-                update(JOBS).where(which).values(state="open", **_FREE)).rowcount
+                update(JOBS).where(which).values(state="open", **_FREE)
+            ).rowcount
 
     def retry(self) -> int:
         """Open again all jobs that are quarantined, with no try counted; return their number."""
         with self._store.writing() as connection:
             return connection.execute(
-                update(JOBS).where(self._in("quarantined")).values(state="open", tries=0)).rowcount
+                update(JOBS).where(self._in("quarantined")).values(state="open", tries=0)
+            ).rowcount
 
     def owners(self) -> set[str]:
         """Return who holds leases, expired ones included."""
         with self._store.reading() as connection:
-            return set(connection.scalars(
-                select(JOBS.c.owner).distinct().where(self._in("leased"))))
+            return set(
+                connection.scalars(select(JOBS.c.owner).distinct().where(self._in("leased")))
+            )
 
     def counts(self) -> dict[str, int]:
         """Return the number of jobs in each state; one whose lease has expired is open."""
         with self._store.reading() as connection:
             state = case((self._expired(connection), "open"), else_=JOBS.c.state)
             found = connection.execute(
-                select(state, func.count()).where(JOBS.c.build_id == self._build).group_by(state))
+                select(state, func.count()).where(JOBS.c.build_id == self._build).group_by(state)
+            )
             return dict.fromkeys(STATES, 0) | {row[0]: row[1] for row in found}
 
     def _in(self, state: str) -> ColumnElement[bool]:
@@ -193,7 +236,8 @@ class Jobs:
         expired = _locked(connection, and_(self._expired(connection), JOBS.c.owner != owner))
         if expired:
             connection.execute(
-                update(JOBS).where(JOBS.c.id.in_(expired)).values(state="open", **_FREE))
+                update(JOBS).where(JOBS.c.id.in_(expired)).values(state="open", **_FREE)
+            )
 
 
 def _held(owner: str) -> ColumnElement[bool]:
@@ -208,5 +252,9 @@ def _locked(
     SQLite has no such lock and needs none: it lets in one writer at a time.
     """
     return connection.scalars(
-        select(JOBS.c.id).where(wanted).order_by(JOBS.c.id).limit(count)
-        .with_for_update(skip_locked=True)).all()
+        select(JOBS.c.id)
+        .where(wanted)
+        .order_by(JOBS.c.id)
+        .limit(count)
+        .with_for_update(skip_locked=True)
+    ).all()

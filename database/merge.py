@@ -42,15 +42,15 @@ def merge(store: Store, tables: Mapping[str, Iterable[Row]]) -> dict[str, Record
     with store.writing() as connection:
         names = Names(connection)
         return {
-            table: _tasks(names, tables[table]) if table == "tasks"
+            table: _tasks(names, tables[table])
+            if table == "tasks"
             else _measured(connection, names, _MEASURED[table], tables[table])
-            for table in TABLES if table in tables
+            for table in TABLES
+            if table in tables
         }
 
 
-def merge_store(
-    store: Store, other: Store, sources: Sources = ALL_SOURCES
-) -> dict[str, Recorded]:
+def merge_store(store: Store, other: Store, sources: Sources = ALL_SOURCES) -> dict[str, Recorded]:
     """Add what another store holds; see :func:`merge` for what becomes of its rows.
 
     Raises:
@@ -118,8 +118,7 @@ def _measured(
             elif stored[key] == value:
                 known += 1
             else:
-                conflicts.append(
-                    f"{_described(row)}: {stored[key]!r} is kept, {value!r} refused")
+                conflicts.append(f"{_described(row)}: {stored[key]!r} is kept, {value!r} refused")
         _insert(connection, kind, fresh)
         new += len(fresh)
     return Recorded(new, known, tuple(conflicts))
@@ -134,8 +133,11 @@ def _stored(
     near = []
     for place, column in enumerate(columns):
         values = {key[place] for key in keys}
-        near += ([column.in_(values)] if place < kind.near
-                 else [column >= min(values), column <= max(values)])
+        near += (
+            [column.in_(values)]
+            if place < kind.near
+            else [column >= min(values), column <= max(values)]
+        )
     query = select(*columns, kind.table.c[kind.value]).where(*near)
     return {tuple(row[:-1]): row[-1] for row in connection.execute(query)}
 
@@ -158,31 +160,45 @@ def _insert(
 
 def _definition(number: int, row: Row) -> dict[str, Any]:
     """Return the definition of a task, whose key and counts must be its own."""
-    task = Task(row["name"], row["fingerprint"], tuple(row["classes"]), tuple(row["train"]),
-                tuple(row["test"]), row["resolution"])
+    task = Task(
+        row["name"],
+        row["fingerprint"],
+        tuple(row["classes"]),
+        tuple(row["train"]),
+        tuple(row["test"]),
+        row["resolution"],
+    )
     if task.key != row["task"]:
         raise InputError(
             f"Row {number} of tasks: {row['name']!r} has the key {row['task']!r}, but its "
-            f"definition gives {task.key}. The file was changed; export it again.")
+            f"definition gives {task.key}. The file was changed; export it again."
+        )
     for name, images in (("train_images", task.train), ("test_images", task.test)):
         # A published task has counts alone: which images it used nobody listed.
         if images and len(images) != row[name]:
-            raise InputError(f"Row {number} of tasks: {name} is {row[name]}, but {len(images)} "
-                             "images are listed. The file was changed; export it again.")
+            raise InputError(
+                f"Row {number} of tasks: {name} is {row[name]}, but {len(images)} "
+                "images are listed. The file was changed; export it again."
+            )
     return task.definition()
 
 
 def _evaluation(names: Names, row: Row) -> dict[str, Any]:
     return {
-        "task_id": names.task(row["task"]), "architecture_id": names.architecture(row),
-        "protocol_id": names.protocol(row), "source_id": names.source(row),
-    } | {name: row[name] for name in (
-        "kind", "seed", "value", "seconds", "curve", "device", "versions", "created")}
+        "task_id": names.task(row["task"]),
+        "architecture_id": names.architecture(row),
+        "protocol_id": names.protocol(row),
+        "source_id": names.source(row),
+    } | {
+        name: row[name]
+        for name in ("kind", "seed", "value", "seconds", "curve", "device", "versions", "created")
+    }
 
 
 def _latency(names: Names, row: Row) -> dict[str, Any]:
     return {
-        "architecture_id": names.architecture(row), "source_id": names.source(row),
+        "architecture_id": names.architecture(row),
+        "source_id": names.source(row),
     } | {name: row[name] for name in ("device", "batch", "resolution", "milliseconds")}
 
 
@@ -190,24 +206,54 @@ def _distance(names: Names, row: Row) -> dict[str, Any]:
     return {
         "source_task_id": names.task(row["source_task"]),
         "target_task_id": names.task(row["target_task"]),
-        "method": row["method"], "value": row["value"],
+        "method": row["method"],
+        "value": row["value"],
     }
 
 
 _MEASURED = {
-    one.name: one for one in (
-        _Measured("evaluations", EVALUATIONS,
-                  ("task_id", "architecture_id", "protocol_id", "seed"), 2, "value",
-                  _evaluation),
-        _Measured("latencies", LATENCIES,
-                  ("architecture_id", "device", "batch", "resolution", "source_id"), 3,
-                  "milliseconds", _latency),
-        _Measured("distances", DISTANCES, ("source_task_id", "target_task_id", "method"), 2,
-                  "value", _distance),
+    one.name: one
+    for one in (
+        _Measured(
+            "evaluations",
+            EVALUATIONS,
+            ("task_id", "architecture_id", "protocol_id", "seed"),
+            2,
+            "value",
+            _evaluation,
+        ),
+        _Measured(
+            "latencies",
+            LATENCIES,
+            ("architecture_id", "device", "batch", "resolution", "source_id"),
+            3,
+            "milliseconds",
+            _latency,
+        ),
+        _Measured(
+            "distances",
+            DISTANCES,
+            ("source_task_id", "target_task_id", "method"),
+            2,
+            "value",
+            _distance,
+        ),
     )
 }
-_KEYS = ("protocol", "seed", "device", "batch", "resolution", "space", "architecture", "task",
-          "source_task", "target_task", "method", "source")
+_KEYS = (
+    "protocol",
+    "seed",
+    "device",
+    "batch",
+    "resolution",
+    "space",
+    "architecture",
+    "task",
+    "source_task",
+    "target_task",
+    "method",
+    "source",
+)
 
 
 def _described(row: Row) -> str:
@@ -225,7 +271,8 @@ def _refusing(table: str, number: int, row: Row) -> Iterator[None]:
         raise RefusedRowError(
             f"Row {number} of {table} is refused ({cause}): {dict(row)!s:.600}. A value must be "
             "finite, an accuracy a fraction 0..1, seconds not negative, milliseconds above 0. "
-            "Mend the row; nothing was imported.") from error
+            "Mend the row; nothing was imported."
+        ) from error
 
 
 def _chunks(items: Iterable[_T]) -> Iterator[list[_T]]:

@@ -29,8 +29,9 @@ class Outstanding:
         """
         self._plan, self._store, self._space = plan, store, space
         self._searches = [_search(method) for method in plan.methods]
-        measuring = {name: LABELLERS.get(name)
-                     for method in plan.methods for name in method.protocols}
+        measuring = {
+            name: LABELLERS.get(name) for method in plan.methods for name in method.protocols
+        }
         searching = {search.name: search for search in self._searches if search is not None}
         self.labellers: Mapping[str, Labeller] = measuring | searching
         """Labellers by the names that jobs call them."""
@@ -44,8 +45,7 @@ class Outstanding:
             if search is None:
                 chosen = choose(self._space, method.architectures, self._plan.seed, task.key)
             else:
-                found = self._store.measured(
-                    task.key, search.protocols[0].name, self._plan.seed)
+                found = self._store.measured(task.key, search.protocols[0].name, self._plan.seed)
                 if not found:
                     yield Job(task.key, search.name, (), self._plan.seed)
                     continue
@@ -60,9 +60,12 @@ class Outstanding:
         are undefined for it.
         """
         labeller, seed = self.labellers[name], self._plan.seed
-        done = set().union(*(
-            self._store.measured(task.key, protocol.name, seed) for protocol in labeller.protocols
-        ))
+        done = set().union(
+            *(
+                self._store.measured(task.key, protocol.name, seed)
+                for protocol in labeller.protocols
+            )
+        )
         texts = [self._space.format(self._space.canonical(one)) for one in chosen]
         todo = tuple(text for text in dict.fromkeys(texts) if text not in done)
         if labeller.shared and todo:
@@ -74,5 +77,11 @@ class Outstanding:
 def _search(method: MethodPlan) -> SearchLabeller | None:
     if method.name == SPREAD or method.images is None:
         return None
-    return SearchLabeller(method.name, method.images, method.architectures, method.channels,
-                          method.cells, method.options)
+    return SearchLabeller(
+        method.name,
+        method.images,
+        method.architectures,
+        method.channels,
+        method.cells,
+        method.options,
+    )

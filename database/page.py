@@ -30,7 +30,9 @@ MOST_POINTS = 1500
 MOST_CURVES = 60
 """Learning curves of one protocol in a chart, chosen likewise."""
 _T = TypeVar("_T")
-_CSS = STYLE + """
+_CSS = (
+    STYLE
+    + """
 body { margin:0 auto; max-width:1240px; padding:1.5rem 1.2rem 3rem; color:var(--ink);
   background:var(--paper); font:15px/1.5 system-ui, sans-serif; overflow-wrap:anywhere; }
 h1 { font-size:1.6rem; margin:0 0 .2rem; } h2 { font-size:1.2rem; margin:2.2rem 0 .2rem; }
@@ -49,6 +51,7 @@ th { font-weight:600; text-align:left; padding:5px 9px; white-space:nowrap; }
 td { padding:5px 9px; text-align:right; border:1px solid var(--line); white-space:nowrap; }
 td small { display:block; color:var(--soft); }
 """
+)
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,10 @@ def page(store: Store, path: Path | str) -> int:
             partial.write_bytes(content)
             partial.replace(path)
     except OSError as error:
-        raise DatabaseError(f"Cannot write the page {str(path)!r}: {error}. Check that its folder "
-                            "may be written and that the disk has room.") from error
+        raise DatabaseError(
+            f"Cannot write the page {str(path)!r}: {error}. Check that its folder "
+            "may be written and that the disk has room."
+        ) from error
     return len(content)
 
 
@@ -91,18 +96,21 @@ def _html(store: Store) -> str:
     names, values = _values(store)
     protocols = sorted({value.protocol for value in values})
     colours = {name: number for number, name in enumerate(protocols)}
-    facts = ", ".join(f"{counts[what]:,} {what}" for what in (
-        "datasets", "tasks", "architectures", "evaluations"))
-    return "\n".join([
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>metad2a database</title><style>{_CSS}</style></head><body>",
-        f"<h1>metad2a database</h1><p>{escape(Path(store.name).name)}: {facts}.</p>",
-        _costs(names, values, colours),
-        _agreement(store),
-        _curves(names, values, colours),
-        "</body></html>\n",
-    ])
+    facts = ", ".join(
+        f"{counts[what]:,} {what}" for what in ("datasets", "tasks", "architectures", "evaluations")
+    )
+    return "\n".join(
+        [
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>metad2a database</title><style>{_CSS}</style></head><body>",
+            f"<h1>metad2a database</h1><p>{escape(Path(store.name).name)}: {facts}.</p>",
+            _costs(names, values, colours),
+            _agreement(store),
+            _curves(names, values, colours),
+            "</body></html>\n",
+        ]
+    )
 
 
 # -- what is drawn ---------------------------------------------------------------------------
@@ -113,14 +121,22 @@ def _values(store: Store) -> tuple[dict[int, str], list[_Value]]:
     with store.reading() as connection:
         rows = connection.execute(
             select(
-                DATASETS.c.id, DATASETS.c.name, DATASETS.c.classes, PROTOCOLS.c.name,
-                ARCHITECTURES.c.space, ARCHITECTURES.c.canonical, EVALUATIONS.c.value,
+                DATASETS.c.id,
+                DATASETS.c.name,
+                DATASETS.c.classes,
+                PROTOCOLS.c.name,
+                ARCHITECTURES.c.space,
+                ARCHITECTURES.c.canonical,
+                EVALUATIONS.c.value,
                 EVALUATIONS.c.curve,
             )
-            .join_from(EVALUATIONS, TASKS).join(DATASETS).join(ARCHITECTURES)
+            .join_from(EVALUATIONS, TASKS)
+            .join(DATASETS)
+            .join(ARCHITECTURES)
             .join(PROTOCOLS, EVALUATIONS.c.protocol_id == PROTOCOLS.c.id)
             .where(EVALUATIONS.c.kind == "accuracy")
-            .order_by(DATASETS.c.name, EVALUATIONS.c.id)).all()
+            .order_by(DATASETS.c.name, EVALUATIONS.c.id)
+        ).all()
     names: dict[int, str] = {}
     wanted: dict[tuple[str, int], set[str]] = defaultdict(set)
     for number, name, classes, _, space, cell, *_ in rows:
@@ -160,17 +176,31 @@ def _costs(names: dict[int, str], values: list[_Value], colours: dict[str, int])
             for protocol, mine in _by(own, "protocol")
         ]
         best = max(own, key=lambda one: one.accuracy)
-        drawing = chart(drawn, "MACs, millions", "test accuracy, %",
-                        f"{names[number]}: accuracy against MACs", _dot(best))
-        figures.append(_figure(
-            names[number], drawing, f"{_count(own, drawn)} values. Ringed: "
-            f"{100 * best.accuracy:.1f} %, {escape(best.protocol)}, "
-            f"<code>{escape(best.architecture)}</code>"))
+        drawing = chart(
+            drawn,
+            "MACs, millions",
+            "test accuracy, %",
+            f"{names[number]}: accuracy against MACs",
+            _dot(best),
+        )
+        figures.append(
+            _figure(
+                names[number],
+                drawing,
+                f"{_count(own, drawn)} values. Ringed: "
+                f"{100 * best.accuracy:.1f} %, {escape(best.protocol)}, "
+                f"<code>{escape(best.architecture)}</code>",
+            )
+        )
     return _section(
-        "Accuracy against MACs", "One dot an evaluation. MACs are multiply-adds of one image "
+        "Accuracy against MACs",
+        "One dot an evaluation. MACs are multiply-adds of one image "
         "through the space's published network with the dataset's classes, whatever smaller "
-        "network a protocol may train.", figures, _key(known, colours),
-        "No accuracies are stored yet.")
+        "network a protocol may train.",
+        figures,
+        _key(known, colours),
+        "No accuracies are stored yet.",
+    )
 
 
 def _curves(names: dict[int, str], values: list[_Value], colours: dict[str, int]) -> str:
@@ -178,18 +208,29 @@ def _curves(names: dict[int, str], values: list[_Value], colours: dict[str, int]
     figures = []
     for number, own in _by(long, "dataset"):
         drawn = [
-            Series(colours[protocol], [
-                [(float(reading), 100 * accuracy) for reading, accuracy in enumerate(one.curve, 1)]
-                for one in _even(sorted(mine, key=lambda one: one.accuracy), MOST_CURVES)
-            ])
+            Series(
+                colours[protocol],
+                [
+                    [
+                        (float(reading), 100 * accuracy)
+                        for reading, accuracy in enumerate(one.curve, 1)
+                    ]
+                    for one in _even(sorted(mine, key=lambda one: one.accuracy), MOST_CURVES)
+                ],
+            )
             for protocol, mine in _by(own, "protocol")
         ]
-        drawing = chart(drawn, "reading of the curve", "test accuracy, %",
-                        f"{names[number]}: learning curves")
+        drawing = chart(
+            drawn, "reading of the curve", "test accuracy, %", f"{names[number]}: learning curves"
+        )
         figures.append(_figure(names[number], drawing, f"{_count(own, drawn)} curves."))
-    return _section("Learning curves", "Test accuracy each time that a training was judged, "
-                    "usually after an epoch.", figures, _key(long, colours),
-                    "No learning curves are stored yet.")
+    return _section(
+        "Learning curves",
+        "Test accuracy each time that a training was judged, usually after an epoch.",
+        figures,
+        _key(long, colours),
+        "No learning curves are stored yet.",
+    )
 
 
 def _agreement(store: Store) -> str:
@@ -207,16 +248,19 @@ def _agreement(store: Store) -> str:
                 cells.append(
                     f'<td style="background:color-mix(in srgb, var(--{tint}) '
                     f'{45 * abs(one.spearman):.0f}%, var(--paper))">{one.spearman:.2f}'
-                    f"<small>{one.shared:,} in {one.tasks:,}</small></td>")
+                    f"<small>{one.shared:,} in {one.tasks:,}</small></td>"
+                )
             else:
                 cells.append("<td>–</td>")
         lines.append(f"<tr><th>{escape(row)}</th>{''.join(cells)}</tr>")
     table = f'<div class="scroll"><table>{"".join(lines)}</table></div>'
-    return ("<h2>Rank agreement between protocols</h2><p>Spearman's correlation over the "
-            "architectures that both protocols measured on a task, mean over tasks. Below it: how "
-            f"many architectures in how many tasks; one where they share fewer than {SHARED} does "
-            "not count.</p>"
-            + (table if found else "<p>No two protocols share enough architectures yet.</p>"))
+    return (
+        "<h2>Rank agreement between protocols</h2><p>Spearman's correlation over the "
+        "architectures that both protocols measured on a task, mean over tasks. Below it: how "
+        f"many architectures in how many tasks; one where they share fewer than {SHARED} does "
+        "not count.</p>"
+        + (table if found else "<p>No two protocols share enough architectures yet.</p>")
+    )
 
 
 def _section(title: str, text: str, figures: list[str], key: str, empty: str) -> str:
@@ -225,8 +269,10 @@ def _section(title: str, text: str, figures: list[str], key: str, empty: str) ->
 
 
 def _key(values: list[_Value], colours: dict[str, int]) -> str:
-    items = "".join(f'<li><i class="c{colours[name] % COLOURS}"></i>{escape(name)}</li>'
-                    for name in sorted({one.protocol for one in values}))
+    items = "".join(
+        f'<li><i class="c{colours[name] % COLOURS}"></i>{escape(name)}</li>'
+        for name in sorted({one.protocol for one in values})
+    )
     return f'<ul class="key">{items}</ul>'
 
 

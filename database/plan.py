@@ -108,8 +108,10 @@ def read_plan(path: Path | str) -> Plan:
         with path.open("rb") as file:
             table = tomllib.load(file)
     except OSError as error:
-        raise InputError(f"The plan {str(path)!r} cannot be read: {error.strerror}. Give the path "
-                         "of a TOML file.") from error
+        raise InputError(
+            f"The plan {str(path)!r} cannot be read: {error.strerror}. Give the path "
+            "of a TOML file."
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"The plan {str(path)!r} is not TOML: {error}.") from error
     return parse_plan(table, path.stem, path.parent)
@@ -121,7 +123,8 @@ def parse_plan(table: Mapping[str, Any], name: str, folder: Path) -> Plan:
     tasks = _record(TaskPlan, top.pop("tasks"), "[tasks]")
     run = RunPlan(**_record(RunPlan, top.pop("run", {}), "[run]"))
     methods = tuple(
-        MethodPlan(**_record(MethodPlan, one, "[[methods]]")) for one in top.pop("methods"))
+        MethodPlan(**_record(MethodPlan, one, "[[methods]]")) for one in top.pop("methods")
+    )
     if "data" in top:
         top["data"] = folder / Path(top["data"]).expanduser()
     if "database" in top and "://" not in top["database"]:
@@ -132,13 +135,31 @@ def parse_plan(table: Mapping[str, Any], name: str, folder: Path) -> Plan:
 
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
-    "str": (str,), "str | None": (str,), "Path | None": (str,), "int": (int,), "int | None": (int,),
-    "float": (int, float), "tuple[str, ...]": (list, tuple), "dict[str, Any]": (dict,),
-    "TaskPlan": (dict,), "RunPlan": (dict,), "tuple[MethodPlan, ...]": (list,),
+    "str": (str,),
+    "str | None": (str,),
+    "Path | None": (str,),
+    "int": (int,),
+    "int | None": (int,),
+    "float": (int, float),
+    "tuple[str, ...]": (list, tuple),
+    "dict[str, Any]": (dict,),
+    "TaskPlan": (dict,),
+    "RunPlan": (dict,),
+    "tuple[MethodPlan, ...]": (list,),
 }
 """Annotation of a field to what TOML may hold for it."""
-_LEAST = {"count": 1, "architectures": 1, "images": 1, "channels": 1, "cells": 1, "workers": 1,
-          "threads": 1, "cpus": 0, "gpus": 0, "seed": 0}
+_LEAST = {
+    "count": 1,
+    "architectures": 1,
+    "images": 1,
+    "channels": 1,
+    "cells": 1,
+    "workers": 1,
+    "threads": 1,
+    "cpus": 0,
+    "gpus": 0,
+    "seed": 0,
+}
 
 
 def _record(kind: type[Any], table: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -153,18 +174,25 @@ def _record(kind: type[Any], table: Mapping[str, Any], where: str) -> dict[str, 
         annotation = str(known[key].type)
         wanted = _TYPES[annotation]
         if not _is(value, wanted):
-            raise InputError(f"{key} = {value!r} in {where} must be of type "
-                             f"{' or '.join(one.__name__ for one in wanted)}.")
+            raise InputError(
+                f"{key} = {value!r} in {where} must be of type "
+                f"{' or '.join(one.__name__ for one in wanted)}."
+            )
         if annotation == "tuple[str, ...]" and not all(isinstance(one, str) for one in value):
             raise InputError(f"{key} = {value!r} in {where} must be a list of names.")
         if key in _LEAST and not _LEAST[key] <= value < 2**31:
-            raise InputError(f"{key} = {value!r} in {where} must be {_LEAST[key]} or more, and "
-                             f"less than {2**31}.")
+            raise InputError(
+                f"{key} = {value!r} in {where} must be {_LEAST[key]} or more, and "
+                f"less than {2**31}."
+            )
         if key.endswith("_seconds") and not 0 < value < math.inf:
             raise InputError(f"{key} = {value!r} in {where} must be above 0.")
         values[key] = tuple(dict.fromkeys(value)) if annotation == "tuple[str, ...]" else value
-    missing = [key for key in ("tasks", "methods", "count", "name", "architectures")
-               if key in known and key not in values]
+    missing = [
+        key
+        for key in ("tasks", "methods", "count", "name", "architectures")
+        if key in known and key not in values
+    ]
     if missing:
         raise InputError(f"{where} lacks {' and '.join(missing)}.")
     return values
@@ -181,8 +209,10 @@ def _check(plan: Plan) -> None:
     for method in plan.methods:
         if method.name != SPREAD:
             if method.images is None:
-                raise InputError(f"The method {method.name!r} lacks images, its budget of images "
-                                 "that pass through a network.")
+                raise InputError(
+                    f"The method {method.name!r} lacks images, its budget of images "
+                    "that pass through a network."
+                )
             continue
         for key in ("images", "channels", "cells", "options"):
             if getattr(method, key):
@@ -191,5 +221,7 @@ def _check(plan: Plan) -> None:
             raise InputError(f"The method {SPREAD!r} lacks protocols: nothing would be measured.")
     run = plan.run
     if run.lease_seconds < 2 * run.heartbeat_seconds:
-        raise InputError(f"lease_seconds = {run.lease_seconds} must be at least twice "
-                         f"heartbeat_seconds = {run.heartbeat_seconds}: one may come late.")
+        raise InputError(
+            f"lease_seconds = {run.lease_seconds} must be at least twice "
+            f"heartbeat_seconds = {run.heartbeat_seconds}: one may come late."
+        )

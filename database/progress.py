@@ -40,43 +40,58 @@ def _of(store: Store, connection: Connection, build: Row[Any]) -> dict[str, Any]
     to_do: Counter[str] = Counter()
     failed = 0
     for state, labeller, count, tries in connection.execute(
-            select(JOBS.c.state, JOBS.c.labeller, func.count(), func.sum(JOBS.c.tries)).where(mine)
-            .group_by(JOBS.c.state, JOBS.c.labeller)):
+        select(JOBS.c.state, JOBS.c.labeller, func.count(), func.sum(JOBS.c.tries))
+        .where(mine)
+        .group_by(JOBS.c.state, JOBS.c.labeller)
+    ):
         states[state] += count
         failed += tries
         if state in ("open", "leased"):
             to_do[labeller] += count
-    expired: int = connection.scalar(
-        select(func.count()).where(mine, JOBS.c.state == "leased", JOBS.c.lease_until <= now)) or 0
+    expired: int = (
+        connection.scalar(
+            select(func.count()).where(mine, JOBS.c.state == "leased", JOBS.c.lease_until <= now)
+        )
+        or 0
+    )
     states["leased"] -= expired
     states["open"] += expired
     since = now - timedelta(minutes=RECENT_MINUTES)
-    recent: int = connection.scalar(
-        select(func.count()).where(mine, JOBS.c.ended > since)) or 0
+    recent: int = connection.scalar(select(func.count()).where(mine, JOBS.c.ended > since)) or 0
     return {
-        "name": build.name, "key": build.key, "created": build.created.isoformat(" ", "seconds"),
+        "name": build.name,
+        "key": build.key,
+        "created": build.created.isoformat(" ", "seconds"),
         "driver": build.driver,
         "jobs": {state: states[state] for state in STATES},
         "failed_tries": failed,
         "per_minute": recent / RECENT_MINUTES,
         "seconds_to_go": _to_go(connection, build.id, to_do, states["leased"]),
-        "quarantined": [dict(row) for row in connection.execute(
-            select(JOBS.c.labeller, func.count().label("jobs"), func.max(JOBS.c.error).label(
-                "error"))
-            .where(mine, JOBS.c.state == "quarantined").group_by(JOBS.c.labeller)).mappings()],
+        "quarantined": [
+            dict(row)
+            for row in connection.execute(
+                select(
+                    JOBS.c.labeller,
+                    func.count().label("jobs"),
+                    func.max(JOBS.c.error).label("error"),
+                )
+                .where(mine, JOBS.c.state == "quarantined")
+                .group_by(JOBS.c.labeller)
+            ).mappings()
+        ],
     }
 
 
-def _to_go(
-    connection: Connection, build: int, to_do: Counter[str], in_hand: int
-) -> float | None:
+def _to_go(connection: Connection, build: int, to_do: Counter[str], in_hand: int) -> float | None:
     """Return the seconds that the rest takes at the present pace, by what each labeller took."""
     if not to_do:
         return 0.0
     last = connection.execute(
         select(JOBS.c.labeller, JOBS.c.seconds)
         .where(JOBS.c.build_id == build, JOBS.c.ended.is_not(None))
-        .order_by(JOBS.c.ended.desc()).limit(_SAMPLE)).all()
+        .order_by(JOBS.c.ended.desc())
+        .limit(_SAMPLE)
+    ).all()
     if not last or not in_hand:
         return None
     took: dict[str, list[float]] = defaultdict(list)

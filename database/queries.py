@@ -41,17 +41,22 @@ def status(store: Store) -> dict[str, Any]:
             table.name: connection.scalar(select(func.count()).select_from(table))
             for table in (DATASETS, TASKS, ARCHITECTURES, LATENCIES, DISTANCES, FAILURES)
         }
-        families = Counter(connection.scalars(
-            select(DATASETS.c.family).join(TASKS).order_by(DATASETS.c.family)))
+        families = Counter(
+            connection.scalars(select(DATASETS.c.family).join(TASKS).order_by(DATASETS.c.family))
+        )
         protocols, sources = (
             dict(connection.execute(select(table.c.id, table.c.name)).tuples().all())
             for table in (PROTOCOLS, SOURCES)
         )
         # One pass over the largest table answers the rest.
         parts = connection.execute(
-            select(EVALUATIONS.c.protocol_id, EVALUATIONS.c.source_id, func.count(),
-                   func.sum(EVALUATIONS.c.seconds))
-            .group_by(EVALUATIONS.c.protocol_id, EVALUATIONS.c.source_id)).all()
+            select(
+                EVALUATIONS.c.protocol_id,
+                EVALUATIONS.c.source_id,
+                func.count(),
+                func.sum(EVALUATIONS.c.seconds),
+            ).group_by(EVALUATIONS.c.protocol_id, EVALUATIONS.c.source_id)
+        ).all()
     of_protocol = dict.fromkeys(sorted(protocols.values()), 0)
     of_source = dict.fromkeys(sorted(sources.values()), 0)
     for protocol, source, count, _ in parts:
@@ -82,10 +87,15 @@ def tasks(store: Store) -> Iterator[Mapping[str, Any]]:
     """Yield every task with its dataset and definition, in a fixed order."""
     query = (
         select(
-            TASKS.c.key.label("task"), TASKS.c.name, DATASETS.c.name.label("dataset"),
-            DATASETS.c.fingerprint, DATASETS.c.family, TASKS.c.definition,
+            TASKS.c.key.label("task"),
+            TASKS.c.name,
+            DATASETS.c.name.label("dataset"),
+            DATASETS.c.fingerprint,
+            DATASETS.c.family,
+            TASKS.c.definition,
         )
-        .join(DATASETS).order_by(DATASETS.c.name, TASKS.c.name, TASKS.c.key)
+        .join(DATASETS)
+        .order_by(DATASETS.c.name, TASKS.c.name, TASKS.c.key)
     )
     with store.reading() as connection:
         for row in connection.execute(query).mappings():

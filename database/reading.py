@@ -59,9 +59,7 @@ class Held:
     evaluations: dict[str, int]
 
 
-def top(
-    store: Store, dataset: str, protocol: str | None = None, k: int = 10
-) -> list[Ranked]:
+def top(store: Store, dataset: str, protocol: str | None = None, k: int = 10) -> list[Ranked]:
     """Return the best architectures of a dataset: up to ``k`` a protocol, protocols by name.
 
     Args:
@@ -86,13 +84,19 @@ def top(
         if protocol is not None:
             query = query.where(EVALUATIONS.c.protocol_id == _protocol(connection, protocol))
         # In parts: so many tuples at once would set Python's garbage collector to work.
-        parts = [[np.array(column) for column in zip(*part, strict=True)]
-                 for part in connection.execute(query.order_by(*place)).partitions(500)]
+        parts = [
+            [np.array(column) for column in zip(*part, strict=True)]
+            for part in connection.execute(query.order_by(*place)).partitions(500)
+        ]
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
         best = _best(columns, k) if parts else []
         names = _names(connection)
-        cells = {row.id: row for row in connection.execute(
-            select(ARCHITECTURES).where(ARCHITECTURES.c.id.in_({one[2] for one in best})))}
+        cells = {
+            row.id: row
+            for row in connection.execute(
+                select(ARCHITECTURES).where(ARCHITECTURES.c.id.in_({one[2] for one in best}))
+            )
+        }
     found = [
         Ranked(names[one], rank, cells[cell].space, cells[cell].canonical, *rest)
         for one, rank, cell, *rest in best
@@ -119,7 +123,8 @@ def _best(columns: Sequence[np.ndarray], k: int) -> list[tuple[Any, ...]]:
 
     order = np.lexsort((cell, protocol))
     protocol, cell, value, above, counts = (
-        x[order] for x in (protocol, cell, value, above, counts))
+        x[order] for x in (protocol, cell, value, above, counts)
+    )
     starts, tasks = _runs(protocol, cell)
     protocol, cell = protocol[starts], cell[starts]
     gain, mean = (np.add.reduceat(x, starts) / tasks for x in (above, value))
@@ -130,8 +135,9 @@ def _best(columns: Sequence[np.ndarray], k: int) -> list[tuple[Any, ...]]:
         own = np.flatnonzero(protocol == number)
         own = own[np.lexsort((-mean[own], -gain[own]))][:k]
         parts = (x[own].tolist() for x in (protocol, cell, gain, mean, tasks, counts))
-        found += [(one, rank, *rest) for rank, (one, *rest) in enumerate(
-            zip(*parts, strict=True), 1)]
+        found += [
+            (one, rank, *rest) for rank, (one, *rest) in enumerate(zip(*parts, strict=True), 1)
+        ]
     return found
 
 
@@ -150,8 +156,13 @@ def datasets(store: Store) -> list[Held]:
     """
     with store.reading() as connection:
         found = connection.execute(select(DATASETS).order_by(DATASETS.c.name, DATASETS.c.id)).all()
-        tasks: dict[int, int] = dict(connection.execute(
-            select(TASKS.c.dataset_id, func.count()).group_by(TASKS.c.dataset_id)).tuples().all())
+        tasks: dict[int, int] = dict(
+            connection.execute(
+                select(TASKS.c.dataset_id, func.count()).group_by(TASKS.c.dataset_id)
+            )
+            .tuples()
+            .all()
+        )
         names = _names(connection)
         # Counted in the order of an index first.
         place = (EVALUATIONS.c.protocol_id, EVALUATIONS.c.task_id)
@@ -164,8 +175,15 @@ def datasets(store: Store) -> list[Held]:
         ):
             values[dataset][names[protocol]] = int(count)  # a Decimal on PostgreSQL
     return [
-        Held(one.name, one.family, one.fingerprint, one.images, one.classes, tasks.get(one.id, 0),
-             dict(sorted(values[one.id].items())))
+        Held(
+            one.name,
+            one.family,
+            one.fingerprint,
+            one.images,
+            one.classes,
+            tasks.get(one.id, 0),
+            dict(sorted(values[one.id].items())),
+        )
         for one in found
     ]
 
@@ -181,26 +199,35 @@ def find_dataset(connection: Connection, text: str) -> Row[Any]:
         beginning = DATASETS.c.fingerprint.startswith(text.lower(), autoescape=True)
         rows = connection.execute(select(DATASETS).where(beginning)).all()
     if not rows:
-        known = list(connection.scalars(
-            select(DATASETS.c.name).distinct().order_by(DATASETS.c.name)))
-        raise InputError(f"No dataset in the database is called {text[:100]!r}, nor does a "
-                         f"fingerprint begin so.{suggest_name(text, known)}")
+        known = list(
+            connection.scalars(select(DATASETS.c.name).distinct().order_by(DATASETS.c.name))
+        )
+        raise InputError(
+            f"No dataset in the database is called {text[:100]!r}, nor does a "
+            f"fingerprint begin so.{suggest_name(text, known)}"
+        )
     if len(rows) > 1:
         listed = ", ".join(f"{row.name} {row.fingerprint[:12]}" for row in rows[:5])
-        raise InputError(f"{text[:100]!r} stands for {len(rows)} datasets: {listed}. Give more "
-                         "digits of the fingerprint.")
+        raise InputError(
+            f"{text[:100]!r} stands for {len(rows)} datasets: {listed}. Give more "
+            "digits of the fingerprint."
+        )
     return rows[0]
 
 
 def _protocol(connection: Connection, name: str) -> int:
     ids = {known: number for number, known in _names(connection).items()}
     if name not in ids:
-        raise InputError(f"No protocol in the database is called {name[:100]!r}."
-                         f"{suggest_name(name, list(ids))}")
+        raise InputError(
+            f"No protocol in the database is called {name[:100]!r}.{suggest_name(name, list(ids))}"
+        )
     return ids[name]
 
 
 def _names(connection: Connection) -> dict[int, str]:
     """Return the protocols' names, in their order, by id."""
-    return dict(connection.execute(
-        select(PROTOCOLS.c.id, PROTOCOLS.c.name).order_by(PROTOCOLS.c.name)).tuples().all())
+    return dict(
+        connection.execute(select(PROTOCOLS.c.id, PROTOCOLS.c.name).order_by(PROTOCOLS.c.name))
+        .tuples()
+        .all()
+    )

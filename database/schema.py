@@ -77,12 +77,14 @@ def _reference(table: str, name: str = "") -> Column[int]:
 
 
 META = Table(
-    "meta", METADATA,
+    "meta",
+    METADATA,
     Column("schema_version", Integer, primary_key=True, autoincrement=False),
 )
 
 DATASETS = Table(
-    "datasets", METADATA,
+    "datasets",
+    METADATA,
     Column("id", Integer, primary_key=True),
     _text("fingerprint", unique=True),
     _text("name"),
@@ -95,7 +97,8 @@ DATASETS = Table(
 """A dataset by the hash of its content. ``resolution``: its own side, in pixels."""
 
 TASKS = Table(
-    "tasks", METADATA,
+    "tasks",
+    METADATA,
     Column("id", Integer, primary_key=True),
     _text("key", unique=True),
     _reference("datasets"),
@@ -109,7 +112,8 @@ TASKS = Table(
 """A task by the hash of its definition (class numbers, train and test indices, resolution)."""
 
 ARCHITECTURES = Table(
-    "architectures", METADATA,
+    "architectures",
+    METADATA,
     Column("id", Integer, primary_key=True),
     _text("space"),
     _text("canonical"),
@@ -118,7 +122,8 @@ ARCHITECTURES = Table(
 """One row for all isomorphic networks, under the space's canonical string."""
 
 PROTOCOLS = Table(
-    "protocols", METADATA,
+    "protocols",
+    METADATA,
     Column("id", Integer, primary_key=True),
     _text("name", unique=True),
     _text("kind"),
@@ -128,7 +133,8 @@ PROTOCOLS = Table(
 )
 
 SOURCES = Table(
-    "sources", METADATA,
+    "sources",
+    METADATA,
     Column("id", Integer, primary_key=True),
     _text("name", unique=True),
     _text("licence"),
@@ -138,7 +144,8 @@ SOURCES = Table(
 """Where rows come from, and under which licence; they can be left out of a training by name."""
 
 EVALUATIONS = Table(
-    "evaluations", METADATA,
+    "evaluations",
+    METADATA,
     Column("id", Integer, primary_key=True),
     _reference("tasks"),
     _reference("architectures"),
@@ -171,7 +178,8 @@ EVALUATIONS = Table(
 """One measured value. ``curve``: test accuracy after each epoch; ``created``: UTC."""
 
 LATENCIES = Table(
-    "latencies", METADATA,
+    "latencies",
+    METADATA,
     Column("id", Integer, primary_key=True),
     _reference("architectures"),
     _reference("sources"),
@@ -185,7 +193,8 @@ LATENCIES = Table(
 """Time that a device takes for one batch. ``batch``: images; ``resolution``: pixels."""
 
 DISTANCES = Table(
-    "distances", METADATA,
+    "distances",
+    METADATA,
     Column("id", Integer, primary_key=True),
     _reference("tasks", "source_task_id"),
     _reference("tasks", "target_task_id"),
@@ -197,7 +206,8 @@ DISTANCES = Table(
 """A measured distance from one task to another, 0 (the same) to 1."""
 
 FAILURES = Table(
-    "failures", METADATA,
+    "failures",
+    METADATA,
     Column("id", Integer, primary_key=True),
     _reference("tasks"),
     _text("labeller"),
@@ -207,7 +217,8 @@ FAILURES = Table(
 """A labeller that broke off on a task; what it had measured until then is kept."""
 
 BUILDS = Table(
-    "builds", METADATA,
+    "builds",
+    METADATA,
     Column("id", Integer, primary_key=True),
     _text("key", unique=True),
     _text("name"),
@@ -220,7 +231,8 @@ BUILDS = Table(
 dataset name to fingerprint; ``driver``: the process that worked on it last."""
 
 JOBS = Table(
-    "jobs", METADATA,
+    "jobs",
+    METADATA,
     Column("id", Integer, primary_key=True),
     _reference("builds"),
     _reference("tasks"),

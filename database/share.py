@@ -58,14 +58,20 @@ def push(
     """
     name, revision = _parts(repo)
     if revision is not None:
-        raise InputError(f"{repo!r} names a revision; a push makes a new one. Leave '@{revision}' "
-                         "out.")
+        raise InputError(
+            f"{repo!r} names a revision; a push makes a new one. Leave '@{revision}' out."
+        )
     sources = Sources(only_sources, exclude_sources)
     with tempfile.TemporaryDirectory() as folder:
         # Tasks last: a task that is new by then is not missed by any row written before.
         written = {
-            table: export(store, Path(folder, FILES[table]), table, only_sources=only_sources,
-                          exclude_sources=exclude_sources)
+            table: export(
+                store,
+                Path(folder, FILES[table]),
+                table,
+                only_sources=only_sources,
+                exclude_sources=exclude_sources,
+            )
             for table in reversed(list(TABLES))
         }
         Path(folder, _CARD).write_text(_card(store, sources, written), encoding="utf-8")
@@ -75,9 +81,11 @@ def push(
             api = HfApi()
             api.create_repo(name, repo_type="dataset", private=private, exist_ok=True)
             api.create_commit(
-                name, [CommitOperationAdd(file, Path(folder, file))
-                       for file in (_CARD, *FILES.values())],
-                commit_message=f"{written['evaluations']:,} evaluations", repo_type="dataset")
+                name,
+                [CommitOperationAdd(file, Path(folder, file)) for file in (_CARD, *FILES.values())],
+                commit_message=f"{written['evaluations']:,} evaluations",
+                repo_type="dataset",
+            )
     return written
 
 
@@ -99,20 +107,27 @@ def pull(store: Store, repo: str) -> dict[str, Recorded]:
     with _explained("pull", repo):
         from huggingface_hub import HfApi
 
-        folder = Path(HfApi().snapshot_download(
-            name, repo_type="dataset", revision=revision, allow_patterns=list(FILES.values())))
+        folder = Path(
+            HfApi().snapshot_download(
+                name, repo_type="dataset", revision=revision, allow_patterns=list(FILES.values())
+            )
+        )
     found = [folder / file for file in FILES.values() if (folder / file).is_file()]
     if not found:
-        raise InputError(f"The dataset {repo!r} holds no database: it has none of the files "
-                         f"{', '.join(FILES.values())}. Give one that `metad2a db push` wrote.")
+        raise InputError(
+            f"The dataset {repo!r} holds no database: it has none of the files "
+            f"{', '.join(FILES.values())}. Give one that `metad2a db push` wrote."
+        )
     return import_files(store, found)
 
 
 def _parts(repo: str) -> tuple[str, str | None]:
     found = HUB_ID.fullmatch(repo)
     if found is None:
-        raise InputError(f"{repo!r} is not the id of a dataset on the Hub. Give one such as "
-                         "'org/name', or 'org/name@revision' to pull.")
+        raise InputError(
+            f"{repo!r} is not the id of a dataset on the Hub. Give one such as "
+            "'org/name', or 'org/name@revision' to pull."
+        )
     return found["id"], found["revision"]
 
 
@@ -133,25 +148,32 @@ def _explained(action: str, repo: str) -> Iterator[None]:
     except HFValidationError as error:
         raise InputError(f"{start}: {error}") from error
     except RevisionNotFoundError as error:
-        raise DatabaseError(f"{start}: the Hub has no such revision. Check the branch, tag or "
-                            "commit, or leave it out for the newest.") from error
+        raise DatabaseError(
+            f"{start}: the Hub has no such revision. Check the branch, tag or "
+            "commit, or leave it out for the newest."
+        ) from error
     except GatedRepoError as error:
-        raise DatabaseError(f"{start}: it is gated. Ask for access on its Hub page, then set "
-                            "HF_TOKEN.") from error
+        raise DatabaseError(
+            f"{start}: it is gated. Ask for access on its Hub page, then set HF_TOKEN."
+        ) from error
     except RepositoryNotFoundError as error:
-        raise DatabaseError(f"{start}: the Hub has no such dataset, or it is private. Check the "
-                            "name; for a private one set HF_TOKEN.") from error
+        raise DatabaseError(
+            f"{start}: the Hub has no such dataset, or it is private. Check the "
+            "name; for a private one set HF_TOKEN."
+        ) from error
     except LocalEntryNotFoundError as error:
         raise DatabaseError(
             f"{start}: it is not in the local cache and the Hub cannot be reached (no network, or "
             "HF_HUB_OFFLINE is set). Download it where there is a network and import its files "
-            "with `metad2a db import`.") from error
+            "with `metad2a db import`."
+        ) from error
     # Which errors a broken transfer raises depends on the HTTP library below the client, which
     # changed between the versions that we support; they share no base class.
     except Exception as error:
         told = f"{type(error).__name__}: {without_token(error)}"
-        raise DatabaseError(f"{start} ({told}). Check the network and "
-                            "that HF_TOKEN may do this, and try again.") from error
+        raise DatabaseError(
+            f"{start} ({told}). Check the network and that HF_TOKEN may do this, and try again."
+        ) from error
 
 
 def _card(store: Store, sources: Sources, written: dict[str, int]) -> str:
@@ -159,11 +181,15 @@ def _card(store: Store, sources: Sources, written: dict[str, int]) -> str:
     with store.reading() as connection:
         found = connection.execute(
             select(SOURCES.c.name, SOURCES.c.licence, SOURCES.c.url)
-            .where(sources.condition()).order_by(SOURCES.c.name)).all()
+            .where(sources.condition())
+            .order_by(SOURCES.c.name)
+        ).all()
     configs = "".join(
         f"- config_name: {table}\n  data_files: {FILES[table]}\n"
         + ("  default: true\n" if table == "evaluations" else "")
-        for table in FILES if written[table])
+        for table in FILES
+        if written[table]
+    )
     head = "---\nlicense: other\ntags:\n- neural-architecture-search\n- metad2a\n"
     rows = "\n".join(f"| {table} | {written[table]:,} |" for table in FILES)
     origins = "\n".join(f"| {name} | {licence} | {url} |" for name, licence, url in found)
@@ -173,4 +199,5 @@ def _card(store: Store, sources: Sources, written: dict[str, int]) -> str:
         "`metad2a db pull`.\nPulling twice changes nothing, and no row is ever overwritten.\n\n"
         f"| table | rows |\n|---|---|\n{rows}\n\n"
         "Every evaluation and latency names its source, whose licence holds for it:\n\n"
-        f"| source | licence | from |\n|---|---|---|\n{origins}\n")
+        f"| source | licence | from |\n|---|---|---|\n{origins}\n"
+    )

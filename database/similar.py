@@ -83,7 +83,8 @@ def similar(
     fingerprint, own = _source(store, source, data_folder)
     with store.reading() as connection:
         others = connection.execute(
-            select(DATASETS).where(DATASETS.c.fingerprint != fingerprint)).all()
+            select(DATASETS).where(DATASETS.c.fingerprint != fingerprint)
+        ).all()
     measured = _fisher(store, fingerprint)
     found = []
     for done, row in enumerate(others):
@@ -99,8 +100,15 @@ def similar(
             "none was measured, and what the model sees in their images is not in the cache. Give "
             "the folder that holds one folder a dataset (--data)."
         )
-    known.sort(key=lambda one: (one[1] is None, one[1] or 0, not one[2], min(
-        one[2].values(), default=0), one[0].name))
+    known.sort(
+        key=lambda one: (
+            one[1] is None,
+            one[1] or 0,
+            not one[2],
+            min(one[2].values(), default=0),
+            one[0].name,
+        )
+    )
     return [
         Similar(row.name, row.family, row.fingerprint, away, fisher, _best(store, row))
         for row, away, fisher in known[:k]
@@ -133,7 +141,8 @@ def _fisher(store: Store, fingerprint: str) -> dict[str, dict[str, float]]:
         .join(past, DISTANCES.c.source_task_id == past.c.id)
         .join(other, past.c.dataset_id == other.c.id)
         .where(target.c.fingerprint == fingerprint)
-        .group_by(other.c.fingerprint, DISTANCES.c.method).order_by(DISTANCES.c.method)
+        .group_by(other.c.fingerprint, DISTANCES.c.method)
+        .order_by(DISTANCES.c.method)
     )
     found: dict[str, dict[str, float]] = defaultdict(dict)
     with store.reading() as connection:
@@ -147,13 +156,16 @@ def _best(store: Store, dataset: Row[Any]) -> Ranked | None:
     own = select(TASKS.c.id).where(TASKS.c.dataset_id == dataset.id)
     counts = (
         select(EVALUATIONS.c.protocol_id, func.count().label("n"))
-        .where(EVALUATIONS.c.task_id.in_(own)).group_by(EVALUATIONS.c.protocol_id).subquery()
+        .where(EVALUATIONS.c.task_id.in_(own))
+        .group_by(EVALUATIONS.c.protocol_id)
+        .subquery()
     )
     query = (
         select(PROTOCOLS.c.name)
         .join_from(PROTOCOLS, counts, counts.c.protocol_id == PROTOCOLS.c.id)
         # "accuracy" sorts before "score".
-        .order_by(PROTOCOLS.c.kind, counts.c.n.desc(), PROTOCOLS.c.name).limit(1)
+        .order_by(PROTOCOLS.c.kind, counts.c.n.desc(), PROTOCOLS.c.name)
+        .limit(1)
     )
     with store.reading() as connection:
         protocol = connection.scalar(query)

@@ -110,14 +110,19 @@ class Store:
         """
         key = {"fingerprint": fingerprint or dataset.fingerprint()}
         with self.writing() as connection:
-            identify(connection, DATASETS, key, {
-                "name": dataset.name,
-                "family": family,
-                "form": dataset.form,
-                "images": len(dataset.labels),
-                "classes": len(dataset.classes),
-                "resolution": resolution,
-            })
+            identify(
+                connection,
+                DATASETS,
+                key,
+                {
+                    "name": dataset.name,
+                    "family": family,
+                    "form": dataset.form,
+                    "images": len(dataset.labels),
+                    "classes": len(dataset.classes),
+                    "resolution": resolution,
+                },
+            )
 
     def add_task(self, task: Task) -> None:
         """Store a task, unless it is known.
@@ -126,14 +131,19 @@ class Store:
             DatabaseError: its dataset is not stored.
         """
         with self.writing() as connection:
-            identify(connection, TASKS, {"key": task.key}, {
-                "dataset_id": find(connection, DATASETS, {"fingerprint": task.dataset}),
-                "name": task.name,
-                "definition": task.definition(),
-                "n_train": len(task.train),
-                "n_test": len(task.test),
-                "n_classes": len(task.classes),
-            })
+            identify(
+                connection,
+                TASKS,
+                {"key": task.key},
+                {
+                    "dataset_id": find(connection, DATASETS, {"fingerprint": task.dataset}),
+                    "name": task.name,
+                    "definition": task.definition(),
+                    "n_train": len(task.train),
+                    "n_test": len(task.test),
+                    "n_classes": len(task.classes),
+                },
+            )
 
     def add_protocol(self, protocol: Protocol) -> None:
         """Store a protocol, unless it is known.
@@ -141,8 +151,9 @@ class Store:
         Raises:
             DatabaseError: its name is known with another kind or description.
         """
-        self._fix(PROTOCOLS, protocol.name,
-                  {"kind": protocol.kind, "description": protocol.description})
+        self._fix(
+            PROTOCOLS, protocol.name, {"kind": protocol.kind, "description": protocol.description}
+        )
 
     def add_source(self, name: str, licence: str, url: str) -> None:
         """Store where rows come from, unless it is known.
@@ -157,7 +168,8 @@ class Store:
         with self.writing() as connection:
             number = identify(connection, table, {"name": name}, {**row, **rest})
             stored = connection.execute(
-                select(*(table.c[column] for column in row)).where(table.c.id == number)).one()
+                select(*(table.c[column] for column in row)).where(table.c.id == number)
+            ).one()
         if tuple(stored) != tuple(row.values()):
             what = table.name[:-1]
             raise DatabaseError(
@@ -184,7 +196,8 @@ class Store:
         """
         with self.writing() as connection:
             return record_evaluations(
-                connection, task, space, measurements, device, versions, source)
+                connection, task, space, measurements, device, versions, source
+            )
 
     def add_latencies(
         self, space: SearchSpace, latencies: Iterable[Latency], source: str = MEASURED
@@ -201,13 +214,22 @@ class Store:
             source_id = find(connection, SOURCES, {"name": source})
             for canonical, one in sorted(rows, key=lambda row: row[0]):
                 number = identify(
-                    connection, ARCHITECTURES, {"space": space.name, "canonical": canonical}, {})
-                key = {"architecture_id": number, "device": one.device, "batch": one.batch,
-                       "resolution": one.resolution, "source_id": source_id}
-                of = (f"{canonical} on {one.device} (batch {one.batch}, {one.resolution} pixels, "
-                      f"{source})")
-                tally.keep(connection, LATENCIES, key, "milliseconds", one.milliseconds, {},
-                           "latency", of)
+                    connection, ARCHITECTURES, {"space": space.name, "canonical": canonical}, {}
+                )
+                key = {
+                    "architecture_id": number,
+                    "device": one.device,
+                    "batch": one.batch,
+                    "resolution": one.resolution,
+                    "source_id": source_id,
+                }
+                of = (
+                    f"{canonical} on {one.device} (batch {one.batch}, {one.resolution} pixels, "
+                    f"{source})"
+                )
+                tally.keep(
+                    connection, LATENCIES, key, "milliseconds", one.milliseconds, {}, "latency", of
+                )
         return tally.recorded()
 
     def add_distance(self, source: str, target: str, method: str, value: float) -> Recorded:
@@ -219,19 +241,35 @@ class Store:
         """
         tally = Tally()
         with self.writing() as connection:
-            key = {"source_task_id": find(connection, TASKS, {"key": source}),
-                   "target_task_id": find(connection, TASKS, {"key": target}), "method": method}
-            tally.keep(connection, DISTANCES, key, "value", value, {}, f"{method} distance",
-                       f"task {source} to task {target}")
+            key = {
+                "source_task_id": find(connection, TASKS, {"key": source}),
+                "target_task_id": find(connection, TASKS, {"key": target}),
+                "method": method,
+            }
+            tally.keep(
+                connection,
+                DISTANCES,
+                key,
+                "value",
+                value,
+                {},
+                f"{method} distance",
+                f"task {source} to task {target}",
+            )
         return tally.recorded()
 
     def add_failure(self, task: str, labeller: str, error: str) -> None:
         """Note that a labeller broke off on the task with key ``task``."""
         with self.writing() as connection:
             task_id = find(connection, TASKS, {"key": task})
-            connection.execute(FAILURES.insert().values(
-                task_id=task_id, labeller=labeller, error=storable(error),
-                created=datetime.now(UTC)))
+            connection.execute(
+                FAILURES.insert().values(
+                    task_id=task_id,
+                    labeller=labeller,
+                    error=storable(error),
+                    created=datetime.now(UTC),
+                )
+            )
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -243,7 +281,8 @@ class Store:
         query = (
             select(ARCHITECTURES.c.canonical, EVALUATIONS.c.value)
             .join_from(EVALUATIONS, ARCHITECTURES)
-            .join(TASKS).join(PROTOCOLS, EVALUATIONS.c.protocol_id == PROTOCOLS.c.id)
+            .join(TASKS)
+            .join(PROTOCOLS, EVALUATIONS.c.protocol_id == PROTOCOLS.c.id)
             .where(TASKS.c.key == task, PROTOCOLS.c.name == protocol, EVALUATIONS.c.seed == seed)
             .order_by(EVALUATIONS.c.value.desc(), ARCHITECTURES.c.canonical)
         )

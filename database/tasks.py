@@ -59,8 +59,12 @@ class Task:
 
     def definition(self) -> dict[str, Any]:
         """Return what makes the task, as JSON: everything but the names."""
-        return {"classes": self.classes, "train": self.train, "test": self.test,
-                "resolution": self.resolution}
+        return {
+            "classes": self.classes,
+            "train": self.train,
+            "test": self.test,
+            "resolution": self.resolution,
+        }
 
     @cached_property
     def key(self) -> str:
@@ -79,8 +83,13 @@ class Task:
                 f"The content of {dataset.name!r} is not what the task {self.name!r} was drawn "
                 f"from: fingerprint {dataset.fingerprint()}, not {self.dataset}. Restore its files."
             )
-        return load_task(dataset, np.array(self.train), np.array(self.test),
-                         np.array(self.classes), self.resolution)
+        return load_task(
+            dataset,
+            np.array(self.train),
+            np.array(self.test),
+            np.array(self.classes),
+            self.resolution,
+        )
 
 
 def seeded(*parts: object) -> np.random.Generator:
@@ -125,8 +134,13 @@ def draw_tasks(
 
 
 def _draw(
-    dataset: ImageDataset, fingerprint: str, usable: np.ndarray, side: int, *,
-    seed: int, number: int,
+    dataset: ImageDataset,
+    fingerprint: str,
+    usable: np.ndarray,
+    side: int,
+    *,
+    seed: int,
+    number: int,
 ) -> Task:
     rng = seeded("task", fingerprint, seed, number)
     low, high = (min(bound, len(usable)) for bound in CLASSES)
@@ -145,11 +159,13 @@ def _draw(
     if len(test) < TEST_IMAGES[0]:
         train, test = hold_out(dataset.labels, train)
     train = train[: max(round(size), CLASS_IMAGES * len(classes))]
-    train = np.concatenate([
-        own[: max(CLASS_IMAGES, round(keep[label] * len(own)))]
-        for label in classes
-        for own in [train[dataset.labels[train] == label]]
-    ])
+    train = np.concatenate(
+        [
+            own[: max(CLASS_IMAGES, round(keep[label] * len(own)))]
+            for label in classes
+            for own in [train[dataset.labels[train] == label]]
+        ]
+    )
     return Task(
         name=f"{dataset.name}-{number:03d}",
         dataset=fingerprint,

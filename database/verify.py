@@ -63,8 +63,10 @@ def verify(
         DatabaseError: the store cannot be read.
     """
     if data_folder is not None and not data_folder.is_dir():
-        raise InputError(f"{str(data_folder)!r} is not a folder. Give the one that holds a folder "
-                         "for each dataset.")
+        raise InputError(
+            f"{str(data_folder)!r} is not a folder. Give the one that holds a folder "
+            "for each dataset."
+        )
     tables = METADATA.sorted_tables
     with store.reading() as connection:
         datasets = connection.execute(select(DATASETS).order_by(DATASETS.c.name)).all()
@@ -93,15 +95,21 @@ def _damage(connection: Connection) -> Iterator[Finding]:
         told = ("CHECK constraint failed", "NULL value in", "non-unique entry")
         for (line,) in connection.exec_driver_sql("PRAGMA integrity_check"):
             if line != "ok" and not line.startswith(told):
-                yield Finding("the file", None, line, "Restore a backup; where only an index is "
-                              "named, the SQL statement REINDEX mends it.")
+                yield Finding(
+                    "the file",
+                    None,
+                    line,
+                    "Restore a backup; where only an index is "
+                    "named, the SQL statement REINDEX mends it.",
+                )
 
 
 def _refusable(connection: Connection, table: Table) -> Iterator[Finding]:
     """Yield rows with an empty cell, against a check, or equal where no two rows may be."""
     rules: dict[str, ColumnElement[bool]] = {
         f"{column.name} is missing": column.is_(None)
-        for column in table.columns if not column.nullable
+        for column in table.columns
+        if not column.nullable
     }
     for one in (*table.constraints, *(c for column in table.columns for c in column.constraints)):
         if isinstance(one, CheckConstraint):
@@ -114,8 +122,9 @@ def _refusable(connection: Connection, table: Table) -> Iterator[Finding]:
             same = select(func.min(_key(table)), func.max(_key(table))).group_by(*one.columns)
             for first, last in connection.execute(same.having(func.count() > 1)):
                 names = ", ".join(column.name for column in one.columns)
-                yield Finding(table.name, last, f"its {names} are those of row {first}",
-                              _drop(table, last))
+                yield Finding(
+                    table.name, last, f"its {names} are those of row {first}", _drop(table, last)
+                )
 
 
 def _orphans(connection: Connection, table: Table) -> Iterator[Finding]:
@@ -126,16 +135,22 @@ def _orphans(connection: Connection, table: Table) -> Iterator[Finding]:
             pairs = [(key.parent, parent.c[key.column.name]) for key in one.elements]
             query = (
                 select(_key(table), *one.columns)
-                .join_from(table, parent, and_(*(own == other for own, other in pairs)),
-                           isouter=True)
-                .where(or_(*(other.is_(None) for _, other in pairs)),
-                       *(own.is_not(None) for own, _ in pairs))
+                .join_from(
+                    table, parent, and_(*(own == other for own, other in pairs)), isouter=True
+                )
+                .where(
+                    or_(*(other.is_(None) for _, other in pairs)),
+                    *(own.is_not(None) for own, _ in pairs),
+                )
             )
             for number, *values in connection.execute(query):
                 wanted = ", ".join(map(repr, values))
-                yield Finding(table.name, number,
-                              f"it refers to {wanted} in {one.referred_table.name}, which is gone",
-                              _drop(table, number))
+                yield Finding(
+                    table.name,
+                    number,
+                    f"it refers to {wanted} in {one.referred_table.name}, which is gone",
+                    _drop(table, number),
+                )
 
 
 def _architectures(connection: Connection) -> Iterator[Finding]:
@@ -143,21 +158,29 @@ def _architectures(connection: Connection) -> Iterator[Finding]:
     isomorphic: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
     known = SPACES.names()
     for number, name, stored in connection.execute(
-        select(ARCHITECTURES.c.id, ARCHITECTURES.c.space, ARCHITECTURES.c.canonical)
-        .order_by(ARCHITECTURES.c.id)
+        select(ARCHITECTURES.c.id, ARCHITECTURES.c.space, ARCHITECTURES.c.canonical).order_by(
+            ARCHITECTURES.c.id
+        )
     ):
         if name not in known:
-            yield Finding(ARCHITECTURES.name, number,
-                          f"its space {name[:100]!r} is unknown here ({', '.join(known)})",
-                          "Install the version of metad2a that has the space.")
+            yield Finding(
+                ARCHITECTURES.name,
+                number,
+                f"its space {name[:100]!r} is unknown here ({', '.join(known)})",
+                "Install the version of metad2a that has the space.",
+            )
             continue
         space = SPACES.get(name)
         try:
             canonical = space.format(space.canonical(space.parse(stored)))
         except InputError as error:
-            yield Finding(ARCHITECTURES.name, number, f"it is none of its space: {error}",
-                          "Install the version of metad2a that wrote it, or delete the row and "
-                          "those that refer to it.")
+            yield Finding(
+                ARCHITECTURES.name,
+                number,
+                f"it is none of its space: {error}",
+                "Install the version of metad2a that wrote it, or delete the row and "
+                "those that refer to it.",
+            )
         else:
             isomorphic[name, canonical].append((number, stored))
     for (_, canonical), rows in isomorphic.items():
@@ -165,18 +188,19 @@ def _architectures(connection: Connection) -> Iterator[Finding]:
             others = [str(other) for other, _ in rows if other != number]
             if stored != canonical:
                 same = f", as row {' and '.join(others)} is" if others else ""
-                yield Finding(ARCHITECTURES.name, number,
-                              f"{stored} is isomorphic to {canonical}{same}, under which it "
-                              "belongs", "Export the database and import it into a new one, which "
-                              "brings them together.")
+                yield Finding(
+                    ARCHITECTURES.name,
+                    number,
+                    f"{stored} is isomorphic to {canonical}{same}, under which it belongs",
+                    "Export the database and import it into a new one, which brings them together.",
+                )
 
 
 def _content(folder: Path, row: Any) -> Iterator[Finding]:
     """Yield a dataset whose images are gone or are others."""
     from metad2a.datasets import load_dataset
 
-    remedy = (f"Restore the images in {str(folder)!r}, or delete the dataset's tasks and their "
-              "rows.")
+    remedy = f"Restore the images in {str(folder)!r}, or delete the dataset's tasks and their rows."
     try:
         with load_dataset(folder) as dataset:
             actual = dataset.fingerprint()
@@ -184,8 +208,13 @@ def _content(folder: Path, row: Any) -> Iterator[Finding]:
         yield Finding(DATASETS.name, row.id, f"{row.name} cannot be read: {error}", remedy)
     else:
         if actual != row.fingerprint:
-            yield Finding(DATASETS.name, row.id, f"{row.name} has changed since its tasks were "
-                          f"drawn: fingerprint {actual}, not {row.fingerprint}", remedy)
+            yield Finding(
+                DATASETS.name,
+                row.id,
+                f"{row.name} has changed since its tasks were "
+                f"drawn: fingerprint {actual}, not {row.fingerprint}",
+                remedy,
+            )
 
 
 def _key(table: Table) -> Column[Any]:
@@ -193,5 +222,7 @@ def _key(table: Table) -> Column[Any]:
 
 
 def _drop(table: Table, number: Any) -> str:
-    return (f"Restore a backup, or delete it: DELETE FROM {table.name} "
-            f"WHERE {_key(table).name} = {number}.")
+    return (
+        f"Restore a backup, or delete it: DELETE FROM {table.name} "
+        f"WHERE {_key(table).name} = {number}."
+    )

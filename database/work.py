@@ -86,11 +86,18 @@ def perform(work: Work, data: TaskData) -> Outcome:
     torch.set_num_threads(work.threads)
     space = SPACES.get(work.space)
     started = time.perf_counter()
-    measurements = tuple(work.labeller.measure(
-        data, space, [space.parse(one) for one in work.architectures], work.seed, work.device))
+    measurements = tuple(
+        work.labeller.measure(
+            data, space, [space.parse(one) for one in work.architectures], work.seed, work.device
+        )
+    )
     seconds = time.perf_counter() - started
     device = work.device
     if device.startswith("cuda"):
         device = f"cuda ({torch.cuda.get_device_name(device)})"
-    return Outcome(measurements, seconds, device,
-                   ", ".join(f"{name} {version(name)}" for name in ("metad2a", "torch")))
+    return Outcome(
+        measurements,
+        seconds,
+        device,
+        ", ".join(f"{name} {version(name)}" for name in ("metad2a", "torch")),
+    )

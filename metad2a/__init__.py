@@ -22,14 +22,24 @@ if TYPE_CHECKING:
     from metad2a.suggestion import Candidate, Suggestions, suggest
 
 __all__ = [
-    "ArtifactError", "BudgetError", "Candidate", "DatabaseError", "InputError", "MetaD2A",
-    "MetaD2AError", "Suggestions", "load_dataset", "suggest",
+    "ArtifactError",
+    "BudgetError",
+    "Candidate",
+    "DatabaseError",
+    "InputError",
+    "MetaD2A",
+    "MetaD2AError",
+    "Suggestions",
+    "load_dataset",
+    "suggest",
 ]
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Candidate": "metad2a.suggestion", "MetaD2A": "metad2a.model.metad2a",
-    "Suggestions": "metad2a.suggestion", "load_dataset": "metad2a.datasets",
+    "Candidate": "metad2a.suggestion",
+    "MetaD2A": "metad2a.model.metad2a",
+    "Suggestions": "metad2a.suggestion",
+    "load_dataset": "metad2a.datasets",
     "suggest": "metad2a.suggestion",
 }
 

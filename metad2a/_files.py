@@ -71,8 +71,10 @@ def _check_free(place: Path, own: Collection[str]) -> None:
     found = sorted(path.name for path in place.iterdir())
     others = [name for name in found if name not in own]
     if found and (others or next(iter(own)) not in found):
-        raise InputError(f"The folder {str(place)!r} holds other files, {(others or found)[0]!r} "
-                         "among them; choose a new or an empty one.")
+        raise InputError(
+            f"The folder {str(place)!r} holds other files, {(others or found)[0]!r} "
+            "among them; choose a new or an empty one."
+        )
 
 
 @contextlib.contextmanager
@@ -93,5 +95,7 @@ def _told(place: Path) -> Iterator[None]:
         if isinstance(error, InputError):
             raise
         why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
-        raise ArtifactError(f"Cannot write {str(place)!r}: {why}. Check that its folder is there "
-                            "and writable, and that the disk has room.") from error
+        raise ArtifactError(
+            f"Cannot write {str(place)!r}: {why}. Check that its folder is there "
+            "and writable, and that the disk has room."
+        ) from error

@@ -48,8 +48,10 @@ def cell(
             if edge.source < inputs:
                 ends[edge.source] = max(ends[edge.source], row)
             arrows.append(_arrow(columns[edge.source], x - _BOX - 2, row, edge))
-        boxes.append(f'<rect x="{x - _BOX:.1f}" y="{y:.1f}" width="{2 * _BOX}" height="{tall}" '
-                     f'rx="8" fill="{NODE}" stroke="{INK}" stroke-width="1.5"/>')
+        boxes.append(
+            f'<rect x="{x - _BOX:.1f}" y="{y:.1f}" width="{2 * _BOX}" height="{tall}" '
+            f'rx="8" fill="{NODE}" stroke="{INK}" stroke-width="1.5"/>'
+        )
         boxes.append(text((x, y + tall / 2 + 4.5), nodes[node], INK, 13))
         lines.append(_line(x, y + tall, foot))
         y += tall + _SPACE
@@ -59,16 +61,24 @@ def cell(
         boxes.append(circle((x, start), _RADIUS))
         boxes.append(text((x, start + 4.5), nodes[index], INK, 13))
     left, right = columns[inputs] - _BOX, columns[-1] + _BOX
-    boxes.append(f'<rect x="{left:.1f}" y="{foot:.1f}" width="{right - left:.1f}" height="26" '
-                 f'rx="8" fill="{NODE}" stroke="{INK}" stroke-width="1.5"/>')
+    boxes.append(
+        f'<rect x="{left:.1f}" y="{foot:.1f}" width="{right - left:.1f}" height="26" '
+        f'rx="8" fill="{NODE}" stroke="{INK}" stroke-width="1.5"/>'
+    )
     boxes.append(text(((left + right) / 2, foot + 17.5), "out", INK, 13))
-    return [text((_MARGIN - _RADIUS, top + 24), heading, INK, 15, 600, "start"),
-            *lines, *arrows, *boxes]
+    return [
+        text((_MARGIN - _RADIUS, top + 24), heading, INK, 15, 600, "start"),
+        *lines,
+        *arrows,
+        *boxes,
+    ]
 
 
 def _line(x: float, start: float, end: float) -> str:
-    return (f'<line x1="{x:.1f}" y1="{start:.1f}" x2="{x:.1f}" y2="{end:.1f}" stroke="{FRAME}" '
-            'stroke-width="3"/>')
+    return (
+        f'<line x1="{x:.1f}" y1="{start:.1f}" x2="{x:.1f}" y2="{end:.1f}" stroke="{FRAME}" '
+        'stroke-width="3"/>'
+    )
 
 
 def _arrow(start: float, end: float, row: float, edge: Edge) -> str:

@@ -16,7 +16,8 @@ def flowchart(cells: Sequence[Wiring]) -> str:
         own += [
             f'{ids[edge.source]} {"-->" if edge.live else "-.->"}|"{edge.label}"| '
             f"{ids[edge.target]}"
-            for edge in cell.edges if edge.shown
+            for edge in cell.edges
+            if edge.shown
         ]
         if cell.stacked:
             own.append(f'c{number}out(["out"])')

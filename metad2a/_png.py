@@ -20,8 +20,10 @@ def png(svg: str) -> bytes:
         InputError: the package of the extra ``png`` is missing, or Pillow's font is.
     """
     if find_spec("resvg_py") is None:
-        raise InputError("PNG files need resvg_py, not installed here: pip install 'metad2a[png]'; "
-                         "or write .svg or .mmd.")
+        raise InputError(
+            "PNG files need resvg_py, not installed here: pip install 'metad2a[png]'; "
+            "or write .svg or .mmd."
+        )
     from PIL import ImageFont
     from resvg_py import svg_to_bytes
 
@@ -32,7 +34,13 @@ def png(svg: str) -> bytes:
         file = Path(folder) / "font.ttf"
         file.write_bytes(font.font_bytes)
         family = font.getname()[0] or ""
-        return bytes(svg_to_bytes(
-            svg_string=svg.translate(_IN_FONT), zoom=_ZOOM, skip_system_fonts=True,
-            font_files=[str(file)], font_family=family, sans_serif_family=family,
-        ))
+        return bytes(
+            svg_to_bytes(
+                svg_string=svg.translate(_IN_FONT),
+                zoom=_ZOOM,
+                skip_system_fonts=True,
+                font_files=[str(file)],
+                font_family=family,
+                sans_serif_family=family,
+            )
+        )

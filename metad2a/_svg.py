@@ -11,7 +11,14 @@ INK, PAPER, FRAME, NODE = "#1f2933", "#ffffff", "#d5dae1", "#eef1f5"
 # Okabe and Ito's colours, told apart by colour-blind eyes too, darkened until text in them reads
 # on white (contrast 4.5 or more); by the operation's index in its space.
 COLOURS = (
-    "#6b7280", "#5f6b7a", "#00795a", "#0062a8", "#b34a00", "#97477a", "#7a6200", "#1f2933",
+    "#6b7280",
+    "#5f6b7a",
+    "#00795a",
+    "#0062a8",
+    "#b34a00",
+    "#97477a",
+    "#7a6200",
+    "#1f2933",
 )
 LETTER = 7.8
 """Width of a letter of an edge's name, pixels."""
@@ -63,14 +70,18 @@ def text(
 def circle(place: Point, radius: float) -> str:
     """Return the outline of a node."""
     x, y = place
-    return (f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{radius}" fill="{NODE}" '
-            f'stroke="{INK}" stroke-width="1.5"/>')
+    return (
+        f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{radius}" fill="{NODE}" '
+        f'stroke="{INK}" stroke-width="1.5"/>'
+    )
 
 
 def gap(left: float, top: float, width: float, height: float) -> str:
     """Return paper to write on, over the lines that are there."""
-    return (f'<rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.0f}" '
-            f'fill="{PAPER}"/>')
+    return (
+        f'<rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.0f}" '
+        f'fill="{PAPER}"/>'
+    )
 
 
 def arrow(curve: tuple[Point, Point, Point, Point], edge: Edge) -> str:

@@ -41,16 +41,21 @@ def wirings(space: SearchSpace, architecture: str | Architecture) -> list[Wiring
         InputError: the string is not of this space, or the space has no drawing.
     """
     if space.name not in _CELLS:
-        raise InputError(f"There is no drawing of the space {space.name!r}; of "
-                         f"{' and '.join(map(repr, _CELLS))} only.")
+        raise InputError(
+            f"There is no drawing of the space {space.name!r}; of "
+            f"{' and '.join(map(repr, _CELLS))} only."
+        )
     slots = space.parse(architecture) if isinstance(architecture, str) else architecture
     return _CELLS[space.name](space, slots)
 
 
 def live_slots(space: SearchSpace, architecture: Architecture) -> set[int]:
     """Return the slots that lie on a way from an input to the output."""
-    ways = [path for path in space.paths()
-            if all(space.operations[architecture[slot]] != _NONE for slot in path)]
+    ways = [
+        path
+        for path in space.paths()
+        if all(space.operations[architecture[slot]] != _NONE for slot in path)
+    ]
     return {slot for path in ways for slot in path}
 
 
@@ -65,8 +70,13 @@ def _darts(space: SearchSpace, cells: Architecture) -> list[Wiring]:
     from metad2a.spaces._darts_cell import EDGES
 
     return [
-        Wiring(heading, ("k−2", "k−1", "0", "1", "2", "3"), 2,
-               _edges(space, cells, EDGES, first), stacked=True)
+        Wiring(
+            heading,
+            ("k−2", "k−1", "0", "1", "2", "3"),
+            2,
+            _edges(space, cells, EDGES, first),
+            stacked=True,
+        )
         for heading, first in (("normal cell", 0), ("reduction cell", len(EDGES)))
     ]
 
@@ -80,9 +90,14 @@ def _edges(
     """Return the edges of the cell whose slots begin at ``first``."""
     live = live_slots(space, architecture)
     return tuple(
-        Edge(source, target, _words(space, architecture[slot]),
-             COLOURS[architecture[slot] % len(COLOURS)],
-             shown=space.operations[architecture[slot]] != _NONE, live=slot in live)
+        Edge(
+            source,
+            target,
+            _words(space, architecture[slot]),
+            COLOURS[architecture[slot] % len(COLOURS)],
+            shown=space.operations[architecture[slot]] != _NONE,
+            live=slot in live,
+        )
         for slot, (source, target) in enumerate(ends, start=first)
     )
 

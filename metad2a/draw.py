@@ -87,8 +87,10 @@ def write(space: SearchSpace, architecture: str | Architecture, path: str | Path
     """
     ending = Path(path).suffix.lower()
     if ending not in FORMATS:
-        raise InputError(f"There is no drawing in the format {ending!r}; let the file's name end "
-                         f"in {', '.join(FORMATS)}.")
+        raise InputError(
+            f"There is no drawing in the format {ending!r}; let the file's name end "
+            f"in {', '.join(FORMATS)}."
+        )
     write_file(path, FORMATS[ending](space, architecture))
 
 
@@ -102,8 +104,7 @@ FORMATS: dict[str, Callable[[SearchSpace, str | Architecture], bytes]] = {
     ".svg": lambda space, architecture: svg(space, architecture).encode(),
     ".png": _png,
     ".mmd": lambda space, architecture: mermaid(space, architecture).encode(),
-    ".md": lambda space, architecture: (
-        f"```mermaid\n{mermaid(space, architecture)}```\n".encode()),
+    ".md": lambda space, architecture: f"```mermaid\n{mermaid(space, architecture)}```\n".encode(),
 }
 """What a file's name may end in."""
 

@@ -53,13 +53,14 @@ class Latency:
     """Networks that were measured."""
 
     def __str__(self) -> str:
-        return (f"Latency: at most {self.limit_ms:g} ms on this machine ({self.where()}); median "
-                f"of {REPEATS} passes, {self.measured} networks measured.")
+        return (
+            f"Latency: at most {self.limit_ms:g} ms on this machine ({self.where()}); median "
+            f"of {REPEATS} passes, {self.measured} networks measured."
+        )
 
     def where(self) -> str:
         """Return device, batch and resolution, in words."""
-        return (f"{self.device}, batch {self.batch}, "
-                f"{self.resolution}x{self.resolution} pixels")
+        return f"{self.device}, batch {self.batch}, {self.resolution}x{self.resolution} pixels"
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""
@@ -74,8 +75,10 @@ def checked_limit(limit: Any) -> float:
     """
     number = isinstance(limit, Real) and not isinstance(limit, bool)
     if not number or not 0 < limit <= _LONGEST:
-        raise InputError(f"max_latency_ms={limit!r} must be a number of milliseconds above 0 and "
-                         f"up to {_LONGEST:,}, such as 5 or 0.5.")
+        raise InputError(
+            f"max_latency_ms={limit!r} must be a number of milliseconds above 0 and "
+            f"up to {_LONGEST:,}, such as 5 or 0.5."
+        )
     return float(limit)
 
 
@@ -132,8 +135,9 @@ def timed(candidate: Candidate) -> Candidate:
     if candidate.latency_ms is not None:
         return candidate
     space = SPACES.get(candidate.space)
-    return replace(candidate, latency_ms=measure(
-        space, space.parse(candidate.architecture), candidate.classes))
+    return replace(
+        candidate, latency_ms=measure(space, space.parse(candidate.architecture), candidate.classes)
+    )
 
 
 def within(
@@ -190,8 +194,11 @@ def within(
 
 def _uses(space: SearchSpace, cells: np.ndarray) -> np.ndarray:
     """Return float (n, 1 + cell types * operations): 1, and how often each operation is used."""
-    counts = [(cells[:, list(slots)] == operation).sum(1)
-              for slots in space.cell_types.values() for operation in range(len(space.operations))]
+    counts = [
+        (cells[:, list(slots)] == operation).sum(1)
+        for slots in space.cell_types.values()
+        for operation in range(len(space.operations))
+    ]
     return np.stack([np.ones(len(cells)), *counts], axis=1)
 
 

@@ -73,9 +73,18 @@ class Suggestions(Sequence["Candidate"]):
     def revised(self, candidates: Iterable[Candidate], seconds: float) -> Suggestions:
         """Return the same with other candidates, ranked in their order, and seconds added."""
         ranked = [replace(c, rank=rank) for rank, c in enumerate(candidates, start=1)]
-        return Suggestions(ranked, self.report, self.protocol, self.seconds + seconds,
-                           self.dataset, self.description, self.limits, self.predict,
-                           self.neighbourhood, self.latency)
+        return Suggestions(
+            ranked,
+            self.report,
+            self.protocol,
+            self.seconds + seconds,
+            self.dataset,
+            self.description,
+            self.limits,
+            self.predict,
+            self.neighbourhood,
+            self.latency,
+        )
 
     def __len__(self) -> int:
         return len(self._candidates)
@@ -93,9 +102,13 @@ class Suggestions(Sequence["Candidate"]):
     def __str__(self) -> str:
         measured = any(c.measured for c in self)
         head = f"{'rank':>4}  {'accuracy':>8}  {'90 % interval':>14}  "
-        lines = [head + (f"{'measured':>8}  " if measured else "")
-                 + f"{'parameters':>10}  {'MACs':>11}  "
-                 + (f"{'latency':>9}  " if self.latency else "") + "architecture"]
+        lines = [
+            head
+            + (f"{'measured':>8}  " if measured else "")
+            + f"{'parameters':>10}  {'MACs':>11}  "
+            + (f"{'latency':>9}  " if self.latency else "")
+            + "architecture"
+        ]
         for c in self:
             found = f"{c.measured.accuracy:>6.1f} %  " if c.measured else f"{'–':>8}  "
             speed = f"{'–':>9}  " if c.latency_ms is None else f"{c.latency_ms:>6.2f} ms  "

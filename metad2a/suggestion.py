@@ -123,9 +123,15 @@ class Candidate:
     def to_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints of a candidate."""
         return {
-            "rank": self.rank, "space": self.space, "architecture": self.architecture,
-            "accuracy": self.accuracy, "interval": list(self.interval), "params": self.params,
-            "macs": self.macs, "classes": self.classes, "latency_ms": self.latency_ms,
+            "rank": self.rank,
+            "space": self.space,
+            "architecture": self.architecture,
+            "accuracy": self.accuracy,
+            "interval": list(self.interval),
+            "params": self.params,
+            "macs": self.macs,
+            "classes": self.classes,
+            "latency_ms": self.latency_ms,
             "reason": self.reason,
             "measured": None if self.measured is None else asdict(self.measured),
         }
@@ -183,15 +189,18 @@ def suggest(
     elif not isinstance(model, MetaD2A):
         model = MetaD2A.from_pretrained(model)
     if model.space.name != space:
-        raise InputError(f"space={space!r}, but the model was trained for {model.space.name!r}; "
-                         "use that space or another model.")
+        raise InputError(
+            f"space={space!r}, but the model was trained for {model.space.name!r}; "
+            "use that space or another model."
+        )
     description, report = describe(dataset, seed)
     classes = len(dataset.classes)
 
     def generate(most_macs: int | None) -> np.ndarray:
         """Return int (n, slots) architectures within a limit on multiply-adds."""
         return model.generate_described(
-            description, max(CANDIDATES, k), seed, classes, max_params, most_macs)
+            description, max(CANDIDATES, k), seed, classes, max_params, most_macs
+        )
 
     cells = generate(max_macs)
     among = f"{len(cells):,} networks generated for this dataset"
@@ -206,13 +215,22 @@ def suggest(
         costs = chosen.costs(architectures, classes)
         return [
             Candidate(
-                rank, space, chosen.format(tuple(cell)), float(mean), (float(low), float(high)),
-                int(cost[0]), int(cost[1]), classes,
+                rank,
+                space,
+                chosen.format(tuple(cell)),
+                float(mean),
+                (float(low), float(high)),
+                int(cost[0]),
+                int(cost[1]),
+                classes,
                 _reason(rank, among, [chosen.operations[op] for op in cell]),
             )
             for rank, (cell, mean, low, high, cost) in enumerate(
-                zip(architectures.tolist(), answer.mean, answer.low, answer.high, costs,
-                    strict=True), start=1)
+                zip(
+                    architectures.tolist(), answer.mean, answer.low, answer.high, costs, strict=True
+                ),
+                start=1,
+            )
         ]
 
     measured = None
@@ -220,12 +238,23 @@ def suggest(
         candidates = predict(cells[order[:k]])
     else:
         kept, times, measured = within(chosen, cells[order], classes, max_latency_ms, k)
-        candidates = [replace(one, latency_ms=time_ms) for one, time_ms in
-                      zip(predict(cells[order[kept]]), times, strict=True)]
+        candidates = [
+            replace(one, latency_ms=time_ms)
+            for one, time_ms in zip(predict(cells[order[kept]]), times, strict=True)
+        ]
     around = neighbourhood(model.learnt_from, embed(model.predictor, description), model.protocol)
-    return Suggestions(candidates, report, model.protocol, time.perf_counter() - start, dataset,
-                       description, CostLimits(max_params, max_macs, max_latency_ms), predict,
-                       around, measured)
+    return Suggestions(
+        candidates,
+        report,
+        model.protocol,
+        time.perf_counter() - start,
+        dataset,
+        description,
+        CostLimits(max_params, max_macs, max_latency_ms),
+        predict,
+        around,
+        measured,
+    )
 
 
 def _whole(name: str, value: Any, least: int) -> int:
@@ -238,5 +267,4 @@ def _whole(name: str, value: Any, least: int) -> int:
 
 def _reason(rank: int, among: str, operations: list[str]) -> str:
     parts = ", ".join(f"{count} x {name}" for name, count in Counter(operations).most_common())
-    return (f"predicted {'best' if rank == 1 else f'number {rank}'} of {among}; its cell has "
-            f"{parts}")
+    return f"predicted {'best' if rank == 1 else f'number {rank}'} of {among}; its cell has {parts}"

@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from search.searching import search
 
 __all__ = ["Progress", "SearchResult", "check", "refine", "search"]
-_MODULES = {"Progress": "engine", "SearchResult": "result", "check": "checking",
-            "refine": "refinement", "search": "searching"}
+_MODULES = {
+    "Progress": "engine",
+    "SearchResult": "result",
+    "check": "checking",
+    "refine": "refinement",
+    "search": "searching",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -25,8 +25,10 @@ class Budget:
 
     def __post_init__(self) -> None:
         if (self.seconds is None) == (self.images is None):
-            raise InputError(f"seconds={self.seconds} and images={self.images}: a budget is either "
-                             "of time or of images. Give one of the two.")
+            raise InputError(
+                f"seconds={self.seconds} and images={self.images}: a budget is either "
+                "of time or of images. Give one of the two."
+            )
         value = self.images if self.seconds is None else self.seconds
         if value is None or not 0 < value < math.inf:
             raise InputError(f"A budget of {value} cannot be spent; give a positive number.")

@@ -22,8 +22,12 @@ from search.engine import Progress
 from search.searching import load_within
 from search.trainer import TrainRecipe, train
 
-STEPS = {"standalone-v1": 200, "standalone-1000-v1": 1_000, "standalone-5000-v1": 5_000,
-         "standalone-25000-v1": 25_000}
+STEPS = {
+    "standalone-v1": 200,
+    "standalone-1000-v1": 1_000,
+    "standalone-5000-v1": 5_000,
+    "standalone-25000-v1": 25_000,
+}
 """Protocols by name: steps of 32 images by the recipe of ``search.trainer``."""
 _TRIAL_STEPS = 4  # timed to foresee what fits; the first one is left out
 _MARGIN = 0.85  # share of the time that is planned with
@@ -89,8 +93,15 @@ def check(
     def on_step(step: int) -> None:
         if progress is not None:
             share = (done * steps + step) / (len(result) * steps)
-            progress(Progress(share, f"training {done + 1} of {len(result)}", float("nan"),
-                              (done * steps + step) * training.batch, budget.elapsed))
+            progress(
+                Progress(
+                    share,
+                    f"training {done + 1} of {len(result)}",
+                    float("nan"),
+                    (done * steps + step) * training.batch,
+                    budget.elapsed,
+                )
+            )
         if stopped() and step < steps:
             raise _UnfinishedError
 
@@ -98,15 +109,24 @@ def check(
         if stopped():
             break
         try:
-            found = train(data, space, space.parse(candidate.architecture), seed,
-                          training, str(place.device), on_step)
+            found = train(
+                data,
+                space,
+                space.parse(candidate.architecture),
+                seed,
+                training,
+                str(place.device),
+                on_step,
+            )
         except _UnfinishedError:
             break
         done += 1
         network = deliver(found.network, data)
         measured = Measured(
-            100 * delivered_accuracy(network, data), f"{chosen}, on held-out images",
-            found.seconds, tuple(100 * value for value in found.curve),
+            100 * delivered_accuracy(network, data),
+            f"{chosen}, on held-out images",
+            found.seconds,
+            tuple(100 * value for value in found.curve),
         )
         trained.append(replace(candidate, measured=measured, network=network))
     trained.sort(key=lambda c: -c.measured.accuracy if c.measured else 0.0)
@@ -121,9 +141,19 @@ def _fitting(
     shortest = next(iter(STEPS))
     costly = max(result, key=lambda candidate: candidate.macs)
     trial = replace(recipe(space, shortest), steps=_TRIAL_STEPS)
-    train(data, space, space.parse(costly.architecture), 0, trial, device,
-          lambda _: times.append(time.perf_counter()))
+    train(
+        data,
+        space,
+        space.parse(costly.architecture),
+        0,
+        trial,
+        device,
+        lambda _: times.append(time.perf_counter()),
+    )
     pace = (times[-2] - times[0]) / (len(times) - 2)  # the last steps also judge
-    fitting = [name for name, steps in STEPS.items()
-               if pace * steps * len(result) <= _MARGIN * (budget.limit - budget.elapsed)]
+    fitting = [
+        name
+        for name, steps in STEPS.items()
+        if pace * steps * len(result) <= _MARGIN * (budget.limit - budget.elapsed)
+    ]
     return fitting[-1] if fitting else shortest

@@ -51,8 +51,10 @@ def write_checkpoint(
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
-        raise ArtifactError(f"Cannot write the checkpoint {path}: {error}. Check that the folder "
-                            "is writable and the disk has room.") from error
+        raise ArtifactError(
+            f"Cannot write the checkpoint {path}: {error}. Check that the folder "
+            "is writable and the disk has room."
+        ) from error
     finally:
         with contextlib.suppress(OSError):  # it is gone when all went well
             temporary.unlink()
@@ -75,12 +77,16 @@ def read_checkpoint(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         version, found, facts = note["format"], dict(note["identity"]), dict(note["facts"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{path} is not a readable checkpoint ({type(error).__name__}: "
-                            f"{error}). Delete it to start afresh.") from error
+        raise ArtifactError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}: "
+            f"{error}). Delete it to start afresh."
+        ) from error
     if version != FORMAT:
-        raise ArtifactError(f"Checkpoint {path} has format {version!r}, this version reads "
-                            f"{FORMAT}. Delete it to start afresh, or use the version that wrote "
-                            "it.")
+        raise ArtifactError(
+            f"Checkpoint {path} has format {version!r}, this version reads "
+            f"{FORMAT}. Delete it to start afresh, or use the version that wrote "
+            "it."
+        )
     # Compared as JSON, since a tuple comes back as a list.
     wanted = json.loads(json.dumps(dict(identity)))
     differing = [
@@ -89,6 +95,8 @@ def read_checkpoint(
         if found.get(key) != wanted.get(key)
     ]
     if differing:
-        raise InputError(f"Checkpoint {path} belongs to another run ({'; '.join(differing)}). "
-                         "Use the same settings and data, another file, or delete it.")
+        raise InputError(
+            f"Checkpoint {path} belongs to another run ({'; '.join(differing)}). "
+            "Use the same settings and data, another file, or delete it."
+        )
     return tensors, facts

@@ -65,8 +65,10 @@ def compose(
     methods = [part for part in parts if part in METHODS.names()]
     if len(methods) != 1:
         found = " and ".join(map(repr, methods)) if methods else "none"
-        raise InputError(f"{name!r} needs exactly one method, and has {found}. Wrappers such as "
-                         f"{WRAPPERS.names()[0]!r} go around one of: {', '.join(METHODS.names())}.")
+        raise InputError(
+            f"{name!r} needs exactly one method, and has {found}. Wrappers such as "
+            f"{WRAPPERS.names()[0]!r} go around one of: {', '.join(METHODS.names())}."
+        )
     given = _by_part(options or {}, parts)
     method = _make(METHODS.get(methods[0]), methods[0], given, faithful)
     around = [part for part in parts if part != methods[0]]
@@ -89,8 +91,10 @@ def _by_part(options: Mapping[str, Any], parts: list[str]) -> dict[str, dict[str
     for key, value in options.items():
         part, _, option = key.partition(".")
         if part not in given or not option:
-            raise InputError(f"Option {key!r} belongs to no part of {'+'.join(parts)!r}; write it "
-                             f"as PART.OPTION, for example {parts[0]!r} + '.' + its option.")
+            raise InputError(
+                f"Option {key!r} belongs to no part of {'+'.join(parts)!r}; write it "
+                f"as PART.OPTION, for example {parts[0]!r} + '.' + its option."
+            )
         given[part][option] = value
     return given
 
@@ -101,8 +105,10 @@ def _make(plugin: type, name: str, given: Mapping[str, dict[str, Any]], faithful
     values = {}
     for option, value in given[name].items():
         if option not in known:
-            raise InputError(f"{name!r} has no option {option!r}."
-                             + (suggest_name(option, list(known)) if known else " It has none."))
+            raise InputError(
+                f"{name!r} has no option {option!r}."
+                + (suggest_name(option, list(known)) if known else " It has none.")
+            )
         values[option] = _convert(f"{name}.{option}", value, known[option])
     if "faithful" in inspect.signature(plugin).parameters:
         values["faithful"] = faithful
@@ -121,5 +127,6 @@ def _convert(name: str, value: Any, default: Any) -> Any:
         return kind(float(value)) if kind is int else kind(value)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         wanted = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
-        raise InputError(f"Option {name}={value!r} must be {wanted}; its default is "
-                         f"{default}.") from error
+        raise InputError(
+            f"Option {name}={value!r} must be {wanted}; its default is {default}."
+        ) from error

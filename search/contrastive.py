@@ -130,8 +130,9 @@ class Byol(InfoNCE):
 
     def make_head(self, width: int) -> nn.Module:
         """Return a projector and a predictor, of two layers each."""
-        return nn.ModuleDict({"projector": _byol_layers(width),
-                              "predictor": _byol_layers(_BYOL_EMBEDDING)})
+        return nn.ModuleDict(
+            {"projector": _byol_layers(width), "predictor": _byol_layers(_BYOL_EMBEDDING)}
+        )
 
     def _part(self, name: str) -> nn.Module:
         return cast(nn.ModuleDict, self.head.network)[name]
@@ -172,11 +173,17 @@ def pooled(run: Run, network: SuperNet, views: Tensor, gates: Gates) -> Tensor:
 
 
 def _byol_layers(width: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(width, _BYOL_HIDDEN), nn.BatchNorm1d(_BYOL_HIDDEN), nn.ReLU(),
-                         nn.Linear(_BYOL_HIDDEN, _BYOL_EMBEDDING))
+    return nn.Sequential(
+        nn.Linear(width, _BYOL_HIDDEN),
+        nn.BatchNorm1d(_BYOL_HIDDEN),
+        nn.ReLU(),
+        nn.Linear(_BYOL_HIDDEN, _BYOL_EMBEDDING),
+    )
 
 
 OBJECTIVES: dict[str, type[Objective]] = {
-    "infonce": InfoNCE, "byol": Byol, "supervised": Supervised,
+    "infonce": InfoNCE,
+    "byol": Byol,
+    "supervised": Supervised,
 }
 """By their names in the options of the method ``sswp``."""

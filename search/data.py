@@ -85,10 +85,16 @@ def load_task(
     for label, indices in (("training", train), ("test", test)):
         images, kept = pixels(dataset, indices, resolution)
         if not len(kept):
-            raise InputError(f"None of the {len(indices)} {label} images of {dataset.name!r} can "
-                             "be read; check the files.")
-        sides.append((torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
-                      torch.from_numpy(number[dataset.labels[kept]])))
+            raise InputError(
+                f"None of the {len(indices)} {label} images of {dataset.name!r} can "
+                "be read; check the files."
+            )
+        sides.append(
+            (
+                torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
+                torch.from_numpy(number[dataset.labels[kept]]),
+            )
+        )
     (train_x, train_y), (test_x, test_y) = sides
     return TaskData(train_x, train_y, test_x, test_y, len(classes))
 
@@ -112,8 +118,10 @@ def search_task(dataset: ImageDataset, side: int, seed: int, most: int = MOST_IM
     counts = np.bincount(dataset.labels[own], minlength=len(dataset.classes))
     thin = np.flatnonzero(counts < _LEAST)
     if len(counts) < 2:
-        raise InputError(f"{dataset.name!r} has {len(counts)} class; a search needs 2 or more. Add "
-                         "images of another class, or give the folder above.")
+        raise InputError(
+            f"{dataset.name!r} has {len(counts)} class; a search needs 2 or more. Add "
+            "images of another class, or give the folder above."
+        )
     if len(thin):
         raise InputError(
             f"{dataset.name!r} is too small to split: class {dataset.classes[thin[0]]!r} has "
@@ -122,8 +130,13 @@ def search_task(dataset: ImageDataset, side: int, seed: int, most: int = MOST_IM
         )
     order = in_rounds(dataset.labels, own, np.random.default_rng(seed))[:most]
     train, valid = hold_out(dataset.labels, order)
-    return load_task(dataset, np.sort(train), np.sort(valid), np.arange(len(counts)),
-                     min(side, image_side(dataset)))
+    return load_task(
+        dataset,
+        np.sort(train),
+        np.sort(valid),
+        np.arange(len(counts)),
+        min(side, image_side(dataset)),
+    )
 
 
 def image_side(dataset: ImageDataset) -> int:
@@ -139,8 +152,9 @@ def image_side(dataset: ImageDataset) -> int:
         except UnreadableImage:  # one bad image is the report's matter
             continue
     if not sides:
-        raise InputError(f"None of the images of {dataset.name!r} that were tried can be read; "
-                         "check the files.")
+        raise InputError(
+            f"None of the images of {dataset.name!r} that were tried can be read; check the files."
+        )
     return int(np.median(sides))
 
 

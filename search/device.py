@@ -59,9 +59,11 @@ def plan(device: str = "cpu") -> DevicePlan:
     if found.type not in ("cpu", "cuda"):
         raise InputError(f"Device {device!r} is not supported. Use 'cpu' or 'cuda'.")
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"Device {device!r} was asked for, but torch {torch.__version__} sees "
-                         f"{torch.cuda.device_count()} CUDA devices here. Use 'cpu', or install a "
-                         "CUDA build of torch.")
+        raise InputError(
+            f"Device {device!r} was asked for, but torch {torch.__version__} sees "
+            f"{torch.cuda.device_count()} CUDA devices here. Use 'cpu', or install a "
+            "CUDA build of torch."
+        )
     native = found.type == "cuda" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
     return DevicePlan(found, torch.bfloat16 if native else torch.float32)
 

@@ -106,8 +106,7 @@ class Engine:
 
     def _fraction(self, ahead: float) -> float:
         budget = self.run.budget
-        return budget.fraction(
-            self.run.images, self.composed.method.judging(budget.limit), ahead)
+        return budget.fraction(self.run.images, self.composed.method.judging(budget.limit), ahead)
 
     def _enter(self, number: int) -> None:
         self.run.phase, self.run.fraction = number, 0.0

@@ -40,8 +40,9 @@ class EvolutionConfig:
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)} must be 1 or more.")
         if min(self.mutations, self.crossovers) < 0:
-            raise InputError(f"mutations={self.mutations} and crossovers={self.crossovers} must be "
-                             "0 or more.")
+            raise InputError(
+                f"mutations={self.mutations} and crossovers={self.crossovers} must be 0 or more."
+            )
         if self.mutations + self.crossovers > self.population:
             raise InputError(
                 f"mutations={self.mutations} and crossovers={self.crossovers} exceed "

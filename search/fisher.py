@@ -26,8 +26,10 @@ from search.data import TaskData
 from search.trainer import TrainRecipe, train
 
 SPACE = SPACES.get("nasbench201")
-CELL = SPACE.parse("|nor_conv_3x3~0|+|skip_connect~0|nor_conv_3x3~1|+"
-                   "|skip_connect~0|nor_conv_3x3~1|skip_connect~2|")
+CELL = SPACE.parse(
+    "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_3x3~1|+"
+    "|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"
+)
 """A residual cell: what tells tasks apart is the weights, so any that learns them well will do."""
 RECIPE = TrainRecipe(channels=8, steps=100, peak_lr=0.005)
 """A low learning rate: networks that are far from their common start differ whatever the tasks."""
@@ -35,9 +37,7 @@ IMAGES = 128
 """Images of the target by which two networks are compared; all where there are fewer."""
 
 
-def diagonal_fisher(
-    network: nn.Module, x: Tensor, y: Tensor, batch: int = 64
-) -> dict[str, Tensor]:
+def diagonal_fisher(network: nn.Module, x: Tensor, y: Tensor, batch: int = 64) -> dict[str, Tensor]:
     """Return the diagonal of the empirical Fisher information, which sums to one over all weights.
 
     The mean over images of the squared gradient of log p(label | image), each image on its own.
@@ -83,15 +83,20 @@ def fisher_distance(
     if own.keys() != others.keys() or any(
         own[name].shape[1:] != others[name].shape[1:] for name in own
     ):
-        raise InputError("The networks of a source and a target differ in more than the number of "
-                         "classes; train both with one architecture, channels and cells.")
+        raise InputError(
+            "The networks of a source and a target differ in more than the number of "
+            "classes; train both with one architecture, channels and cells."
+        )
     rows = {name: max(len(own[name]), len(others[name])) for name in own}
     known = {name: _padded(own[name], len(others[name])) for name in own}
     source = _normalised_squares(source_network, known, x, y, batch)
     target = diagonal_fisher(target_network, x, y, batch)
     squared = sum(
-        float((_padded(source[name], count).sqrt() - _padded(target[name], count).sqrt())
-              .square().sum())
+        float(
+            (_padded(source[name], count).sqrt() - _padded(target[name], count).sqrt())
+            .square()
+            .sum()
+        )
         for name, count in rows.items()
     )
     return min(1.0, math.sqrt(squared / 2))
@@ -151,9 +156,11 @@ def _normalised_squares(
     with torch.no_grad():
         classes = functional_call(network, weights, (x[:1],)).shape[1] if len(x) else 0
     if not len(x) or not 0 <= int(y.min()) <= int(y.max()) < classes:
-        raise InputError(f"Fisher information needs images with labels from 0 to {classes - 1}; "
-                         f"there are {len(x)}, labelled "
-                         f"{sorted(set(y.tolist()))[:20]}. Give images of the network's classes.")
+        raise InputError(
+            f"Fisher information needs images with labels from 0 to {classes - 1}; "
+            f"there are {len(x)}, labelled "
+            f"{sorted(set(y.tolist()))[:20]}. Give images of the network's classes."
+        )
 
     def loss(values: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
         logits = functional_call(network, values, (image[None],))
@@ -166,7 +173,9 @@ def _normalised_squares(
             total[name] += gradients.double().square().sum(0)
     mass = sum(float(value.sum()) for value in total.values())
     if not 0 < mass < math.inf:
-        raise InputError(f"The gradients of {len(x)} images have squares that sum to {mass}, so "
-                         "there is no Fisher information. Train the network for fewer steps, or "
-                         "with label smoothing.")
+        raise InputError(
+            f"The gradients of {len(x)} images have squares that sum to {mass}, so "
+            "there is no Fisher information. Train the network for fewer steps, or "
+            "with label smoothing."
+        )
     return {name: value / mass for name, value in total.items()}

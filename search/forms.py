@@ -33,7 +33,10 @@ class Form:
     """
 
     def __init__(
-        self, network: nn.Module, place: DevicePlan, static: bool | None = None,
+        self,
+        network: nn.Module,
+        place: DevicePlan,
+        static: bool | None = None,
         compiled: bool | None = None,
     ) -> None:
         self.network, self.place = network, place

@@ -72,15 +72,18 @@ class Multinomial:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything that a checkpoint must hold, as float64 and int64."""
-        return {"probabilities": torch.from_numpy(self.probabilities.copy()),
-                "visits": torch.from_numpy(self.visits.copy()),
-                "values": torch.from_numpy(self.values.copy()),
-                "recent": torch.tensor(self.recent, dtype=torch.float64)}
+        return {
+            "probabilities": torch.from_numpy(self.probabilities.copy()),
+            "visits": torch.from_numpy(self.visits.copy()),
+            "values": torch.from_numpy(self.values.copy()),
+            "recent": torch.tensor(self.recent, dtype=torch.float64),
+        }
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Take over what :meth:`tensors` returned."""
         self.probabilities, self.visits, self.values = (
-            tensors[name].numpy().copy() for name in ("probabilities", "visits", "values"))
+            tensors[name].numpy().copy() for name in ("probabilities", "visits", "values")
+        )
         self.recent = tensors["recent"].tolist()
 
 

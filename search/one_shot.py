@@ -67,7 +67,11 @@ class OneShotMethod(Method):
             return run.stopped(ahead=2 * (asked[-1] - asked[-2]))
 
         found = evolve(
-            run.subspace, run.evaluator(self.evaluator), run.rng, self.sizes,
-            initial=run.warm, should_stop=should_stop,
+            run.subspace,
+            run.evaluator(self.evaluator),
+            run.rng,
+            self.sizes,
+            initial=run.warm,
+            should_stop=should_stop,
         )
         return sorted(found.history, key=lambda pair: -pair[1])[:_TOLD]

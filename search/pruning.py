@@ -42,8 +42,9 @@ class Pruning:
 
         ``none`` runs only where nothing else is allowed, and in a frozen slot nothing else does.
         """
-        running: np.ndarray = np.where((mask & ~self._none).any(1, keepdims=True),
-                                       mask & ~self._none, mask)
+        running: np.ndarray = np.where(
+            (mask & ~self._none).any(1, keepdims=True), mask & ~self._none, mask
+        )
         for slot, operation in enumerate(self.frozen):
             running[slot] = np.arange(running.shape[1]) == operation
         return running
@@ -93,8 +94,11 @@ class Pruning:
                 while True:
                     best = self.best(logs, subspace)
                     found = [s for s in cell if kind in self.space.operations[best[s]]]
-                    other = [s for s in found if s not in self.replaced
-                             and (subspace.mask[s] & self._parametric).any()]
+                    other = [
+                        s
+                        for s in found
+                        if s not in self.replaced and (subspace.mask[s] & self._parametric).any()
+                    ]
                     if len(found) <= _MOST or not other:
                         break
                     self.replaced.append(min(other, key=lambda s: logs[s, best[s]]))

@@ -57,9 +57,22 @@ def refine(
     space = SPACES.get(name)
     suggested = [space.parse(candidate.architecture) for candidate in result]
     found = conduct(
-        result.dataset, name, method, minutes, seed, device, result.limits.max_params,
-        result.limits.max_macs, progress, images=images, channels=channels, cells=cells,
-        checkpoint=checkpoint, should_stop=should_stop, faithful=faithful, options=options,
+        result.dataset,
+        name,
+        method,
+        minutes,
+        seed,
+        device,
+        result.limits.max_params,
+        result.limits.max_macs,
+        progress,
+        images=images,
+        channels=channels,
+        cells=cells,
+        checkpoint=checkpoint,
+        should_stop=should_stop,
+        faithful=faithful,
+        options=options,
         warm=tuple(suggested),
     )
     winner = found.ranking[0][0]
@@ -69,13 +82,20 @@ def refine(
     candidates = result.predict(np.array(order))
     known = {candidate.architecture: candidate for candidate in result}
     measured = [
-        _measure(found, known.get(c.architecture, replace(c, reason="found by this search")), a,
-                 winner=a == winner)
+        _measure(
+            found,
+            known.get(c.architecture, replace(c, reason="found by this search")),
+            a,
+            winner=a == winner,
+        )
         for c, a in zip(candidates, order, strict=True)
     ]
     if result.limits.max_latency_ms is not None:
-        measured = [c for c in map(timed, measured)
-                    if c.latency_ms is not None and c.latency_ms <= result.limits.max_latency_ms]
+        measured = [
+            c
+            for c in map(timed, measured)
+            if c.latency_ms is not None and c.latency_ms <= result.limits.max_latency_ms
+        ]
     return result.revised(measured, time.perf_counter() - started)
 
 
@@ -85,8 +105,10 @@ def _measure(
     """Put what the search knows of an architecture into its candidate."""
     kept = found.delivered(architecture)
     value = found.accuracy(architecture, kept)
-    measured = None if value is None else Measured(
-        100 * value, found.composed.method.protocol, found.run.budget.elapsed
+    measured = (
+        None
+        if value is None
+        else Measured(100 * value, found.composed.method.protocol, found.run.budget.elapsed)
     )
     reason = candidate.reason
     if winner:

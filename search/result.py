@@ -90,20 +90,39 @@ class SearchResult:
             ("parameters", f"{self.cost.params:,}"),
             ("MACs", f"{self.cost.macs:,}"),
             ("width, depth", f"{self.width:g} c, {self.depth}"),
-            ("spent", f"{self.seconds:.1f} s, {self.steps:,} steps, {self.images:,} images"
-                      + ("" if self.complete else " (cancelled)")),
+            (
+                "spent",
+                f"{self.seconds:.1f} s, {self.steps:,} steps, {self.images:,} images"
+                + ("" if self.complete else " (cancelled)"),
+            ),
         ]
-        return "\n".join([*(f"{name:<13} {value}" for name, value in facts),
-                          *(f"note          {note}" for note in self.notes)])
+        return "\n".join(
+            [
+                *(f"{name:<13} {value}" for name, value in facts),
+                *(f"note          {note}" for note in self.notes),
+            ]
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""
         return {
-            "space": self.space, "method": self.method, "architecture": self.architecture,
-            "scores": dict(self.scores), "accuracy": self.accuracy, "protocol": self.protocol,
-            "params": self.cost.params, "macs": self.cost.macs, "width": self.width,
-            "depth": self.depth, "seconds": self.seconds, "images": self.images,
-            "steps": self.steps, "complete": self.complete, "seed": self.seed,
-            "device": self.device, "classes": self.classes, "macro": dict(self.macro),
+            "space": self.space,
+            "method": self.method,
+            "architecture": self.architecture,
+            "scores": dict(self.scores),
+            "accuracy": self.accuracy,
+            "protocol": self.protocol,
+            "params": self.cost.params,
+            "macs": self.cost.macs,
+            "width": self.width,
+            "depth": self.depth,
+            "seconds": self.seconds,
+            "images": self.images,
+            "steps": self.steps,
+            "complete": self.complete,
+            "seed": self.seed,
+            "device": self.device,
+            "classes": self.classes,
+            "macro": dict(self.macro),
             "history": [dict(h) for h in self.history],
         }

@@ -148,9 +148,11 @@ class Run:
             return
         half = len(order) // 2
         if half < 2:
-            raise InputError(f"A bi-level search halves its training images and needs 4 or more; "
-                             f"there are {len(order)}. Add images, or use a one-level method such "
-                             "as 'dropnas'.")
+            raise InputError(
+                f"A bi-level search halves its training images and needs 4 or more; "
+                f"there are {len(order)}. Add images, or use a one-level method such "
+                "as 'dropnas'."
+            )
         self.sides = {"weights": order[:half], "architecture": order[half:]}
 
     def begin_phase(self, training: Training) -> None:
@@ -176,13 +178,17 @@ class Run:
     def evaluator(self, names: str) -> Evaluator:
         """Return an evaluator of children with the present weights, on the validation images."""
         shared = self.shared() if self.has_supernet else None
-        return evaluator(names, Context(self.space, self.data, shared, str(self.place.device),
-                                        self.seed))
+        return evaluator(
+            names, Context(self.space, self.data, shared, str(self.place.device), self.seed)
+        )
 
     def _new_optimiser(self) -> None:
         self.optimiser = torch.optim.SGD(
-            self.network.parameters(), self.training.lr, self.training.momentum,
-            weight_decay=self.training.weight_decay, nesterov=self.training.nesterov,
+            self.network.parameters(),
+            self.training.lr,
+            self.training.momentum,
+            weight_decay=self.training.weight_decay,
+            nesterov=self.training.nesterov,
         )
 
     def clone(self, slot: int, operation: int, by: int) -> int:
@@ -297,8 +303,10 @@ class Run:
             return True
         self.bad_steps += 1
         self.rate_scale /= 2
-        self.note(f"the loss became {loss}: the step was left out and learning rates were halved, "
-                  f"to {self.rate:g} for the weights")
+        self.note(
+            f"the loss became {loss}: the step was left out and learning rates were halved, "
+            f"to {self.rate:g} for the weights"
+        )
         if self.bad_steps >= _BAD_STEPS:
             raise InputError(
                 f"The loss has been {loss} for {_BAD_STEPS} steps in a row though learning rates "
@@ -317,10 +325,16 @@ class Run:
         due = int(self.fraction * _POINTS)
         last = next((h for h in reversed(self.history) if "loss" in h), None)
         if last is None or last["phase"] != self.phase or int(last["fraction"] * _POINTS) < due:
-            self.history.append({
-                "step": self.steps, "images": self.images, "phase": self.phase,
-                "fraction": self.fraction, "seconds": round(self.budget.elapsed, 3), "loss": loss,
-            })
+            self.history.append(
+                {
+                    "step": self.steps,
+                    "images": self.images,
+                    "phase": self.phase,
+                    "fraction": self.fraction,
+                    "seconds": round(self.budget.elapsed, 3),
+                    "loss": loss,
+                }
+            )
 
     def stopped(self, ahead: float = 0.0) -> bool:
         """Whether the search should end now: cancelled, or out of time in some seconds."""

@@ -47,10 +47,17 @@ class SearchLabeller(Labeller):
     @property
     def recipe(self) -> str:
         """All that makes the rows, as JSON."""
-        return json.dumps({
-            "method": self.method, "images": self.images, "keep": self.keep,
-            "channels": self.channels, "cells": self.cells, "options": dict(self.options)},
-            sort_keys=True)
+        return json.dumps(
+            {
+                "method": self.method,
+                "images": self.images,
+                "keep": self.keep,
+                "channels": self.channels,
+                "cells": self.cells,
+                "options": dict(self.options),
+            },
+            sort_keys=True,
+        )
 
     @property
     def name(self) -> str:
@@ -61,10 +68,16 @@ class SearchLabeller(Labeller):
     def protocols(self) -> tuple[Protocol, ...]:  # type: ignore[override]
         """The rank that the search gives, and the accuracy that it measures."""
         return (
-            Protocol(f"{self.name}-score", "score",
-                     f"What the search thinks of the best architectures it found: {self.recipe}"),
-            Protocol(self.name, "accuracy",
-                     f"{compose(self.method, self.options).method.protocol}: {self.recipe}"),
+            Protocol(
+                f"{self.name}-score",
+                "score",
+                f"What the search thinks of the best architectures it found: {self.recipe}",
+            ),
+            Protocol(
+                self.name,
+                "accuracy",
+                f"{compose(self.method, self.options).method.protocol}: {self.recipe}",
+            ),
         )
 
     def measure(
@@ -82,8 +95,16 @@ class SearchLabeller(Labeller):
         from search.searching import conduct
 
         found = conduct(
-            _without_test(data), space.name, self.method, seed=seed, device=device,
-            images=self.images, channels=self.channels, cells=self.cells, options=self.options)
+            _without_test(data),
+            space.name,
+            self.method,
+            seed=seed,
+            device=device,
+            images=self.images,
+            channels=self.channels,
+            cells=self.cells,
+            options=self.options,
+        )
         ranked = [(one, score) for one, score in found.ranking if math.isfinite(score)]
         rows = []
         for one, score in ranked[: self.keep]:
@@ -103,7 +124,14 @@ def _without_test(data: TaskData) -> TaskData:
 
     from search.data import hold_out
 
-    train, held = (torch.from_numpy(side) for side in hold_out(
-        data.train_y.numpy(), np.arange(len(data.train_y))))
-    return replace(data, train_x=data.train_x[train], train_y=data.train_y[train],
-                   test_x=data.train_x[held], test_y=data.train_y[held])
+    train, held = (
+        torch.from_numpy(side)
+        for side in hold_out(data.train_y.numpy(), np.arange(len(data.train_y)))
+    )
+    return replace(
+        data,
+        train_x=data.train_x[train],
+        train_y=data.train_y[train],
+        test_x=data.train_x[held],
+        test_y=data.train_y[held],
+    )

@@ -65,14 +65,24 @@ class Search:
         kept = self.delivered(best)
         width, depth = run.space.width_depth(best)
         return SearchResult(
-            space=run.space.name, method=self.composed.name,
+            space=run.space.name,
+            method=self.composed.name,
             architecture=run.space.format(best),
             scores={run.space.format(a): s for a, s in self.ranking},
-            accuracy=self.accuracy(best, kept), protocol=method.protocol,
-            cost=run.space.cost(best, run.data.classes), width=width, depth=depth,
-            seconds=run.budget.elapsed, images=run.images, steps=run.steps,
-            complete=self.complete, seed=run.seed, device=str(run.place.device),
-            classes=run.data.classes, macro=dict(run.macro), history=tuple(run.history),
+            accuracy=self.accuracy(best, kept),
+            protocol=method.protocol,
+            cost=run.space.cost(best, run.data.classes),
+            width=width,
+            depth=depth,
+            seconds=run.budget.elapsed,
+            images=run.images,
+            steps=run.steps,
+            complete=self.complete,
+            seed=run.seed,
+            device=str(run.place.device),
+            classes=run.data.classes,
+            macro=dict(run.macro),
+            history=tuple(run.history),
             network=kept,
         )
 
@@ -126,9 +136,22 @@ def search(
         ArtifactError: the checkpoint is damaged or cannot be written.
     """
     return conduct(
-        dataset, space, method, minutes, seed, device, max_params, max_macs, progress,
-        images=images, channels=channels, cells=cells, checkpoint=checkpoint,
-        should_stop=should_stop, faithful=faithful, options=options,
+        dataset,
+        space,
+        method,
+        minutes,
+        seed,
+        device,
+        max_params,
+        max_macs,
+        progress,
+        images=images,
+        channels=channels,
+        cells=cells,
+        checkpoint=checkpoint,
+        should_stop=should_stop,
+        faithful=faithful,
+        options=options,
     ).result()
 
 
@@ -169,19 +192,40 @@ def conduct(
     usual = chosen.search_macro if place.device.type == "cpu" else chosen.published_macro
     macro = {"channels": channels or usual["channels"], "cells": cells or usual["cells"]}
     identity = {
-        "kind": "search", "space": space, "method": composed.name, "options": {
+        "kind": "search",
+        "space": space,
+        "method": composed.name,
+        "options": {
             name: value if isinstance(value, (bool, int, float, str)) else repr(value)
-            for name, value in (options or {}).items()},
-        "faithful": faithful, "seed": seed, "seconds": budget.seconds, "images": images,
-        "data": fingerprint(data), "classes": data.classes, "macro": macro,
-        "max_params": max_params, "max_macs": max_macs, "warm": [list(a) for a in warm],
+            for name, value in (options or {}).items()
+        },
+        "faithful": faithful,
+        "seed": seed,
+        "seconds": budget.seconds,
+        "images": images,
+        "data": fingerprint(data),
+        "classes": data.classes,
+        "macro": macro,
+        "max_params": max_params,
+        "max_macs": max_macs,
+        "warm": [list(a) for a in warm],
     }
     if warm and not composed.method.population:
         subspace.keep(np.array(warm))
-    run = Run(chosen, data, subspace, budget, place, dict(macro), seed,
-              should_stop or (lambda: False), warm)
-    engine = Engine(run, composed, identity, None if checkpoint is None else Path(checkpoint),
-                    progress)
+    run = Run(
+        chosen,
+        data,
+        subspace,
+        budget,
+        place,
+        dict(macro),
+        seed,
+        should_stop or (lambda: False),
+        warm,
+    )
+    engine = Engine(
+        run, composed, identity, None if checkpoint is None else Path(checkpoint), progress
+    )
     complete = engine.train()
     return Search(run, composed, engine.judge(), complete)
 

@@ -120,27 +120,41 @@ class Shrinking(Phase):
         angle = Angle(Context(run.space, run.data, run.shared()), whole=self.published)
         scores = operator_scores(members, angle, len(run.space.operations))
         quota = self.total * self.done // self.count - self.total * (self.done - 1) // self.count
-        order = np.dstack(np.unravel_index(np.argsort(scores, axis=None, kind="stable"),
-                                           scores.shape))[0].tolist()
+        order = np.dstack(
+            np.unravel_index(np.argsort(scores, axis=None, kind="stable"), scores.shape)
+        )[0].tolist()
         order = [(slot, op) for slot, op in order if op != run.space.left_over]
         if self.even:
             slots = range(run.space.slots)
-            dropped = [found for _ in range(quota) for slot in slots
-                       for found in drop_first(run.subspace, [p for p in order if p[0] == slot], 1)]
+            dropped = [
+                found
+                for _ in range(quota)
+                for slot in slots
+                for found in drop_first(run.subspace, [p for p in order if p[0] == slot], 1)
+            ]
         else:
             dropped = drop_first(run.subspace, order, quota)
         clones = clone_most_shared(run, self.budget)
         names = run.space.operations
-        run.note(f"shrinking {self.done} of {self.count}: dropped " + (", ".join(
-            f"{names[op]} of slot {slot} ({scores[slot, op]:.4f} rad)" for slot, op in dropped
-        ) or "nothing") + "; cloned " + (", ".join(
-            f"{names[op]} of slot {slot} by slot {by}" for slot, op, by in clones
-        ) or "nothing"))
+        run.note(
+            f"shrinking {self.done} of {self.count}: dropped "
+            + (
+                ", ".join(
+                    f"{names[op]} of slot {slot} ({scores[slot, op]:.4f} rad)"
+                    for slot, op in dropped
+                )
+                or "nothing"
+            )
+            + "; cloned "
+            + (
+                ", ".join(f"{names[op]} of slot {slot} by slot {by}" for slot, op, by in clones)
+                or "nothing"
+            )
+        )
 
     def facts(self) -> dict[str, Any]:
         """Return the plan and how many events are done."""
-        return {"total": self.total, "count": self.count, "done": self.done,
-                "budget": self.budget}
+        return {"total": self.total, "count": self.count, "done": self.done, "budget": self.budget}
 
     def restore(self, tensors: dict[str, Any], facts: dict[str, Any]) -> None:
         """Take them over."""

@@ -16,8 +16,18 @@ from search.method import Stateful
 from search.run import Run
 from search.tensors import load_momentum, momentum, under, with_prefix
 
-_COUNTERS = ("phase", "steps", "images", "rate_scale", "batch_limit", "batch_fit", "bad_steps",
-             "macro", "cursors", "history")
+_COUNTERS = (
+    "phase",
+    "steps",
+    "images",
+    "rate_scale",
+    "batch_limit",
+    "batch_fit",
+    "bad_steps",
+    "macro",
+    "cursors",
+    "history",
+)
 
 
 def save(run: Run, composed: Composition, path: Path, identity: dict[str, Any]) -> None:
@@ -28,8 +38,12 @@ def save(run: Run, composed: Composition, path: Path, identity: dict[str, Any]) 
     """
     tensors: dict[str, Tensor] = {}
     facts: dict[str, Any] = {name: getattr(run, name) for name in _COUNTERS}
-    facts |= {"spent": run.budget.elapsed, "mask": run.subspace.mask.tolist(),
-              "supernet": run.has_supernet, "parts": {}}
+    facts |= {
+        "spent": run.budget.elapsed,
+        "mask": run.subspace.mask.tolist(),
+        "supernet": run.has_supernet,
+        "parts": {},
+    }
     if run.has_supernet:
         facts["clones"] = run.supernet.clones
         for name, network in (("network", run.network), ("initial", run.initial)):
@@ -78,9 +92,10 @@ def load(
         for name, part in _parts(run, composed).items():
             part.restore(under(name, tensors), facts["parts"][name])
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise ArtifactError(f"Checkpoint {path} does not fit this search: "
-                            f"{type(error).__name__}: {error}. Delete it to start afresh."
-                            ) from error
+        raise ArtifactError(
+            f"Checkpoint {path} does not fit this search: "
+            f"{type(error).__name__}: {error}. Delete it to start afresh."
+        ) from error
 
 
 def _parts(run: Run, composed: Composition) -> dict[str, Stateful]:

@@ -45,8 +45,13 @@ class StandaloneMethod(Method):
             raise InputError(f"trainings={trainings} must be 1 or more.")
         self.trainings = trainings
         self.training = Training(
-            _RECIPE.batch, _RECIPE.peak_lr, lr_final=0.0, cycles=trainings, nesterov=True,
-            weight_decay=_RECIPE.weight_decay, label_smoothing=_RECIPE.label_smoothing,
+            _RECIPE.batch,
+            _RECIPE.peak_lr,
+            lr_final=0.0,
+            cycles=trainings,
+            nesterov=True,
+            weight_decay=_RECIPE.weight_decay,
+            label_smoothing=_RECIPE.label_smoothing,
         )
 
     @abstractmethod
@@ -115,13 +120,18 @@ class StandaloneMethod(Method):
     def tensors(self) -> dict[str, Tensor]:
         """Return the present training and the best one."""
         trials = {"present": self.present, "best": self.best}
-        return {f"{part}.{name}": value for part, trial in trials.items() if trial is not None
-                for name, value in trial.tensors().items()}
+        return {
+            f"{part}.{name}": value
+            for part, trial in trials.items()
+            if trial is not None
+            for name, value in trial.tensors().items()
+        }
 
     def facts(self) -> dict[str, Any]:
         """Return the accuracies so far, and which architectures the trainings are of."""
         return {
-            "number": self.number, "results": self.results,
+            "number": self.number,
+            "results": self.results,
             "present": None if self.present is None else self.present.architecture,
             "best": None if self.best is None else self.best.architecture,
         }

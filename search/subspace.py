@@ -126,7 +126,8 @@ class Subspace:
     def _cheapness(self) -> np.ndarray:
         """Return float (slots, operations): minus the cost; ``-inf``: not allowed, or ``none``."""
         return self._without_none(
-            np.where(self.mask, -self._table.sum(2, dtype=np.float64), -np.inf))
+            np.where(self.mask, -self._table.sum(2, dtype=np.float64), -np.inf)
+        )
 
     # -- the winner --------------------------------------------------------------------------
 
@@ -214,7 +215,8 @@ class Subspace:
             if not np.isfinite(cheapness[slot]).any():
                 return False
             return self.contains(self.space.discretise(cheapness)) or self.contains(
-                tuple(cheapness.argmax(1)))
+                tuple(cheapness.argmax(1))
+            )
         finally:
             self.mask[slot, operation] = True
 

@@ -16,14 +16,17 @@ def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors named ``prefix.name``, by name."""
     start = f"{prefix}."
-    return {name.removeprefix(start): value for name, value in tensors.items()
-            if name.startswith(start)}
+    return {
+        name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)
+    }
 
 
 def momentum(network: nn.Module, optimiser: torch.optim.SGD) -> dict[str, Tensor]:
     """Return the momentum of each parameter that has any, by the parameter's name."""
-    found = {name: optimiser.state.get(parameter, {}).get("momentum_buffer")
-             for name, parameter in network.named_parameters()}
+    found = {
+        name: optimiser.state.get(parameter, {}).get("momentum_buffer")
+        for name, parameter in network.named_parameters()
+    }
     return {name: value for name, value in found.items() if value is not None}
 
 

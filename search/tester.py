@@ -78,8 +78,9 @@ class Tester(nn.Module):
         loss = self._losses(train, weights).mean()
         loss = loss + self.gamma * (selected * self._losses(bank, weights)).mean()
         slopes = torch.autograd.grad(loss, list(learnt.values()), create_graph=True)
-        taught = {n: w - self.rate * slope
-                  for (n, w), slope in zip(learnt.items(), slopes, strict=True)}
+        taught = {
+            n: w - self.rate * slope for (n, w), slope in zip(learnt.items(), slopes, strict=True)
+        }
         after = {**weights, **taught}
         selected = _chosen(self._features(bank[0], after), after)
         difficulty = (selected * learner).sum() / selected.sum()
@@ -104,9 +105,11 @@ class Tester(nn.Module):
 
     def state(self) -> dict[str, Tensor]:
         """Return all tensors that a checkpoint must hold."""
-        moments = {f"adam.{number}.{key}": value
-                   for number, state in self.adam.state_dict()["state"].items()
-                   for key, value in state.items()}
+        moments = {
+            f"adam.{number}.{key}": value
+            for number, state in self.adam.state_dict()["state"].items()
+            for key, value in state.items()
+        }
         return {**self.state_dict(), **moments}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:

@@ -24,8 +24,11 @@ class Trainee:
     def __init__(self, network: nn.Module, training: Training) -> None:
         self.network, self.training = network, training
         self.optimiser = torch.optim.SGD(
-            network.parameters(), training.lr, training.momentum,
-            weight_decay=training.weight_decay, nesterov=training.nesterov,
+            network.parameters(),
+            training.lr,
+            training.momentum,
+            weight_decay=training.weight_decay,
+            nesterov=training.nesterov,
         )
 
     def step(self, rate: float) -> None:
@@ -52,8 +55,10 @@ class Trainee:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return weights, statistics and momentum, by name."""
-        return {**with_prefix("network", self.network.state_dict()),
-                **with_prefix("momentum", momentum(self.network, self.optimiser))}
+        return {
+            **with_prefix("network", self.network.state_dict()),
+            **with_prefix("momentum", momentum(self.network, self.optimiser)),
+        }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over what :meth:`tensors` returned."""

@@ -112,13 +112,16 @@ def train(
     start = time.perf_counter()
     place, rng = plan(device), np.random.default_rng(seed)
     with seeded(seed):
-        network = place.place(space.build(
-            architecture, data.classes, channels=recipe.channels, cells=recipe.cells
-        ))
+        network = place.place(
+            space.build(architecture, data.classes, channels=recipe.channels, cells=recipe.cells)
+        )
     train_x, train_y = data.normalised("train", place.device)
     test_x, test_y = data.normalised("test", place.device)
     optimiser = torch.optim.SGD(
-        network.parameters(), lr=recipe.peak_lr, momentum=0.9, nesterov=True,
+        network.parameters(),
+        lr=recipe.peak_lr,
+        momentum=0.9,
+        nesterov=True,
         weight_decay=recipe.weight_decay,
     )
     loss_of = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)

@@ -51,7 +51,8 @@ def _at_each_relu(network: nn.Module, hook: Callable[[Tensor, Tensor], None]) ->
     """Call ``hook(input, output)`` at every call of a ReLU; one module may be called often."""
     handles = [
         module.register_forward_hook(lambda _, inputs, output: hook(inputs[0], output))
-        for module in network.modules() if isinstance(module, nn.ReLU)
+        for module in network.modules()
+        if isinstance(module, nn.ReLU)
     ]
     try:
         yield
@@ -180,8 +181,11 @@ def synflow(network: nn.Module) -> float:
             parameter.abs_()
     network.zero_grad(set_to_none=True)
     network(torch.ones(1, 3, 32, 32, dtype=torch.float64)).sum().backward()
-    total = sum(float((p * p.grad).detach().abs().sum()) for p in network.parameters()
-                if p.grad is not None and p.dim() > 1)
+    total = sum(
+        float((p * p.grad).detach().abs().sum())
+        for p in network.parameters()
+        if p.grad is not None and p.dim() > 1
+    )
     return math.log(total) if total > 0 else -math.inf
 
 

@@ -70,8 +70,9 @@ def _recolour(x: Tensor, black: Tensor, rng: np.random.Generator) -> Tensor:
     colour = np.where(gray[:, None], 0.0, saturation)[:, :, None]
     mixed = (colour * np.eye(3) + (1 - colour) * luminance) @ _hue(turn)
     linear = (bright * contrast)[:, :, None] * mixed
-    return torch.baddbmm(_like(mixed @ added[:, :, None], x), _like(linear, x),
-                         x.flatten(2)).view(x.shape)
+    return torch.baddbmm(_like(mixed @ added[:, :, None], x), _like(linear, x), x.flatten(2)).view(
+        x.shape
+    )
 
 
 def _hue(turn: np.ndarray) -> np.ndarray:

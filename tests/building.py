@@ -71,10 +71,16 @@ def make_plan(*methods, **more):
 def write_plan(path, *methods, **more):
     """Write the plan as TOML, and return its path."""
     top = table(*methods, **more)
-    lines = [f"{key} = {json.dumps(value)}" for key, value in top.items()
-             if key not in ("tasks", "run", "methods")]
-    for heading, tables in (("[tasks]", [top["tasks"]]), ("[run]", [top["run"]]),
-                            ("[[methods]]", top["methods"])):
+    lines = [
+        f"{key} = {json.dumps(value)}"
+        for key, value in top.items()
+        if key not in ("tasks", "run", "methods")
+    ]
+    for heading, tables in (
+        ("[tasks]", [top["tasks"]]),
+        ("[run]", [top["run"]]),
+        ("[[methods]]", top["methods"]),
+    ):
         for one in tables:
             lines += [heading, *(f"{key} = {json.dumps(value)}" for key, value in one.items())]
     path.write_text("\n".join(lines), encoding="utf-8")
@@ -84,8 +90,10 @@ def write_plan(path, *methods, **more):
 def rows(location, without=("created",)):
     """Return all evaluations: nothing of them may depend on how often a build was broken off."""
     with Store(location, create=False) as store:
-        return [{key: value for key, value in row.items() if key not in without}
-                for row in evaluations(store)]
+        return [
+            {key: value for key, value in row.items() if key not in without}
+            for row in evaluations(store)
+        ]
 
 
 def count(location, table=EVALUATIONS):
@@ -102,8 +110,11 @@ def count(location, table=EVALUATIONS):
 def jobs_by_state(location):
     """Return the number of jobs of all builds in each state."""
     with Store(location, create=False) as store, store.reading() as connection:
-        return dict(connection.execute(
-            select(JOBS.c.state, func.count()).group_by(JOBS.c.state)).tuples().all())
+        return dict(
+            connection.execute(select(JOBS.c.state, func.count()).group_by(JOBS.c.state))
+            .tuples()
+            .all()
+        )
 
 
 def until(condition, what="it"):
@@ -129,8 +140,9 @@ class Here(Workers):
 
     def wait(self, seconds):
         waiting, self._waiting = self._waiting, []
-        return [Ended(number, perform(work, self._images.load(task)))
-                for number, work, task in waiting]
+        return [
+            Ended(number, perform(work, self._images.load(task))) for number, work, task in waiting
+        ]
 
     def stop(self, number):
         self._waiting.clear()
@@ -150,7 +162,11 @@ class Build:
         self.process = subprocess.Popen(
             [sys.executable, "-c", SCRIPT.format(labellers), *command, *arguments],
             env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", name: value},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
     @property
     def pid(self):

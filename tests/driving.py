@@ -90,8 +90,10 @@ class Scene:
         self.store.add_dataset(dataset, "noise", 16)
         self.store.add_task(self._task)
         self.store.add_protocol(Protocol("train-v1", "accuracy", "A training."))
-        table = {"tasks": {"count": 1}, "methods": [
-            {"name": "spread", "architectures": 1, "protocols": ["train"]}]}
+        table = {
+            "tasks": {"count": 1},
+            "methods": [{"name": "spread", "architectures": 1, "protocols": ["train"]}],
+        }
         build = register(self.store, parse_plan(table, "a build", Path()), {}, "host/1/a")
         self._jobs = Jobs(self.store, build)
 
@@ -103,10 +105,19 @@ class Scene:
     def drive(self, workers, should_stop=lambda: False, told=None, finish=None, **run):
         """Run a driver and return its summary."""
         summary = Summary()
-        Driver(self.store, self._jobs, SPACE, RunPlan(**run), workers, owner="me",
-               prepare=lambda job: (job, self._task), finished=finish or (lambda job: 0),
-               progress=lambda *step: None if told is None else told.append(step),
-               should_stop=should_stop, summary=summary).run()
+        Driver(
+            self.store,
+            self._jobs,
+            SPACE,
+            RunPlan(**run),
+            workers,
+            owner="me",
+            prepare=lambda job: (job, self._task),
+            finished=finish or (lambda job: 0),
+            progress=lambda *step: None if told is None else told.append(step),
+            should_stop=should_stop,
+            summary=summary,
+        ).run()
         return summary
 
     def values(self):
@@ -123,8 +134,15 @@ def measured(job, value):
 
 def finish(jobs, owner, job, value):
     """End a job as another driver does."""
-    return jobs.finish(owner, job, measured(job, value).measurements, space=SPACE, device="cpu",
-                       versions="v", seconds=1.0)
+    return jobs.finish(
+        owner,
+        job,
+        measured(job, value).measurements,
+        space=SPACE,
+        device="cpu",
+        versions="v",
+        seconds=1.0,
+    )
 
 
 def counted(**states):

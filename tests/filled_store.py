@@ -31,7 +31,8 @@ def write_images(root: Path) -> Path:
                 pixels = rng.integers(60 * number, 100 + 60 * number, (16, 16, 3))
                 if name == "stripes":
                     pixels = np.zeros((16, 16, 3)) + 255 * (
-                        np.arange(16)[:, None, None] // (number + 1 + image % 2) % 2)
+                        np.arange(16)[:, None, None] // (number + 1 + image % 2) % 2
+                    )
                 Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{image}.png")
     return root
 
@@ -55,7 +56,13 @@ def record(
 ) -> None:
     """Record the value of each of :data:`CELLS` that is named by its number."""
     curve = (0.1, 0.2) if protocol == "train-v1" else ()
-    store.record(task.key, SPACE, [
-        Measurement(protocol, CELLS[number], seed, value, 2.0, curve)
-        for number, value in values.items()
-    ], "cpu", "test 1")
+    store.record(
+        task.key,
+        SPACE,
+        [
+            Measurement(protocol, CELLS[number], seed, value, 2.0, curve)
+            for number, value in values.items()
+        ],
+        "cpu",
+        "test 1",
+    )

@@ -16,9 +16,33 @@ from metad2a.datasets import UnreadableImage, load_dataset
 from metad2a.errors import InputError
 
 NUMBERS = (0, 1, 7, 8, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1)
-ODD = ("..", ".", "", "/", "\\", "a", "A", "é", "e\u0301", "\u202e", "\u200d", "x\0y", "\n",
-       "\x1b[2J", "C:", "con", "x" * 300, "<b>", "=1+1", "train", "test", "__MACOSX", ".x",
-       "1.png", "2.PNG")
+ODD = (
+    "..",
+    ".",
+    "",
+    "/",
+    "\\",
+    "a",
+    "A",
+    "é",
+    "e\u0301",
+    "\u202e",
+    "\u200d",
+    "x\0y",
+    "\n",
+    "\x1b[2J",
+    "C:",
+    "con",
+    "x" * 300,
+    "<b>",
+    "=1+1",
+    "train",
+    "test",
+    "__MACOSX",
+    ".x",
+    "1.png",
+    "2.PNG",
+)
 ZIP_RECORDS = re.compile(rb"PK[\x01\x03\x05\x06][\x02\x04\x06\x07]")
 BLOCK = 512
 
@@ -63,8 +87,16 @@ def headers(data: bytes, rng: random.Random) -> bytes:
     for _ in range(rng.randint(0, 3)):
         at = rng.choice(places)
         field = rng.choice(((0, 100), (100, 8), (124, 12), (156, 1), (257, 8), (345, 155)))
-        odd = rng.choice((b"%o" % rng.choice(NUMBERS), b"\x80" + b"\xff" * 11, b"-1", b"\xff" * 12,
-                          rng.randbytes(field[1]), rng.choice(b"0123456789xgLKSXDMNV").to_bytes()))
+        odd = rng.choice(
+            (
+                b"%o" % rng.choice(NUMBERS),
+                b"\x80" + b"\xff" * 11,
+                b"-1",
+                b"\xff" * 12,
+                rng.randbytes(field[1]),
+                rng.choice(b"0123456789xgLKSXDMNV").to_bytes(),
+            )
+        )
         start = at + field[0]
         out[start : start + field[1]] = odd[: field[1]].ljust(field[1], b"\0")
         out[at + 148 : at + 156] = b" " * 8

@@ -73,8 +73,11 @@ class Hub:
 
     def downloads(self) -> list[str]:
         """Files in the order in which they were downloaded."""
-        return [path.rsplit("/", 1)[1] for verb, path in self.requests
-                if verb == "GET" and "/resolve/" in path]
+        return [
+            path.rsplit("/", 1)[1]
+            for verb, path in self.requests
+            if verb == "GET" and "/resolve/" in path
+        ]
 
     def commit(self, files: dict[str, bytes], branch: str = "main") -> str:
         """Add a commit to a branch; return its name."""
@@ -140,20 +143,36 @@ class Handler(BaseHTTPRequestHandler):
             self.send_file(commit, file[2])
         else:
             files = hub.commits[commit]
-            self.answer(200, [
-                {"type": "file", "path": name, "size": len(content),
-                 "oid": hashlib.sha1(content).hexdigest()} for name, content in files.items()
-            ] if info and info[1] == "tree" else {
-                "id": hub.repo, "sha": commit, "private": False,
-                "siblings": [{"rfilename": name} for name in files]})
+            self.answer(
+                200,
+                [
+                    {
+                        "type": "file",
+                        "path": name,
+                        "size": len(content),
+                        "oid": hashlib.sha1(content).hexdigest(),
+                    }
+                    for name, content in files.items()
+                ]
+                if info and info[1] == "tree"
+                else {
+                    "id": hub.repo,
+                    "sha": commit,
+                    "private": False,
+                    "siblings": [{"rfilename": name} for name in files],
+                },
+            )
 
     def send_file(self, commit: str, name: str) -> None:
         content = self.hub.commits[commit].get(name)
         if content is None:
             self.answer(404, {}, X_Error_Code="EntryNotFound", X_Repo_Commit=commit)
             return
-        headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": commit,
-                   "Accept-Ranges": "bytes"}
+        headers = {
+            "ETag": f'"{hashlib.sha1(content).hexdigest()}"',
+            "X-Repo-Commit": commit,
+            "Accept-Ranges": "bytes",
+        }
         cut = self.command == "GET" and self.hub.cut[name] > 0
         self.hub.cut[name] -= cut
         span = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
@@ -174,8 +193,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             self.answer(401, {"error": "Invalid credentials"})
         elif path == "/api/repos/create":
-            self.answer(409 if hub.commits else 200,
-                        {"url": hub.url, "error": "exists"})
+            self.answer(409 if hub.commits else 200, {"url": hub.url, "error": "exists"})
             if not hub.commits:
                 hub.created = json.loads(body)
                 hub.commit({".gitattributes": b""})
@@ -186,14 +204,33 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(409 if unquote(branch[1]) in hub.branches else 200, {"error": "exists"})
             hub.branches.setdefault(unquote(branch[1]), hub.branches["main"])
         elif re.fullmatch(f"{api}/preupload/.+", path):
-            self.answer(200, {"files": [
-                {"path": file["path"], "shouldIgnore": False,
-                 "uploadMode": "lfs" if file["path"].endswith(".safetensors") else "regular"}
-                for file in json.loads(body)["files"]]})
+            self.answer(
+                200,
+                {
+                    "files": [
+                        {
+                            "path": file["path"],
+                            "shouldIgnore": False,
+                            "uploadMode": "lfs"
+                            if file["path"].endswith(".safetensors")
+                            else "regular",
+                        }
+                        for file in json.loads(body)["files"]
+                    ]
+                },
+            )
         elif path == f"/{hub.repo}.git/info/lfs/objects/batch":
-            self.answer(200, {"transfer": "basic", "objects": [
-                one | {"actions": {"upload": {"href": f"{hub.endpoint}/upload/{one['oid']}"}}}
-                for one in json.loads(body)["objects"]]})
+            self.answer(
+                200,
+                {
+                    "transfer": "basic",
+                    "objects": [
+                        one
+                        | {"actions": {"upload": {"href": f"{hub.endpoint}/upload/{one['oid']}"}}}
+                        for one in json.loads(body)["objects"]
+                    ],
+                },
+            )
         elif branch := re.fullmatch(f"{api}/commit/(.+)", path):
             lines = [json.loads(line) for line in body.splitlines()]
             commit = self.commit(lines, unquote(branch[1]))
@@ -232,15 +269,25 @@ def serving(hub: Hub) -> Iterator[Hub]:
 def environment(hub: Hub, home: Path, **settings: str) -> dict[str, str]:
     """Return the environment of a process whose client speaks to ``hub`` and caches in ``home``."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-    return kept | {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(home), "NO_PROXY": "127.0.0.1",
-                   "HF_HUB_DISABLE_XET": "1", **settings}
+    return kept | {
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_HOME": str(home),
+        "NO_PROXY": "127.0.0.1",
+        "HF_HUB_DISABLE_XET": "1",
+        **settings,
+    }
 
 
 def commands(hub: Hub, home: Path, *lines: list[str], **settings: str) -> list[tuple[int, dict]]:
     """Run command lines in one process; return the exit code and the JSON of each."""
     done = subprocess.run(
-        [sys.executable, "-c", COMMANDS, json.dumps(lines)], text=True, capture_output=True,
-        env=environment(hub, home, **settings), timeout=120, check=False)
+        [sys.executable, "-c", COMMANDS, json.dumps(lines)],
+        text=True,
+        capture_output=True,
+        env=environment(hub, home, **settings),
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     return [tuple(json.loads(line)) for line in done.stdout.splitlines()]

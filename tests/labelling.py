@@ -106,8 +106,10 @@ class Trained(Labeller):
 
     @property
     def protocols(self):
-        return (Protocol("trained", "accuracy", "A short training."),
-                Protocol("weights", "score", "The sum of the trained weights, in float64."))
+        return (
+            Protocol("trained", "accuracy", "A short training."),
+            Protocol("weights", "score", "The sum of the trained weights, in float64."),
+        )
 
     def measure(self, data, space, architectures, seed, device="cpu"):
         from search.trainer import TrainRecipe, train
@@ -188,8 +190,14 @@ def _use(device):
 
 
 FAULTS = {
-    "raises": _raise, "aborts": _abort, "leaves": _leave, "leaves at once": _leave_at_once,
-    "is killed": _be_killed, "hangs": _hang, "eats memory": _eat_memory, "spoils": _spoil,
+    "raises": _raise,
+    "aborts": _abort,
+    "leaves": _leave,
+    "leaves at once": _leave_at_once,
+    "is killed": _be_killed,
+    "hangs": _hang,
+    "eats memory": _eat_memory,
+    "spoils": _spoil,
     "breaks the GPU": _break_the_gpu,
 }
 """Name of a way to fail to what does it."""

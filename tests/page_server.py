@@ -29,8 +29,10 @@ class Step:
 def check(result: Any, *, minutes: float, progress: Any, should_stop: Any) -> Any:
     """Turn the list round, and pretend to have measured all but one of it."""
     progress(Step(0.5, "training 1 of 2", float("nan")))
-    turned = [replace(one, measured=Measured(90.0 - place, "pretended", 1.0, (50.0, 90.0 - place)))
-              for place, one in enumerate(reversed(result))]
+    turned = [
+        replace(one, measured=Measured(90.0 - place, "pretended", 1.0, (50.0, 90.0 - place)))
+        for place, one in enumerate(reversed(result))
+    ]
     return result.revised([*turned[:-1], replace(turned[-1], measured=None)], 1.0)
 
 
@@ -58,14 +60,13 @@ def write_zip(path: Path, classes: dict[str, int]) -> Path:
 
 
 @contextlib.contextmanager
-def serving(
-    *options: str, script: str = __file__
-) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def serving(*options: str, script: str = __file__) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Serve the page on a free port; give its address and its process."""
     # Here and not in the test's process: Gradio leaves event loops and sockets open behind it, and
     # there every such warning is an error.
-    with subprocess.Popen([sys.executable, script, *options], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        [sys.executable, script, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
         assert server.stdin is not None and server.stdout is not None
         try:
             # Gradio says this and that before.
@@ -80,8 +81,13 @@ def main() -> None:
     from metad2a.page import Backend, build_page, launch
 
     page = build_page(Backend(check, refine))
-    address = launch(page, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True,
-                     mcp_server="mcp" in sys.argv)[1]
+    address = launch(
+        page,
+        server_name="127.0.0.1",
+        prevent_thread_lock=True,
+        quiet=True,
+        mcp_server="mcp" in sys.argv,
+    )[1]
     print(address, flush=True)
     page.block_thread()
 

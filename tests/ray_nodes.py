@@ -24,12 +24,20 @@ class Nodes:
         # As on every node of a real cluster, the workers must find the modules of the labellers.
         self._patch = pytest.MonkeyPatch()
         self._patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (HERE, HERE.parent))))
-        self.cluster = Cluster(initialize_head=True, head_node_args={
-            "num_cpus": 0, "num_gpus": 0, "object_store_memory": STORE,
-            "include_dashboard": False,
-            "_system_config": {"health_check_initial_delay_ms": 1000,
-                               "health_check_period_ms": 1000,
-                               "health_check_failure_threshold": 5}})
+        self.cluster = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 0,
+                "num_gpus": 0,
+                "object_store_memory": STORE,
+                "include_dashboard": False,
+                "_system_config": {
+                    "health_check_initial_delay_ms": 1000,
+                    "health_check_period_ms": 1000,
+                    "health_check_failure_threshold": 5,
+                },
+            },
+        )
         self.working = []
         self.mend()
 
@@ -51,8 +59,11 @@ class Nodes:
     def mend(self):
         """Add the nodes that are missing."""
         while len(self.working) < 2:
-            self.working.append(self.cluster.add_node(
-                num_cpus=CPUS, num_gpus=1, object_store_memory=STORE, wait=False))
+            self.working.append(
+                self.cluster.add_node(
+                    num_cpus=CPUS, num_gpus=1, object_store_memory=STORE, wait=False
+                )
+            )
         self.cluster.wait_for_nodes()
 
     def kill(self):

@@ -162,8 +162,9 @@ def test_texts_are_bounded(folder: Path, name: str) -> None:
         load_artifact(folder)
 
 
-@pytest.mark.parametrize("text", ["[" * 10**5, "1" * 5000, '{"a": ' * 10**5, "\ufeff{}", ""],
-                         ids=lambda text: text[:5])
+@pytest.mark.parametrize(
+    "text", ["[" * 10**5, "1" * 5000, '{"a": ' * 10**5, "\ufeff{}", ""], ids=lambda text: text[:5]
+)
 def test_a4_what_is_no_json(folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text)
     with pytest.raises(ArtifactError, match=r"config\.json is not JSON"):

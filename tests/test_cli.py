@@ -19,8 +19,12 @@ HEAVY = ("torch", "numpy", "PIL", "pyarrow", "sqlalchemy", "torchvision", "gradi
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "metad2a", *arguments], capture_output=True, text=True, timeout=120,
-        check=False, env=os.environ | environment,
+        [sys.executable, "-m", "metad2a", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | environment,
     )
 
 
@@ -37,18 +41,21 @@ def failing(monkeypatch):
     return fail_with
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["suggest", "--help"], ["db", "build", "-h"]],
-                         ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["suggest", "--help"], ["db", "build", "-h"]], ids=" ".join
+)
 def test_help_imports_nothing_heavy(arguments):
     script = (
         "import sys\nfrom metad2a.cli import main\n"
         f"try:\n    main({arguments})\nexcept SystemExit as done:\n    assert not done.code\n"
         f"print('heavy:', [name for name in {HEAVY} if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
-                          timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stdout.startswith("usage: metad2a")
     assert done.stdout.endswith("heavy: []\n")
+
 
 def test_every_command_is_listed_and_explained(capsys):
     with pytest.raises(SystemExit) as done:
@@ -81,18 +88,32 @@ def test_a_reader_that_has_enough_is_no_error():
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        done = subprocess.run([sys.executable, "-m", "metad2a", "spaces"], stdout=writer,
-                              stderr=subprocess.PIPE, timeout=60, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "metad2a", "spaces"],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-@pytest.mark.parametrize("arguments", [
-    ["frobnicate"], ["check"], ["check", "a", "b"], ["suggest", "x", "--k", "many"],
-    ["suggest", "x", "--max-p", "1"], ["db"], ["db", "status"],
-    ["db", "build", "--data", "x", "--database", "y", "--tasks", "1", "--plan", "standalone"],
-], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["frobnicate"],
+        ["check"],
+        ["check", "a", "b"],
+        ["suggest", "x", "--k", "many"],
+        ["suggest", "x", "--max-p", "1"],
+        ["db"],
+        ["db", "status"],
+        ["db", "build", "--data", "x", "--database", "y", "--tasks", "1", "--plan", "standalone"],
+    ],
+    ids=" ".join,
+)
 def test_wrong_usage_is_2(arguments, capsys):
     assert main(arguments) == 2
     shown = capsys.readouterr()
@@ -103,10 +124,17 @@ def test_wrong_usage_is_2(arguments, capsys):
     assert json.loads(capsys.readouterr().out)["error"]["type"] == "UsageError"
 
 
-@pytest.mark.parametrize(("error", "code"), [
-    (InputError("bad"), 3), (BudgetError("bad"), 3), (ArtifactError("bad"), 1),
-    (DatabaseError("bad"), 1), (MetaD2AError("bad"), 1),
-], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("bad"), 3),
+        (BudgetError("bad"), 3),
+        (ArtifactError("bad"), 1),
+        (DatabaseError("bad"), 1),
+        (MetaD2AError("bad"), 1),
+    ],
+    ids=lambda value: type(value).__name__,
+)
 def test_errors_have_their_exit_code_and_no_traceback(failing, capsys, monkeypatch, error, code):
     monkeypatch.delenv("METAD2A_DEBUG", raising=False)
     failing(error)
@@ -137,17 +165,46 @@ def test_a_fault_of_the_program_is_not_hidden(failing):
         main(["check", "x"])
 
 
-@pytest.mark.parametrize(("text", "value"), [
-    ("5", 5), ("2_000_000", 2_000_000), ("2e6", 2_000_000), ("2M", 2_000_000), ("2.5M", 2_500_000),
-    ("1.5e3", 1500), ("10k", 10_000), ("3G", 3 * 10**9), ("-1", -1), ("+7", 7),
-    ("123456789012345678901", 123456789012345678901),
-])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("5", 5),
+        ("2_000_000", 2_000_000),
+        ("2e6", 2_000_000),
+        ("2M", 2_000_000),
+        ("2.5M", 2_500_000),
+        ("1.5e3", 1500),
+        ("10k", 10_000),
+        ("3G", 3 * 10**9),
+        ("-1", -1),
+        ("+7", 7),
+        ("123456789012345678901", 123456789012345678901),
+    ],
+)
 def test_integers(text, value):
     assert integer(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "M", "1.5", "2e-6", "2,000", "0x10", "1__0", "_1", "1e999",
-                                  "nan", "inf", "2 M", "2MM", "2.0001K", "٣.5"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "M",
+        "1.5",
+        "2e-6",
+        "2,000",
+        "0x10",
+        "1__0",
+        "_1",
+        "1e999",
+        "nan",
+        "inf",
+        "2 M",
+        "2MM",
+        "2.0001K",
+        "٣.5",
+    ],
+)
 def test_what_is_no_integer(text):
     with pytest.raises(argparse.ArgumentTypeError, match="not a whole number"):
         integer(text)

@@ -44,8 +44,11 @@ def test_init_build_status_and_export(data, tmp_path, capfd):
     database = tmp_path / "db.sqlite"
     assert main(["db", "init", str(database), "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["schema_version"] == 3
-    plan = write_plan(tmp_path / "plan.toml", spread("quick", architectures=3),
-                      tasks={"count": 2, "exclude": ["second"]})
+    plan = write_plan(
+        tmp_path / "plan.toml",
+        spread("quick", architectures=3),
+        tasks={"count": 2, "exclude": ["second"]},
+    )
     build = ["db", "build", str(plan), "--data", str(data), "--database", str(database)]
     assert main([*build, "--json"]) == 0
     shown = capfd.readouterr()
@@ -67,7 +70,9 @@ def test_init_build_status_and_export(data, tmp_path, capfd):
     out, tasks = tmp_path / "new" / "rows.parquet", tmp_path / "tasks.parquet"
     assert main(["db", "export", str(database), str(out), "--tasks", str(tasks), "--json"]) == 0
     assert json.loads(capfd.readouterr().out) == {
-        "evaluations": {"file": str(out), "rows": 6}, "tasks": {"file": str(tasks), "rows": 2}}
+        "evaluations": {"file": str(out), "rows": 6},
+        "tasks": {"file": str(tasks), "rows": 2},
+    }
     assert (parquet.read_table(out).num_rows, parquet.read_table(tasks).num_rows) == (6, 2)
     assert main(["db", "export", str(database), str(out)]) == 0
     assert capfd.readouterr().out == f"6 evaluations written to {out}\n"
@@ -82,9 +87,14 @@ def test_making_a_database_that_is_there_changes_nothing(tmp_path, capsys):
     assert "schema version 3" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [
-    ["db", "status", "nothing.sqlite"], ["db", "export", "nothing.sqlite", "out.parquet"],
-], ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["db", "status", "nothing.sqlite"],
+        ["db", "export", "nothing.sqlite", "out.parquet"],
+    ],
+    ids=" ".join,
+)
 def test_a_missing_database_is_bad_input_and_is_not_made(tmp_path, monkeypatch, capsys, command):
     monkeypatch.chdir(tmp_path)
     assert main(command) == 3

@@ -46,8 +46,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Export:
     """Two datasets with two tasks each; values are drawn round a latent quality."""
     root, rng = tmp_path_factory.mktemp("meta"), np.random.default_rng(0)
     with Store(root / "db.sqlite") as store:
-        for protocol in (Protocol("one-v1", "score", "Drawn."),
-                         Protocol(ACCURACY, "accuracy", "Drawn.")):
+        for protocol in (
+            Protocol("one-v1", "score", "Drawn."),
+            Protocol(ACCURACY, "accuracy", "Drawn."),
+        ):
             store.add_protocol(protocol)
         for name in ("ponds", "rocks"):
             for number in range(3):
@@ -55,7 +57,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Export:
                 folder.mkdir(parents=True)
                 for index in range(10):
                     pixels = rng.integers(0, 120, (12, 12, 3), dtype=np.uint8)
-                    pixels[::2 + number] += 120
+                    pixels[:: 2 + number] += 120
                     Image.fromarray(pixels).save(folder / f"{index}.png")
             dataset = load_dataset(root / "data" / name)
             store.add_dataset(dataset, name, 12)
@@ -85,8 +87,18 @@ def test_train_judges_and_writes_a_model(exported, tmp_path, monkeypatch, capsys
     monkeypatch.setattr(prior_training, "EPOCHS", 2)
     monkeypatch.setattr(dataset_training, "STEPS", 3)
     monkeypatch.setattr(generator_training, "STEPS", 2)
-    common = [str(exported.evaluations), str(exported.tasks), "--data", str(exported.data),
-              "--members", "1", "--redraws", "1", "--cache", str(tmp_path / "cache")]
+    common = [
+        str(exported.evaluations),
+        str(exported.tasks),
+        "--data",
+        str(exported.data),
+        "--members",
+        "1",
+        "--redraws",
+        "1",
+        "--cache",
+        str(tmp_path / "cache"),
+    ]
     assert main(["meta", "train", *common, "--out", str(tmp_path / "model"), "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert (figures["trainings"], figures["tasks"], figures["families"]) == (24, 4, 2)
@@ -102,14 +114,34 @@ def test_train_judges_and_writes_a_model(exported, tmp_path, monkeypatch, capsys
     assert "| model |" in shown
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (["--members", "0"], "--members 0 is too few"), (["--redraws", "0"], "--redraws 0"),
-    (["--seed", "-1"], "--seed -1"), (["--space", "nasbench"], "Did you mean"),
-    (["--data", "nowhere"], "does not exist"),
-], ids=str)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--members", "0"], "--members 0 is too few"),
+        (["--redraws", "0"], "--redraws 0"),
+        (["--seed", "-1"], "--seed -1"),
+        (["--space", "nasbench"], "Did you mean"),
+        (["--data", "nowhere"], "does not exist"),
+    ],
+    ids=str,
+)
 def test_bad_arguments_are_3(exported, tmp_path, capsys, change, message):
-    assert main(["meta", "evaluate", str(exported.evaluations), str(exported.tasks), "--data",
-                 str(exported.data), "--cache", str(tmp_path), *change]) == 3
+    assert (
+        main(
+            [
+                "meta",
+                "evaluate",
+                str(exported.evaluations),
+                str(exported.tasks),
+                "--data",
+                str(exported.data),
+                "--cache",
+                str(tmp_path),
+                *change,
+            ]
+        )
+        == 3
+    )
     assert message in capsys.readouterr().err
 
 
@@ -130,8 +162,24 @@ def test_files_that_are_no_exports_are_3(exported, tmp_path, capsys):
 
 def test_too_little_measured_is_3(exported, tmp_path, capsys):
     """The true least number of scored cells is more than this database has."""
-    assert main(["meta", "evaluate", str(exported.evaluations), str(exported.tasks), "--data",
-                 str(exported.data), "--redraws", "1", "--cache", str(tmp_path), "--json"]) == 3
+    assert (
+        main(
+            [
+                "meta",
+                "evaluate",
+                str(exported.evaluations),
+                str(exported.tasks),
+                "--data",
+                str(exported.data),
+                "--redraws",
+                "1",
+                "--cache",
+                str(tmp_path),
+                "--json",
+            ]
+        )
+        == 3
+    )
     assert "metad2a db build" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
@@ -144,8 +192,11 @@ def test_tasks_are_described_by_their_own_training_images(exported, tmp_path):
     assert [task.key for task in tasks] == sorted(rows, key=lambda key: rows[key]["name"])
     for task in tasks:
         row = rows[task.key]
-        assert (task.name, task.dataset, task.family) == (row["name"], row["dataset"],
-                                                          row["dataset"])
+        assert (task.name, task.dataset, task.family) == (
+            row["name"],
+            row["dataset"],
+            row["dataset"],
+        )
         assert task.test_images == len(row["test"])
         first, second = task.redraws
         assert first.features.shape == (len(row["train"]), 1280)
@@ -160,8 +211,13 @@ def test_a_second_run_goes_on_from_the_cache(exported, tmp_path, monkeypatch):
     first = described_tasks(exported.tasks, exported.data, 1, tmp_path)
     described = []
     original = _tasks._describe
-    monkeypatch.setattr(_tasks, "_describe", lambda dataset, row, redraw: described.append(
-        (row["name"], redraw)) or original(dataset, row, redraw))
+    monkeypatch.setattr(
+        _tasks,
+        "_describe",
+        lambda dataset, row, redraw: (
+            described.append((row["name"], redraw)) or original(dataset, row, redraw)
+        ),
+    )
     again = described_tasks(exported.tasks, Path("nowhere"), 1, tmp_path)
     assert described == []
     for one, other in zip(first, again, strict=True):

@@ -73,8 +73,15 @@ def test_list_without_a_cache(capsys, cache):
     assert code == 0 and not cache.exists()
     (inside,) = data["models"]
     size = sum(path.stat().st_size for path in resolve(None).iterdir())
-    assert inside == {"model": None, "refs": [], "space": "nasbench201", "format_version": 1,
-                      "size": size, "missing": [], "folder": str(resolve(None))}
+    assert inside == {
+        "model": None,
+        "refs": [],
+        "space": "nasbench201",
+        "format_version": 1,
+        "size": size,
+        "missing": [],
+        "folder": str(resolve(None)),
+    }
     assert "inside the package" in text and "complete" in text
     cache.write_text("a file in its place")
     assert asked(capsys, "list")[1] == data
@@ -87,17 +94,30 @@ def test_list_shows_only_models_of_ours(capsys, cache):
     config = json.loads(files["config.json"])
     newer = json.dumps(config | {"format_version": 2, "space": "\x1b[2J later"}).encode()
     cached(cache, "org/newer", files | {"config.json": newer})
-    for number, other in enumerate((b'{"model_type": "bert"}', b"[]", b"{", b"\xff",
-                                    b'{"format_version": 1, "space": "nasbench201"}',
-                                    json.dumps(config | {"format_version": "x"}).encode())):
+    for number, other in enumerate(
+        (
+            b'{"model_type": "bert"}',
+            b"[]",
+            b"{",
+            b"\xff",
+            b'{"format_version": 1, "space": "nasbench201"}',
+            json.dumps(config | {"format_version": "x"}).encode(),
+        )
+    ):
         cached(cache, f"org/other{number}", {"config.json": other})
     cached(cache, "org/none", {"README.md": b""})
     code, data, text = asked(capsys, "list")
     assert code == 0
-    found = [(one["model"], one["refs"], one["format_version"], len(one["missing"]))
-             for one in data["models"]]
-    assert found == [(None, [], 1, 0), (f"org/cut@{COMMIT}", [], 1, 3),
-                     (f"org/newer@{COMMIT}", [], 2, 0), (f"org/whole@{COMMIT}", ["v1"], 1, 0)]
+    found = [
+        (one["model"], one["refs"], one["format_version"], len(one["missing"]))
+        for one in data["models"]
+    ]
+    assert found == [
+        (None, [], 1, 0),
+        (f"org/cut@{COMMIT}", [], 1, 3),
+        (f"org/newer@{COMMIT}", [], 2, 0),
+        (f"org/whole@{COMMIT}", ["v1"], 1, 0),
+    ]
     assert data["models"][3]["size"] == sum(map(len, files.values()))
     assert "lacks model.safetensors, README.md, golden.json" in text
     assert "\x1b" not in text
@@ -129,9 +149,17 @@ def test_a10_verify_says_what_differs(capsys, folder):
     card.write_text(card.read_text().replace("**90.6%**", "**99.6%**"))
     code, data, text = asked(capsys, "verify", str(folder))
     assert code == 1 and data["ok"] is False
-    for problem, part in zip(data["problems"], (
-            "stripes: mean differs by 0.7", "stripes: other architectures", "'dots' is missing",
-            "'checks' is of an unknown dataset", "README.md: the head says"), strict=True):
+    for problem, part in zip(
+        data["problems"],
+        (
+            "stripes: mean differs by 0.7",
+            "stripes: other architectures",
+            "'dots' is missing",
+            "'checks' is of an unknown dataset",
+            "README.md: the head says",
+        ),
+        strict=True,
+    ):
         assert part in problem and problem in text
     assert data["gaps"]["stripes mean"] == pytest.approx(0.7, abs=0.1)
 
@@ -165,16 +193,23 @@ def test_a10_an_answer_that_is_no_number_differs(monkeypatch):
     json.dumps(found.to_dict(), allow_nan=False)
 
 
-@pytest.mark.parametrize("answer", [
-    5, [], {}, {"architectures": [], "mean": [], "std": [], "generated": []},
-    {"architectures": ["x"], "mean": [1], "std": [1], "generated": ["x"]},
-    {"architectures": ["x"], "mean": [1, 2], "std": [1], "generated": ["x"]},
-    {"architectures": ["x"], "mean": ["1"], "std": [1], "generated": ["x"]},
-    {"architectures": ["x"], "mean": [10**400], "std": [1], "generated": ["x"]},
-    {"architectures": ["x"], "mean": [float("nan")], "std": [1], "generated": ["x"]},
-    {"architectures": [7], "mean": [1], "std": [1], "generated": ["x"]},
-    {"architectures": ["x"] * 1001, "mean": [1] * 1001, "std": [1] * 1001, "generated": ["x"]},
-], ids=range(11))
+@pytest.mark.parametrize(
+    "answer",
+    [
+        5,
+        [],
+        {},
+        {"architectures": [], "mean": [], "std": [], "generated": []},
+        {"architectures": ["x"], "mean": [1], "std": [1], "generated": ["x"]},
+        {"architectures": ["x"], "mean": [1, 2], "std": [1], "generated": ["x"]},
+        {"architectures": ["x"], "mean": ["1"], "std": [1], "generated": ["x"]},
+        {"architectures": ["x"], "mean": [10**400], "std": [1], "generated": ["x"]},
+        {"architectures": ["x"], "mean": [float("nan")], "std": [1], "generated": ["x"]},
+        {"architectures": [7], "mean": [1], "std": [1], "generated": ["x"]},
+        {"architectures": ["x"] * 1001, "mean": [1] * 1001, "std": [1] * 1001, "generated": ["x"]},
+    ],
+    ids=range(11),
+)
 def test_golden_answers_that_are_none(answer):
     model = copy.copy(packaged())
     model.golden = {"dots": answer}
@@ -190,18 +225,24 @@ def test_a_card_cannot_command_the_terminal(capsys, folder):
     (folder / "README.md").write_text("# Card\n\x1b]0;owned\x07\ttext\u202e\n")
     code, data, text = asked(capsys, "card", str(folder))
     assert code == 0 and data["card"].startswith("# Card\n\x1b]0;")
-    assert text == "# Card\n\N{REPLACEMENT CHARACTER}]0;owned\N{REPLACEMENT CHARACTER}\ttext" \
-                   "\N{REPLACEMENT CHARACTER}\n"
+    assert (
+        text == "# Card\n\N{REPLACEMENT CHARACTER}]0;owned\N{REPLACEMENT CHARACTER}\ttext"
+        "\N{REPLACEMENT CHARACTER}\n"
+    )
 
 
-@pytest.mark.parametrize(("arguments", "code", "part"), [
-    (["pull", "../../x"], 1, "neither a folder nor a Hub id"),
-    (["verify", "file:///etc"], 1, "neither a folder nor a Hub id"),
-    (["push", "nowhere", "org/name"], 3, "There is no folder 'nowhere'"),
-    (["push", "{folder}", "org/name@v1"], 3, "a branch apart from it"),
-    (["push", "{folder}", "../../x"], 3, "no place for a model"),
-    (["push", "{empty}", "org/name"], 1, "config.json is missing"),
-], ids=lambda value: " ".join(value) if isinstance(value, list) else None)
+@pytest.mark.parametrize(
+    ("arguments", "code", "part"),
+    [
+        (["pull", "../../x"], 1, "neither a folder nor a Hub id"),
+        (["verify", "file:///etc"], 1, "neither a folder nor a Hub id"),
+        (["push", "nowhere", "org/name"], 3, "There is no folder 'nowhere'"),
+        (["push", "{folder}", "org/name@v1"], 3, "a branch apart from it"),
+        (["push", "{folder}", "../../x"], 3, "no place for a model"),
+        (["push", "{empty}", "org/name"], 1, "config.json is missing"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
 def test_refusals(capsys, folder, tmp_path, arguments, code, part):
     (tmp_path / "empty").mkdir()
     words = [word.format(folder=folder, empty=tmp_path / "empty") for word in arguments]

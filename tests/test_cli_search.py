@@ -23,8 +23,19 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("space", SPACES.names())
 def test_it_answers_in_text_and_json(space, capsys, cache):
-    arguments = ["search", "sklearn:digits", "--method", "darts", "--space", space,
-                 "--images", "400", "--set", "darts.alpha_lr=0.001", *SHORT]
+    arguments = [
+        "search",
+        "sklearn:digits",
+        "--method",
+        "darts",
+        "--space",
+        space,
+        "--images",
+        "400",
+        "--set",
+        "darts.alpha_lr=0.001",
+        *SHORT,
+    ]
     assert main([*arguments, "--json"]) == 0
     captured = capsys.readouterr()
     data = json.loads(captured.out)
@@ -50,11 +61,23 @@ def test_wrong_options_end_with_a_message(capsys):
 
 
 def test_ctrl_c_leaves_a_state_that_the_same_command_goes_on_from(cache):
-    command = [sys.executable, "-m", "metad2a", "search", "sklearn:digits", "--method", "darts",
-               "--images", "6000", *SHORT, "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "metad2a",
+        "search",
+        "sklearn:digits",
+        "--method",
+        "darts",
+        "--images",
+        "6000",
+        *SHORT,
+        "--json",
+    ]
     environment = {**os.environ, "METAD2A_CACHE": str(cache), "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               env=environment)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
     seen = ""
     while "Darts" not in seen:
         seen += process.stderr.read(1)
@@ -66,8 +89,9 @@ def test_ctrl_c_leaves_a_state_that_the_same_command_goes_on_from(cache):
     assert not json.loads(out)["complete"]
     assert "The same command goes on" in err
     assert len(list(cache.rglob("*.safetensors"))) == 1
-    again = subprocess.run(command, capture_output=True, text=True, env=environment, check=True,
-                           timeout=120)
+    again = subprocess.run(
+        command, capture_output=True, text=True, env=environment, check=True, timeout=120
+    )
     result = json.loads(again.stdout)
     assert result["complete"]
     assert result["images"] >= 6000
@@ -89,13 +113,40 @@ def test_past_tasks_of_a_database_narrow_the_space(tmp_path, capsys):
                 Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
     database = tmp_path / "db.sqlite"
     plan = tmp_path / "plan.toml"
-    plan.write_text('[tasks]\ncount = 2\n[[methods]]\nname = "spread"\narchitectures = 2\n'
-                    'protocols = ["standalone"]\n')
-    assert main(["db", "build", str(plan), "--data", str(tmp_path / "data"),
-                 "--database", str(database)]) == 0
+    plan.write_text(
+        '[tasks]\ncount = 2\n[[methods]]\nname = "spread"\narchitectures = 2\n'
+        'protocols = ["standalone"]\n'
+    )
+    assert (
+        main(
+            [
+                "db",
+                "build",
+                str(plan),
+                "--data",
+                str(tmp_path / "data"),
+                "--database",
+                str(database),
+            ]
+        )
+        == 0
+    )
     capsys.readouterr()
-    command = ["search", "sklearn:digits", "--method", "darts+fisher", "--images", "200", *SHORT,
-               "--set", "fisher.seeds=1", "--set", "fisher.nearest=1", "--json", "--past"]
+    command = [
+        "search",
+        "sklearn:digits",
+        "--method",
+        "darts+fisher",
+        "--images",
+        "200",
+        *SHORT,
+        "--set",
+        "fisher.seeds=1",
+        "--set",
+        "fisher.nearest=1",
+        "--json",
+        "--past",
+    ]
     assert main([*command, str(database), str(tmp_path / "data")]) == 0
     data = json.loads(capsys.readouterr().out)
     notes = [point["note"] for point in data["history"] if "note" in point]

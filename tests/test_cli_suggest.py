@@ -27,19 +27,40 @@ def data(tmp_path_factory):
             image = rng.integers(0, 80, (24, 24, 3), dtype=np.uint8)
             image[:: 2 + number, :, number] += 150
             Image.fromarray(image if index % 2 else image.swapaxes(0, 1)).save(
-                folder / f"{index}.png")
+                folder / f"{index}.png"
+            )
     return root
 
 
 @pytest.fixture(scope="module")
 def answers(data):
     """The same command in two processes with different hash seeds, and limits that bind."""
-    command = [sys.executable, "-m", "metad2a", "suggest", str(data), "--k", "4", "--seed", "7",
-               "--max-params", "0.5M", "--max-macs", "60e6", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "metad2a",
+        "suggest",
+        str(data),
+        "--k",
+        "4",
+        "--seed",
+        "7",
+        "--max-params",
+        "0.5M",
+        "--max-macs",
+        "60e6",
+        "--json",
+    ]
     found = []
     for seed in ("1", "2"):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False,
-                              env=os.environ | {"PYTHONHASHSEED": seed})
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+        )
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("\n") == 1
         found.append(json.loads(done.stdout))
@@ -94,10 +115,16 @@ def test_an_impossible_limit_names_the_least(data, capsys):
     assert str(least) in error["message"].replace(",", "")
 
 
-@pytest.mark.parametrize(("arguments", "code"), [
-    (["--k", "0"], 3), (["--seed", "-1"], 3), (["--space", "nasbench"], 3),
-    (["--model", "no/such/folder"], 1),
-], ids=str)
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--k", "0"], 3),
+        (["--seed", "-1"], 3),
+        (["--space", "nasbench"], 3),
+        (["--model", "no/such/folder"], 1),
+    ],
+    ids=str,
+)
 def test_arguments_out_of_range(data, capsys, arguments, code):
     assert main(["suggest", str(data), *arguments]) == code
     assert capsys.readouterr().err.startswith("Error: ")

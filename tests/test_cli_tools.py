@@ -37,8 +37,10 @@ def test_spaces(capsys):
 def test_methods_lists_every_plugin_with_a_description(capsys):
     data, text = asked(capsys, "methods")
     for kind, registry in (
-        ("methods", METHODS), ("wrappers", WRAPPERS),
-        ("evaluators", EVALUATORS), ("labellers", LABELLERS),
+        ("methods", METHODS),
+        ("wrappers", WRAPPERS),
+        ("evaluators", EVALUATORS),
+        ("labellers", LABELLERS),
     ):
         assert [one["name"] for one in data[kind]] == registry.names()
         assert all(one["description"] and one["description"] in text for one in data[kind])
@@ -92,7 +94,10 @@ def test_doctor_finds_a_model_that_is_not_there(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(hub, "resolve", lambda: tmp_path)
     data, text = asked(capsys, "doctor")
     assert data["model"] == {
-        "folder": str(tmp_path), "present": False, "missing": list(artifact.FILES)}
+        "folder": str(tmp_path),
+        "present": False,
+        "missing": list(artifact.FILES),
+    }
     assert f"{tmp_path}: lacks {artifact.CONFIG}" in text
 
 
@@ -113,7 +118,8 @@ def test_the_app_serves_where_it_is_told(capsys, monkeypatch):
     monkeypatch.setattr(page, "launch", lambda *page, **options: served.append((page, options)))
     assert main(["app", "--host", "127.0.0.2", "--port", "8000"]) == 0
     assert served == [
-        (("page",), {"server_name": "127.0.0.2", "server_port": 8000, "mcp_server": False})]
+        (("page",), {"server_name": "127.0.0.2", "server_port": 8000, "mcp_server": False})
+    ]
 
     def refuse(*rest, **options):
         raise OSError("Cannot find empty port.")

@@ -32,15 +32,27 @@ def test_z7_cut_anywhere(tmp_path: Path, ending: str) -> None:
     last = data.rindex(TREE["b/2.png"]) + 512 if ending == ".tar" else len(data) - 1
     for cut in range(1, last, max(last // 60, 1)):
         assert "damaged" in (message := refusal(tmp_path, data[:cut], ending)) or (
-            "no readable" in message or "cut short" in message)
+            "no readable" in message or "cut short" in message
+        )
 
 
 @pytest.mark.parametrize(
     ("magic", "offset", "layout", "value"),
-    [(END, 8, "HH", 5), (END, 8, "HH", 7), (END, 12, "L", 10), (END, 16, "L", 7),
-     (END, 20, "H", 9), (END, 4, "H", 1), (ENTRY, 28, "H", 3), (ENTRY, 32, "H", 60_000),
-     (ENTRY, 42, "L", 1), (ENTRY, 42, "L", 0xFFFFFFF0), (ENTRY, 20, "L", 10**7),
-     (LOCAL, 26, "H", 2), (LOCAL, 28, "H", 60_000)],
+    [
+        (END, 8, "HH", 5),
+        (END, 8, "HH", 7),
+        (END, 12, "L", 10),
+        (END, 16, "L", 7),
+        (END, 20, "H", 9),
+        (END, 4, "H", 1),
+        (ENTRY, 28, "H", 3),
+        (ENTRY, 32, "H", 60_000),
+        (ENTRY, 42, "L", 1),
+        (ENTRY, 42, "L", 0xFFFFFFF0),
+        (ENTRY, 20, "L", 10**7),
+        (LOCAL, 26, "H", 2),
+        (LOCAL, 28, "H", 60_000),
+    ],
 )
 def test_z7_lists_that_lie(
     tmp_path: Path, magic: bytes, offset: int, layout: str, value: int
@@ -71,11 +83,22 @@ def test_z8_zip64_is_read(tmp_path: Path, zip64: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("magic", "offset", "value"),
-    [(END, 8, 3), (END, 12, 9), (LOCATOR, 8, 0), (LOCATOR, 8, 2**63), (END64, 4, 60),
-     (END64, 24, 7), (END64, 32, 2**40), (END64, 40, 1), (END64, 48, 2**64 - 1), (END64, 16, 1)],
+    [
+        (END, 8, 3),
+        (END, 12, 9),
+        (LOCATOR, 8, 0),
+        (LOCATOR, 8, 2**63),
+        (END64, 4, 60),
+        (END64, 24, 7),
+        (END64, 32, 2**40),
+        (END64, 40, 1),
+        (END64, 48, 2**64 - 1),
+        (END64, 16, 1),
+    ],
 )
-def test_z8_zip64_that_disagrees(tmp_path: Path, zip64: bytes, magic: bytes, offset: int,
-                                 value: int) -> None:
+def test_z8_zip64_that_disagrees(
+    tmp_path: Path, zip64: bytes, magic: bytes, offset: int, value: int
+) -> None:
     layout = "H" if magic == END and offset == 8 else "L" if magic == END else "Q"
     assert "no readable zip" in refusal(tmp_path, patched(zip64, magic, offset, layout, value))
 
@@ -158,17 +181,26 @@ def test_z14_the_same_name_twice(tmp_path: Path, ending: str) -> None:
 
 @archives
 @pytest.mark.parametrize(("one", "other"), [("a/0.png", "a/0.PNG"), ("a", "A")])
-def test_z15_names_that_differ_by_case(
-    tmp_path: Path, ending: str, one: str, other: str
-) -> None:
+def test_z15_names_that_differ_by_case(tmp_path: Path, ending: str, one: str, other: str) -> None:
     twin = other if "/" in other else f"{other}/9.png"
     message = refusal(tmp_path, PACKERS[ending](TREE | {twin: picture(1)}), ending)
     assert f"{one!r} and {other!r} are the same name" in message
 
 
 @archives
-@pytest.mark.parametrize("data", [b"PK\3\4 nothing else", b"<html></html>", picture(0), bytes(300),
-                                  b"\x1f\x8b", b"BZh9", b"\xfd7zXZ\0", END * 30])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"PK\3\4 nothing else",
+        b"<html></html>",
+        picture(0),
+        bytes(300),
+        b"\x1f\x8b",
+        b"BZh9",
+        b"\xfd7zXZ\0",
+        END * 30,
+    ],
+)
 def test_z16_something_else(tmp_path: Path, ending: str, data: bytes) -> None:
     message = refusal(tmp_path, data, ending)
     assert "no readable" in message or "damaged" in message or "cut short" in message
@@ -194,9 +226,7 @@ def test_xz_that_asks_for_much_memory(tmp_path: Path) -> None:
     assert "compression is damaged" in refusal(tmp_path, bytes(data), ".tar.xz")
 
 
-def test_unpacking_is_stopped_by_the_clock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unpacking_is_stopped_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_uncompress, "LIMITS", replace(LIMITS, ingest_seconds=0))
     assert "takes more than 0 s" in refusal(tmp_path, tar_bytes(TREE, "gz"), ".tar.gz")
 

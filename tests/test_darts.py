@@ -60,9 +60,14 @@ def images(batch=4, side=8, seed=0):
 # -- published facts -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("text", "params", "macs"), [
-    (V2, 3_349_342, 528), (SNAS, 2_661_382, 422), (PDARTS, 3_433_798, 532),
-])
+@pytest.mark.parametrize(
+    ("text", "params", "macs"),
+    [
+        (V2, 3_349_342, 528),
+        (SNAS, 2_661_382, 422),
+        (PDARTS, 3_433_798, 532),
+    ],
+)
 def test_costs_are_the_published_ones(text, params, macs):
     cost = SPACE.cost(SPACE.parse(text), classes=10)
     assert cost.params == params
@@ -70,13 +75,17 @@ def test_costs_are_the_published_ones(text, params, macs):
 
 
 # The inputs of every node of published normal cells; the labels are those of Shu et al., figure 1.
-@pytest.mark.parametrize(("nodes", "label"), [
-    ([(1, 0), (0, 0), (1, 0), (0, 0), (1, 1)], (5, 2)),  # NASNet-A
-    ([(0, 1), (0, 2), (0, 3), (1, 1), (0, 1)], (4, 4)),  # AmoebaNet-A
-    ([(1, 1), (1, 0), (0, 1), (0, 1), (1, 0)], (5, 2)),  # ENAS
-    ([(0, 1), (0, 1), (1, 0), (0, 2)], (3.5, 3)),  # DARTS, second order
-    ([(0, 1), (0, 1), (1, 0), (0, 1)], (4, 2)),  # SNAS
-], ids=["NASNet", "AmoebaNet", "ENAS", "DARTS", "SNAS"])
+@pytest.mark.parametrize(
+    ("nodes", "label"),
+    [
+        ([(1, 0), (0, 0), (1, 0), (0, 0), (1, 1)], (5, 2)),  # NASNet-A
+        ([(0, 1), (0, 2), (0, 3), (1, 1), (0, 1)], (4, 4)),  # AmoebaNet-A
+        ([(1, 1), (1, 0), (0, 1), (0, 1), (1, 0)], (5, 2)),  # ENAS
+        ([(0, 1), (0, 1), (1, 0), (0, 2)], (3.5, 3)),  # DARTS, second order
+        ([(0, 1), (0, 1), (1, 0), (0, 1)], (4, 2)),  # SNAS
+    ],
+    ids=["NASNet", "AmoebaNet", "ENAS", "DARTS", "SNAS"],
+)
 def test_width_and_depth_are_the_published_labels(nodes, label):
     width, depth = width_depth(nodes, 2)
     assert (width, depth + 1) == label  # and the connection to the concatenation
@@ -103,52 +112,85 @@ def test_the_form_is_edge_by_edge():
     architecture = SPACE.parse(V2)
     normal = dict(zip(EDGES, architecture[:14], strict=True))
     assert {edge: OPERATIONS[op] for edge, op in normal.items() if op} == {
-        (0, 2): "sep_conv_3x3", (1, 2): "sep_conv_3x3", (0, 3): "sep_conv_3x3",
-        (1, 3): "sep_conv_3x3", (0, 4): "skip_connect", (1, 4): "sep_conv_3x3",
-        (0, 5): "skip_connect", (2, 5): "dil_conv_3x3"}
+        (0, 2): "sep_conv_3x3",
+        (1, 2): "sep_conv_3x3",
+        (0, 3): "sep_conv_3x3",
+        (1, 3): "sep_conv_3x3",
+        (0, 4): "skip_connect",
+        (1, 4): "sep_conv_3x3",
+        (0, 5): "skip_connect",
+        (2, 5): "dil_conv_3x3",
+    }
     assert SPACE.format(architecture).startswith(
         "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), "
-        "('sep_conv_3x3', 1), ('skip_connect', 0), ('sep_conv_3x3', 1), ")
+        "('sep_conv_3x3', 1), ('skip_connect', 0), ('sep_conv_3x3', 1), "
+    )
 
 
 def test_spacing_quotes_order_and_ranges_do_not_matter():
     architecture = SPACE.parse(V2)
     spaced = V2.replace(" ", "").replace(",", "  ,\n").replace("(", "( ").replace("]", " ]")
-    swapped = V2.replace("('sep_conv_3x3', 0), ('sep_conv_3x3', 1)",
-                         "('sep_conv_3x3', 1), ('sep_conv_3x3', 0)")
-    for text in (f"  {V2}\n", spaced, swapped, V2.replace("'", '"'),
-                 V2.replace("[2, 3, 4, 5]", "range(2, 6)"),
-                 V2.replace("1)], reduce_", "1),], reduce_")):
+    swapped = V2.replace(
+        "('sep_conv_3x3', 0), ('sep_conv_3x3', 1)", "('sep_conv_3x3', 1), ('sep_conv_3x3', 0)"
+    )
+    for text in (
+        f"  {V2}\n",
+        spaced,
+        swapped,
+        V2.replace("'", '"'),
+        V2.replace("[2, 3, 4, 5]", "range(2, 6)"),
+        V2.replace("1)], reduce_", "1),], reduce_"),
+    ):
         assert SPACE.parse(text) == architecture
 
 
-@pytest.mark.parametrize(("old", "new", "said"), [
-    ("dil_conv_3x3", "dil_conv_3x4", "Unknown operation 'dil_conv_3x4'.*mean 'dil_conv_3x3'"),
-    ("('dil_conv_3x3', 2)", "('none', 2)", "Unknown operation 'none'"),
-    ("('dil_conv_3x3', 2)", "('dil_conv_3x3', 5)", "Node 5 of 'normal'.* from 5.*0 to 4"),
-    ("('dil_conv_3x3', 2)", "('dil_conv_3x3', 0)", "Node 5 of 'normal'.*both inputs from 0"),
-    ("('dil_conv_3x3', 2)", "('dil_conv_3x3', -1)", "not a DARTS genotype"),
-    ("('dil_conv_3x3', 2)", "('dil_conv_3x3', ²)", "not a DARTS genotype"),
-    (", ('dil_conv_3x3', 2)", "", "'normal'.* has 7 entries; give 8"),
-    ("('dil_conv_3x3', 2)", "('dil_conv_3x3', 2), ('skip_connect', 1)", "has 9 entries; give 8"),
-    ("reduce=[('max_pool_3x3', 0)", "reduce=[('max_pool_3x3', 2)", "Node 2 of 'reduce'.*from 2"),
-    ("normal_concat=[2, 3, 4, 5]", "normal_concat=[2, 3, 4]", "not a DARTS genotype"),
-    ("normal_concat=[2, 3, 4, 5]", "normal_concat=range(2, 7)", "not a DARTS genotype"),
-    ("'dil_conv_3x3'", "'dil_conv_3x3\"", "not a DARTS genotype"),
-    ("'dil_conv_3x3'", "__import__('os')", "not a DARTS genotype"),
-    ("Genotype(", "Genotype((", "write it as"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("dil_conv_3x3", "dil_conv_3x4", "Unknown operation 'dil_conv_3x4'.*mean 'dil_conv_3x3'"),
+        ("('dil_conv_3x3', 2)", "('none', 2)", "Unknown operation 'none'"),
+        ("('dil_conv_3x3', 2)", "('dil_conv_3x3', 5)", "Node 5 of 'normal'.* from 5.*0 to 4"),
+        ("('dil_conv_3x3', 2)", "('dil_conv_3x3', 0)", "Node 5 of 'normal'.*both inputs from 0"),
+        ("('dil_conv_3x3', 2)", "('dil_conv_3x3', -1)", "not a DARTS genotype"),
+        ("('dil_conv_3x3', 2)", "('dil_conv_3x3', ²)", "not a DARTS genotype"),
+        (", ('dil_conv_3x3', 2)", "", "'normal'.* has 7 entries; give 8"),
+        (
+            "('dil_conv_3x3', 2)",
+            "('dil_conv_3x3', 2), ('skip_connect', 1)",
+            "has 9 entries; give 8",
+        ),
+        (
+            "reduce=[('max_pool_3x3', 0)",
+            "reduce=[('max_pool_3x3', 2)",
+            "Node 2 of 'reduce'.*from 2",
+        ),
+        ("normal_concat=[2, 3, 4, 5]", "normal_concat=[2, 3, 4]", "not a DARTS genotype"),
+        ("normal_concat=[2, 3, 4, 5]", "normal_concat=range(2, 7)", "not a DARTS genotype"),
+        ("'dil_conv_3x3'", "'dil_conv_3x3\"", "not a DARTS genotype"),
+        ("'dil_conv_3x3'", "__import__('os')", "not a DARTS genotype"),
+        ("Genotype(", "Genotype((", "write it as"),
+    ],
+)
 def test_wrong_genotypes_are_refused_with_the_remedy(old, new, said):
     assert old in V2
     with pytest.raises(InputError, match=said):
         SPACE.parse(V2.replace(old, new))
 
 
-@pytest.mark.parametrize("text", [
-    "[" * 1_000_000, "(" * 500_000 + ")" * 500_000, "Genotype(normal=[" + " " * 1_000_000,
-    "Genotype(normal=" + "[" * 9_000, "Genotype(normal=[" + "('a',0)," * 1_200,
-    "Genotype(normal=[" + " " * 9_000, "Genotype(normal=[('" + "a" * 9_000, V2 + "\0",
-], ids=range(8))
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 1_000_000,
+        "(" * 500_000 + ")" * 500_000,
+        "Genotype(normal=[" + " " * 1_000_000,
+        "Genotype(normal=" + "[" * 9_000,
+        "Genotype(normal=[" + "('a',0)," * 1_200,
+        "Genotype(normal=[" + " " * 9_000,
+        "Genotype(normal=[('" + "a" * 9_000,
+        V2 + "\0",
+    ],
+    ids=range(8),
+)
 def test_bombs_are_refused_at_once(text):
     with pytest.raises(InputError) as error:
         SPACE.parse(text)
@@ -184,8 +226,10 @@ def renumber(cell, order):
 @given(seed=seeds, first=st.permutations(range(2, 6)), second=st.permutations(range(2, 6)))
 def test_the_canonical_form_forgets_the_numbers_of_the_nodes(seed, first, second):
     architecture = draw(seed)
-    halves = [renumber(half, order) or half for half, order in
-              ((architecture[:14], first), (architecture[14:], second))]
+    halves = [
+        renumber(half, order) or half
+        for half, order in ((architecture[:14], first), (architecture[14:], second))
+    ]
     renamed = (*halves[0], *halves[1])
     assert SPACE.is_connected(renamed)
     form = SPACE.canonical(architecture)
@@ -196,10 +240,16 @@ def test_the_canonical_form_forgets_the_numbers_of_the_nodes(seed, first, second
 
 def test_each_cell_is_numbered_on_its_own():
     architecture = draw(0)
-    forms = {SPACE.canonical((*(renumber(architecture[:14], a) or architecture[:14]),
-                              *(renumber(architecture[14:], b) or architecture[14:])))
-             for a in itertools.permutations(range(2, 6))
-             for b in itertools.permutations(range(2, 6))}
+    forms = {
+        SPACE.canonical(
+            (
+                *(renumber(architecture[:14], a) or architecture[:14]),
+                *(renumber(architecture[14:], b) or architecture[14:]),
+            )
+        )
+        for a in itertools.permutations(range(2, 6))
+        for b in itertools.permutations(range(2, 6))
+    }
     assert len(forms) == 1
 
 
@@ -269,8 +319,9 @@ def test_the_auxiliary_head_is_trained_and_not_counted():
     extra = sum(p.numel() for p in network.auxiliary.parameters())
     # 1x1 to 128, 2x2 to 768, a norm after each, and the classifier.
     assert extra == 64 * 128 + 256 + 4 * 128 * 768 + 1536 + 7690
-    assert extra == (sum(p.numel() for p in network.parameters())
-                     - sum(p.numel() for p in plain.parameters()))
+    assert extra == (
+        sum(p.numel() for p in network.parameters()) - sum(p.numel() for p in plain.parameters())
+    )
     assert isinstance(plain(images()), torch.Tensor)
     network(images(side=32))[1].sum().backward()
     assert all(p.grad is not None for p in network.auxiliary.parameters())

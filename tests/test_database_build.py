@@ -39,11 +39,14 @@ def whole(data, tmp_path_factory):
     seen = []
     with pytest.MonkeyPatch.context() as patch:
         use(patch, **LABELLERS)
-        summary = build(make_plan(*METHODS, tasks=TASKS, workers=2), path, data,
-                        progress=lambda *step: seen.append(step[:2]))
+        summary = build(
+            make_plan(*METHODS, tasks=TASKS, workers=2),
+            path,
+            data,
+            progress=lambda *step: seen.append(step[:2]),
+        )
     jobs = TASKS * (8 + 1)  # what shares its work is one job
-    assert (summary.tasks, summary.jobs, summary.failures, summary.skipped) \
-        == (TASKS, jobs, [], {})
+    assert (summary.tasks, summary.jobs, summary.failures, summary.skipped) == (TASKS, jobs, [], {})
     assert seen == [(number, jobs) for number in range(jobs + 1)]
     assert summary.evaluations == len(rows(path))
     return path
@@ -67,9 +70,14 @@ def test_every_task_has_its_architectures_and_datasets_take_turns(whole):
     for task in tasks:
         assert (counts[task, "quick"], counts[task, "shared"]) == (8, 3)
         assert 0 < counts[task, "quick-score"] <= 8
-        cells = {name: {row["architecture"] for row in found
-                        if (row["task"], row["protocol"]) == (task, name)}
-                 for name in ("quick", "shared")}
+        cells = {
+            name: {
+                row["architecture"]
+                for row in found
+                if (row["task"], row["protocol"]) == (task, name)
+            }
+            for name in ("quick", "shared")
+        }
         assert cells["shared"] < cells["quick"]
     assert Counter(tasks.values()) == {"first": 3, "second": 2}
 
@@ -83,15 +91,23 @@ def test_architectures_of_the_store_are_canonical(whole):
 
 def test_building_again_measures_nothing(data, copy, idle):
     seen = []
-    again = build(make_plan(*METHODS, tasks=TASKS, workers=2), copy, data,
-                  progress=lambda *step: seen.append(step[:2]))
+    again = build(
+        make_plan(*METHODS, tasks=TASKS, workers=2),
+        copy,
+        data,
+        progress=lambda *step: seen.append(step[:2]),
+    )
     assert (again.jobs, again.evaluations, again.failures) == (0, 0, [])
     assert seen == [(TASKS * 9, TASKS * 9)]
 
 
 def test_what_another_plan_measured_is_not_measured_again(data, copy):
-    larger = make_plan(spread("quick", architectures=8), spread("shared", architectures=5),
-                       tasks=TASKS, name="another")
+    larger = make_plan(
+        spread("quick", architectures=8),
+        spread("shared", architectures=5),
+        tasks=TASKS,
+        name="another",
+    )
     more = build(larger, copy, data)
     assert (more.jobs, more.evaluations, more.failures) == (TASKS, 2 * TASKS, [])
 
@@ -99,8 +115,13 @@ def test_what_another_plan_measured_is_not_measured_again(data, copy):
 def test_a_stopped_build_goes_on_and_ends_as_one_by_two_processes(data, whole, tmp_path):
     path, plan = tmp_path / "store.sqlite", make_plan(*METHODS, tasks=TASKS)
     done = []
-    first = build(plan, path, data, progress=lambda *step: done.append(step),
-                  should_stop=lambda: len(done) > 20)
+    first = build(
+        plan,
+        path,
+        data,
+        progress=lambda *step: done.append(step),
+        should_stop=lambda: len(done) > 20,
+    )
     assert first.stopped
     assert jobs_by_state(path) == {"done": first.jobs, "open": TASKS * 9 - first.jobs}
     second = build(plan, path, data)
@@ -120,9 +141,14 @@ def test_a_folder_that_is_no_dataset_is_left_out_with_its_reason(data, tmp_path)
     assert {row["dataset"] for row in rows(tmp_path / "store.sqlite")} == {"first", "second"}
 
 
-@pytest.mark.parametrize("tasks", [
-    {"count": 1, "only": ["second"]}, {"count": 1, "exclude": ["first"]},
-], ids=["only", "exclude"])
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        {"count": 1, "only": ["second"]},
+        {"count": 1, "exclude": ["first"]},
+    ],
+    ids=["only", "exclude"],
+)
 def test_datasets_are_chosen_by_name(data, tmp_path, tasks):
     build(make_plan(spread("quick"), tasks=tasks), tmp_path / "store.sqlite", data)
     assert {row["dataset"] for row in rows(tmp_path / "store.sqlite")} == {"second"}
@@ -133,11 +159,15 @@ def refused(plan, path, data, message, kind=InputError):
         build(plan, path, data)
 
 
-@pytest.mark.parametrize(("more", "message"), [
-    ({"space": "nasbench"}, "Did you mean 'nasbench201'"),
-    ({"device": "cudda"}, "'cudda' is no device"),
-    ({"device": "cuda:99"}, "was asked for, but"),
-], ids=["space", "device", "no such device"])
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"space": "nasbench"}, "Did you mean 'nasbench201'"),
+        ({"device": "cudda"}, "'cudda' is no device"),
+        ({"device": "cuda:99"}, "was asked for, but"),
+    ],
+    ids=["space", "device", "no such device"],
+)
 def test_a_bad_plan_is_refused_before_anything_is_measured(data, tmp_path, more, message, idle):
     refused(make_plan(spread("quick"), **more), tmp_path / "store.sqlite", data, message)
 
@@ -156,8 +186,12 @@ def test_a_missing_data_folder_or_dataset_is_refused(data, tmp_path, idle):
     empty = tmp_path / "empty"
     empty.mkdir()
     refused(plan, path, empty, "No folder in .* is a dataset")
-    refused(make_plan(spread("quick"), tasks={"count": 1, "only": ["frist"]}), path, data,
-            "There is no dataset 'frist'.*Did you mean 'first'")
+    refused(
+        make_plan(spread("quick"), tasks={"count": 1, "only": ["frist"]}),
+        path,
+        data,
+        "There is no dataset 'frist'.*Did you mean 'first'",
+    )
     assert rows(path) == []
 
 

@@ -41,8 +41,12 @@ from metad2a.errors import InputError  # noqa: E402
 WHERE = ("created", "seconds", "device")
 PATIENT = {"lease_seconds": 600, "heartbeat_seconds": 60}
 ONE_CPU = RunPlan()
-DEATHS = {"aborts": "WorkerCrashedError", "leaves at once": "WorkerCrashedError",
-          "is killed": "WorkerCrashedError", "raises": "RuntimeError: out of luck"}
+DEATHS = {
+    "aborts": "WorkerCrashedError",
+    "leaves at once": "WorkerCrashedError",
+    "is killed": "WorkerCrashedError",
+    "raises": "RuntimeError: out of luck",
+}
 
 
 @pytest.fixture(scope="module")
@@ -86,15 +90,17 @@ def alone(monkeypatch, plan, folder, data, labellers):
 
 
 def test_b2_a_node_killed_in_the_middle_costs_no_row_and_no_try(
-        nodes, data, seen, tmp_path, monkeypatch):
+    nodes, data, seen, tmp_path, monkeypatch
+):
     plan = make_plan(spread("quick", architectures=6), tasks=2, **PATIENT)
     expected = alone(monkeypatch, plan, tmp_path, data, QUICK)
     gate, killed, puts, loads = tmp_path / "gate", [], [], []
     use(monkeypatch, quick=Quick(seen=str(seen), gate=str(gate)))
     put, load = ray.put, Task.load
     monkeypatch.setattr(ray, "put", lambda value: puts.append(value) or put(value))
-    monkeypatch.setattr(Task, "load", lambda task, dataset: loads.append(task.key)
-                        or load(task, dataset))
+    monkeypatch.setattr(
+        Task, "load", lambda task, dataset: loads.append(task.key) or load(task, dataset)
+    )
 
     def kill():
         if not killed and len(measuring(seen)) == 2 * CPUS:
@@ -116,11 +122,14 @@ def test_b2_a_node_killed_in_the_middle_costs_no_row_and_no_try(
 
 
 def test_b5_a_worker_that_dies_or_raises_has_failed_and_is_tried_again(
-        nodes, data, tmp_path, monkeypatch):
+    nodes, data, tmp_path, monkeypatch
+):
     plan = make_plan(spread(*DEATHS, architectures=1), tasks=1, **PATIENT)
     expected = alone(monkeypatch, plan, tmp_path, data, {name: Quick(name) for name in DEATHS})
-    use(monkeypatch, **{name: Faulty(name, fault=name, once=str(tmp_path / name))
-                        for name in DEATHS})
+    use(
+        monkeypatch,
+        **{name: Faulty(name, fault=name, once=str(tmp_path / name)) for name in DEATHS},
+    )
     summary = build(plan, tmp_path / "store.sqlite", data, ray=nodes.address)
     assert (summary.jobs, summary.quarantined) == (len(DEATHS), 0)
     assert len(summary.failures) == len(DEATHS)
@@ -140,11 +149,17 @@ def test_b4_a_hung_job_is_ended_at_wall_seconds(nodes, data, tmp_path, monkeypat
 
 
 def test_b3_a_stop_kills_what_runs_and_gives_back_its_leases(
-        nodes, data, seen, tmp_path, monkeypatch):
+    nodes, data, seen, tmp_path, monkeypatch
+):
     use(monkeypatch, quick=Quick(seen=str(seen), gate=str(tmp_path / "never")))
     plan = make_plan(spread("quick", architectures=6), tasks=1, **PATIENT)
-    summary = build(plan, tmp_path / "store.sqlite", data, ray=nodes.address,
-                    should_stop=lambda: len(measuring(seen)) == 2 * CPUS)
+    summary = build(
+        plan,
+        tmp_path / "store.sqlite",
+        data,
+        ray=nodes.address,
+        should_stop=lambda: len(measuring(seen)) == 2 * CPUS,
+    )
     assert summary.stopped
     assert jobs_by_state(tmp_path / "store.sqlite") == {"open": 6}
     assert not ray.is_initialized()
@@ -169,8 +184,9 @@ def work():
     cell = "|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|none~0|none~1|none~2|"
 
     def make(labeller):
-        return Work(labeller, "nasbench201", Job(task.key, "quick", (cell,), 0).architectures, 0,
-                    "cpu", 1)
+        return Work(
+            labeller, "nasbench201", Job(task.key, "quick", (cell,), 0).architectures, 0, "cpu", 1
+        )
 
     return make, task, lambda task: task.load(dataset)
 

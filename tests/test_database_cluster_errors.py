@@ -16,20 +16,31 @@ from metad2a.errors import InputError  # noqa: E402
 ERRORS = ray.exceptions
 
 
-@pytest.mark.parametrize(("run", "message"), [
-    ({"cpus": 0}, "cpus = 0 and gpus = 0"),
-    ({"cpus": 1.5}, "cpus = 1.5 .* whole number"),
-    ({"gpus": 2.5}, "gpus = 2.5 .* whole number"),
-    ({"device": "cuda"}, "device = 'cuda' and gpus = 0"),
-])
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        ({"cpus": 0}, "cpus = 0 and gpus = 0"),
+        ({"cpus": 1.5}, "cpus = 1.5 .* whole number"),
+        ({"gpus": 2.5}, "gpus = 2.5 .* whole number"),
+        ({"device": "cuda"}, "device = 'cuda' and gpus = 0"),
+    ],
+)
 def test_an_impossible_share_is_refused(run, message):
     with pytest.raises(InputError, match=message):
         ClusterWorkers("127.0.0.1:1", RunPlan(**run), None)
 
 
-@pytest.mark.parametrize("address", [
-    "nonsense", "ray://127.0.0.1:10001", "127.0.0.1", "127.0.0.1:port", ":6379",
-    "127.0.0.1:99999"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "nonsense",
+        "ray://127.0.0.1:10001",
+        "127.0.0.1",
+        "127.0.0.1:port",
+        ":6379",
+        "127.0.0.1:99999",
+    ],
+)
 def test_what_is_no_address_is_refused_by_name(address):
     with pytest.raises(InputError, match=f"{address!r}"):
         ClusterWorkers(address, RunPlan(), None)
@@ -51,18 +62,23 @@ def test_without_ray_the_error_names_the_extra(monkeypatch):
         ClusterWorkers("auto", RunPlan(), None)
 
 
-@pytest.mark.parametrize(("error", "lost"), [
-    (ERRORS.NodeDiedError("gone"), True),
-    (ERRORS.LocalRayletDiedError(), True),
-    (ERRORS.ObjectLostError("a" * 56, "owner", "site"), True),
-    (ERRORS.OwnerDiedError("a" * 56, "owner", "site"), True),
-    (ERRORS.TaskUnschedulableError("nowhere"), True),
-    (ERRORS.WorkerCrashedError(), False),
-    (ERRORS.OutOfMemoryError("too much"), False),
-    (ERRORS.TaskCancelledError(), False),
-], ids=lambda one: type(one).__name__ if isinstance(one, Exception) else None)
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (ERRORS.NodeDiedError("gone"), True),
+        (ERRORS.LocalRayletDiedError(), True),
+        (ERRORS.ObjectLostError("a" * 56, "owner", "site"), True),
+        (ERRORS.OwnerDiedError("a" * 56, "owner", "site"), True),
+        (ERRORS.TaskUnschedulableError("nowhere"), True),
+        (ERRORS.WorkerCrashedError(), False),
+        (ERRORS.OutOfMemoryError("too much"), False),
+        (ERRORS.TaskCancelledError(), False),
+    ],
+    ids=lambda one: type(one).__name__ if isinstance(one, Exception) else None,
+)
 def test_only_a_machine_that_went_away_is_no_failure(monkeypatch, error, lost):
     """Fault B2: what each error is that Ray gives for a result."""
+
     def get(reference):
         raise error
 

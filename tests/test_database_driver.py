@@ -43,8 +43,10 @@ def test_what_a_job_puts_in_line_is_done_too(scene):
     scene.line(1)
     told = []
     summary = scene.drive(
-        Scripted(lambda job: 0.5), told=told,
-        finish=lambda job: scene.line(3) and 2 if job.architectures == (CELLS[0],) else 0)
+        Scripted(lambda job: 0.5),
+        told=told,
+        finish=lambda job: scene.line(3) and 2 if job.architectures == (CELLS[0],) else 0,
+    )
     assert summary.jobs == 3
     assert told[-1][:2] == (3, 3)
 

@@ -58,8 +58,9 @@ def test_b21_ten_failures_in_a_row_end_the_build(scene):
 def test_b21_a_success_between_them_starts_the_count_again(scene):
     scene.line(15)
     bad = {cell for number, cell in enumerate(CELLS) if number % 3}
-    summary = scene.drive(Scripted(
-        lambda job: "out of luck" if job.architectures[0] in bad else 0.5))
+    summary = scene.drive(
+        Scripted(lambda job: "out of luck" if job.architectures[0] in bad else 0.5)
+    )
     assert (summary.jobs, summary.quarantined, len(summary.failures)) == (5, 10, 30)
 
 
@@ -104,5 +105,3 @@ def test_b3_a_stop_gives_back_what_does_not_end(scene, monkeypatch):
     summary = scene.drive(workers, lambda: bool(workers.started))
     assert (summary.stopped, summary.jobs, workers.closed) == (True, 0, True)
     assert jobs.counts() == counted(open=3)
-
-

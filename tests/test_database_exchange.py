@@ -42,19 +42,42 @@ def store(tmp_path, dataset):
             opened.add_task(task)
             for cell in choose(SPACE, 5, 0, task.key):
                 accuracy = len(task.train) / 1000 + sum(cell) / 100
-                opened.record(task.key, SPACE, [
-                    Measurement("train-v1", cell, 0, accuracy, 2.5, (0.1, accuracy)),
-                    Measurement("s-v1", cell, 0, -accuracy * 1e200, 0.1),
-                ], "cpu", "test 1")
+                opened.record(
+                    task.key,
+                    SPACE,
+                    [
+                        Measurement("train-v1", cell, 0, accuracy, 2.5, (0.1, accuracy)),
+                        Measurement("s-v1", cell, 0, -accuracy * 1e200, 0.1),
+                    ],
+                    "cpu",
+                    "test 1",
+                )
         row = next(rows(opened, "evaluations", Sources()))
         own = {"space": SPACE.name, "architecture": CELL, **FOREIGN}
-        merge(opened, {
-            "evaluations": [{**row, "task": tasks[0].key, "seed": 99, "value": 0.25, **own}],
-            "latencies": [{**own, "device": "raspi4", "batch": batch, "resolution": 32,
-                           "milliseconds": 1.5 * batch} for batch in (1, 8)],
-            "distances": [{"source_task": tasks[0].key, "target_task": tasks[1].key,
-                           "method": "fisher", "value": 0.5}],
-        })
+        merge(
+            opened,
+            {
+                "evaluations": [{**row, "task": tasks[0].key, "seed": 99, "value": 0.25, **own}],
+                "latencies": [
+                    {
+                        **own,
+                        "device": "raspi4",
+                        "batch": batch,
+                        "resolution": 32,
+                        "milliseconds": 1.5 * batch,
+                    }
+                    for batch in (1, 8)
+                ],
+                "distances": [
+                    {
+                        "source_task": tasks[0].key,
+                        "target_task": tasks[1].key,
+                        "method": "fisher",
+                        "value": 0.5,
+                    }
+                ],
+            },
+        )
         yield opened
 
 
@@ -66,8 +89,9 @@ def read(path):
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
-@pytest.mark.parametrize(("table", "count"), [
-    ("evaluations", 31), ("tasks", 3), ("latencies", 2), ("distances", 1)])
+@pytest.mark.parametrize(
+    ("table", "count"), [("evaluations", 31), ("tasks", 3), ("latencies", 2), ("distances", 1)]
+)
 def test_the_export_holds_every_row(store, tmp_path, table, count, suffix):
     path = tmp_path / "new" / f"{table}{suffix}"
     expected = [dict(row) for row in rows(store, table, Sources())]
@@ -86,8 +110,7 @@ def test_the_export_holds_every_row(store, tmp_path, table, count, suffix):
 
 def test_a_row_says_where_it_is_from(store, tmp_path):
     export(store, tmp_path / "e.parquet")
-    found = {(row["source"], row["licence"], row["url"])
-             for row in read(tmp_path / "e.parquet")}
+    found = {(row["source"], row["licence"], row["url"]) for row in read(tmp_path / "e.parquet")}
     assert found == {("measured", "own measurements", ""), tuple(FOREIGN.values())}
 
 
@@ -114,11 +137,14 @@ def test_sources_are_chosen_by_name(store, tmp_path):
         export(store, path, exclude_sources=["journl"])
 
 
-@pytest.mark.parametrize(("name", "table", "message"), [
-    ("e.csv", "evaluations", r"let its name end in \.parquet or \.jsonl"),
-    ("e", "evaluations", "does not say its form"),
-    ("e.jsonl", "latency", "Did you mean 'latencies'"),
-])
+@pytest.mark.parametrize(
+    ("name", "table", "message"),
+    [
+        ("e.csv", "evaluations", r"let its name end in \.parquet or \.jsonl"),
+        ("e", "evaluations", "does not say its form"),
+        ("e.jsonl", "latency", "Did you mean 'latencies'"),
+    ],
+)
 def test_unknown_forms_and_tables_are_refused(store, tmp_path, name, table, message):
     before = set(tmp_path.iterdir())
     with pytest.raises(InputError, match=message):
@@ -130,8 +156,14 @@ def test_exported_tasks_can_be_loaded_again(store, dataset, tmp_path):
     path = tmp_path / "tasks.parquet"
     assert export_tasks(store, path) == 3
     for row in read(path):
-        task = Task(row["name"], row["fingerprint"], tuple(row["classes"]), tuple(row["train"]),
-                    tuple(row["test"]), row["resolution"])
+        task = Task(
+            row["name"],
+            row["fingerprint"],
+            tuple(row["classes"]),
+            tuple(row["train"]),
+            tuple(row["test"]),
+            row["resolution"],
+        )
         assert task.key == row["task"]
         assert len(task.load(dataset).train_y) == len(task.train) == row["train_images"]
 

@@ -19,8 +19,10 @@ from database.schema import FAILURES
 from database.work import Work
 from metad2a.datasets import load_dataset
 
-CELLS = ("|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|",
-         "|nor_conv_1x1~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|")
+CELLS = (
+    "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|",
+    "|nor_conv_1x1~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|",
+)
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +82,9 @@ def test_b2_b5_a_worker_that_fails_is_told_of_and_replaced(workers, task, tmp_pa
 
 def test_b4_b23_a_worker_that_hangs_is_ended_and_its_place_is_free(workers, task, tmp_path):
     once = tmp_path / "once"
-    workers.start(7, Work(Faulty(fault="hangs", once=str(once)), "nasbench201", CELLS, 0, "cpu", 1),
-                  task)
+    workers.start(
+        7, Work(Faulty(fault="hangs", once=str(once)), "nasbench201", CELLS, 0, "cpu", 1), task
+    )
     until(once.exists)
     (process,) = multiprocessing.active_children()
     workers.stop(7)
@@ -122,7 +125,8 @@ def test_b5_a_build_goes_on_after_every_way_to_die(data, tmp_path, monkeypatch):
     """Each fault comes once: its job fails one try of three, and is done in the second."""
     labellers = {"quick": Quick()} | {
         fault: Faulty(fault.replace(" ", "-"), fault=fault, once=str(tmp_path / fault))
-        for fault in (*DEATHS, "hangs")}
+        for fault in (*DEATHS, "hangs")
+    }
     use(monkeypatch, **labellers)
     path = tmp_path / "store.sqlite"
     plan = make_plan(*(spread(name, architectures=1) for name in labellers), wall_seconds=10)
@@ -133,7 +137,8 @@ def test_b5_a_build_goes_on_after_every_way_to_die(data, tmp_path, monkeypatch):
         (text,) = [text for text in summary.failures if text.startswith(f"{fault} on")]
         assert error in text
     assert Counter(row["protocol"] for row in rows(path)) == {
-        labeller.name: 2 for labeller in labellers.values()}
+        labeller.name: 2 for labeller in labellers.values()
+    }
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1.5", "-0.1"])

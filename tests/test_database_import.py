@@ -28,25 +28,51 @@ FORMS = [".parquet", ".jsonl"]
 def original(tmp_path_factory):
     """A store with two tasks, six accuracies, a latency and a distance; only read."""
     rng = np.random.default_rng(0)
-    dataset = load_dataset(rng.integers(0, 256, (120, 16, 16, 3), dtype=np.uint8),
-                           np.arange(120) % 6)
+    dataset = load_dataset(
+        rng.integers(0, 256, (120, 16, 16, 3), dtype=np.uint8), np.arange(120) % 6
+    )
     with Store(tmp_path_factory.mktemp("original") / "store.sqlite") as store:
         store.add_dataset(dataset, "noise", 16)
         store.add_protocol(Protocol("train-v1", "accuracy", "A training."))
         tasks = draw_tasks(dataset, 2, seed=0)
         for task in tasks:
             store.add_task(task)
-            store.record(task.key, SPACE, [
-                Measurement("train-v1", cell, seed, 1 / (seed + 3), 0.1, (0.1, 1 / 3))
-                for seed, cell in enumerate(CELLS)], "cpu", "test 1")
-        merge(store, {
-            "latencies": [{
-                "space": SPACE.name, "architecture": SPACE.format(CELLS[0]), "device": "fpga",
-                "batch": 1, "resolution": 32, "milliseconds": 2 / 3, "source": "journal",
-                "licence": "MIT", "url": ""}],
-            "distances": [{"source_task": tasks[0].key, "target_task": tasks[1].key,
-                           "method": "fisher", "value": 1 / 7}],
-        })
+            store.record(
+                task.key,
+                SPACE,
+                [
+                    Measurement("train-v1", cell, seed, 1 / (seed + 3), 0.1, (0.1, 1 / 3))
+                    for seed, cell in enumerate(CELLS)
+                ],
+                "cpu",
+                "test 1",
+            )
+        merge(
+            store,
+            {
+                "latencies": [
+                    {
+                        "space": SPACE.name,
+                        "architecture": SPACE.format(CELLS[0]),
+                        "device": "fpga",
+                        "batch": 1,
+                        "resolution": 32,
+                        "milliseconds": 2 / 3,
+                        "source": "journal",
+                        "licence": "MIT",
+                        "url": "",
+                    }
+                ],
+                "distances": [
+                    {
+                        "source_task": tasks[0].key,
+                        "target_task": tasks[1].key,
+                        "method": "fisher",
+                        "value": 1 / 7,
+                    }
+                ],
+            },
+        )
         yield store
 
 
@@ -70,8 +96,7 @@ def written(store, folder, suffix, tables=TABLES):
     return [folder / f"{table}{suffix}" for table in tables]
 
 
-NEW = {"tasks": (2, 0, 0), "evaluations": (6, 0, 0), "latencies": (1, 0, 0),
-       "distances": (1, 0, 0)}
+NEW = {"tasks": (2, 0, 0), "evaluations": (6, 0, 0), "latencies": (1, 0, 0), "distances": (1, 0, 0)}
 KNOWN = {table: (0, new, 0) for table, (new, _, _) in NEW.items()}
 
 
@@ -91,8 +116,15 @@ def test_either_server_takes_rows_and_names_a_bad_one(original, location):
         assert counts(merge_store(store, original)) == KNOWN
         row = everything(original)["evaluations"][0]
         with pytest.raises(RefusedRowError, match="Row 2 of evaluations is refused"):
-            merge(store, {"evaluations": [{**row, "seed": 2**40},
-                                          {**row, "seed": 9, "value": float("nan")}]})
+            merge(
+                store,
+                {
+                    "evaluations": [
+                        {**row, "seed": 2**40},
+                        {**row, "seed": 9, "value": float("nan")},
+                    ]
+                },
+            )
         conflict = merge(store, {"evaluations": [{**row, "value": 0.9}]})["evaluations"]
         assert "0.9 refused" in conflict.conflicts[0]
         assert everything(store) == everything(original)
@@ -123,8 +155,11 @@ def change_parquet(path, change):
 
     schema = table.schema.with_metadata(about)
     kept = set(found[0]) & set(schema.names) == set(schema.names) == set(found[0])
-    changed = pa.Table.from_pylist(found, schema=schema) if kept else pa.Table.from_pylist(
-        found).replace_schema_metadata(about)
+    changed = (
+        pa.Table.from_pylist(found, schema=schema)
+        if kept
+        else pa.Table.from_pylist(found).replace_schema_metadata(about)
+    )
     parquet.write_table(changed, path)
 
 
@@ -132,14 +167,17 @@ def change_jsonl(path, change):
     head, *lines = map(json.loads, path.read_text().splitlines())
     about = {key.encode(): str(value).encode() for key, value in head.items()}
     found, about = change(lines, about)
-    head |= {key.decode(): value.decode() for key, value in about.items()
-             if key.startswith(b"metad2a")}
+    head |= {
+        key.decode(): value.decode() for key, value in about.items() if key.startswith(b"metad2a")
+    }
     path.write_text("\n".join(map(json.dumps, [head, *found])) + "\n")
 
 
 def without(name):
     return lambda found, about: (
-        [{k: v for k, v in row.items() if k != name} for row in found], about)
+        [{k: v for k, v in row.items() if k != name} for row in found],
+        about,
+    )
 
 
 def with_value(name, value, place=-1):
@@ -159,29 +197,41 @@ def with_about(key, value):
 
 
 @pytest.mark.parametrize("suffix", FORMS)
-@pytest.mark.parametrize(("table", "change", "message"), [
-    ("evaluations", without("seed"), r"not the columns of evaluations \(missing: seed\)"),
-    ("tasks", with_column, r"not known: mood"),
-    ("evaluations", with_about(b"metad2a_format", b"1"), "export it again with this program"),
-    ("evaluations", with_about(b"metad2a_format", b"3"), "format '3'.*update metad2a"),
-    ("evaluations", with_about(b"metad2a_table", b"songs"), "'songs'"),
-    ("evaluations", with_value("value", 1.5), "Row 6 of evaluations is refused.*a fraction 0..1"),
-    ("evaluations", with_value("value", float("nan"), 2), "Row 3 of evaluations is refused"),
-    ("evaluations", with_value("curve", [float("inf")]), "Row 6 of evaluations is refused"),
-    ("evaluations", with_value("kind", "mood", 0), "Row 1 of evaluations is refused"),
-    ("evaluations", with_value("description", "Another."), "What a name stands for never changes"),
-    ("evaluations", with_value("licence", "GPL"), "What a name stands for never changes"),
-    ("evaluations", with_value("space", "nasbench102", 3), "Row 4.*Did you mean 'nasbench201'"),
-    ("evaluations", with_value("architecture", "|x~0|"), "Row 6"),
-    ("evaluations", with_value("task", "no such"), "'no such' is not stored"),
-    ("evaluations", with_value("value", None), "row 6: column 'value' holds 'None'"),
-    ("latencies", with_value("milliseconds", 0.0), "Row 1 of latencies is refused"),
-    ("latencies", with_value("batch", 0), "Row 1 of latencies is refused"),
-    ("distances", with_value("value", 1.5), "Row 1 of distances is refused"),
-    ("tasks", with_value("resolution", 17), "Row 2 of tasks.*its definition gives"),
-    ("tasks", with_value("train_images", 3), "train_images is 3, but"),
-    ("tasks", with_value("dataset_images", 0, 0), "Row 1 of tasks is refused"),
-], ids=lambda value: value if isinstance(value, str) else None)
+@pytest.mark.parametrize(
+    ("table", "change", "message"),
+    [
+        ("evaluations", without("seed"), r"not the columns of evaluations \(missing: seed\)"),
+        ("tasks", with_column, r"not known: mood"),
+        ("evaluations", with_about(b"metad2a_format", b"1"), "export it again with this program"),
+        ("evaluations", with_about(b"metad2a_format", b"3"), "format '3'.*update metad2a"),
+        ("evaluations", with_about(b"metad2a_table", b"songs"), "'songs'"),
+        (
+            "evaluations",
+            with_value("value", 1.5),
+            "Row 6 of evaluations is refused.*a fraction 0..1",
+        ),
+        ("evaluations", with_value("value", float("nan"), 2), "Row 3 of evaluations is refused"),
+        ("evaluations", with_value("curve", [float("inf")]), "Row 6 of evaluations is refused"),
+        ("evaluations", with_value("kind", "mood", 0), "Row 1 of evaluations is refused"),
+        (
+            "evaluations",
+            with_value("description", "Another."),
+            "What a name stands for never changes",
+        ),
+        ("evaluations", with_value("licence", "GPL"), "What a name stands for never changes"),
+        ("evaluations", with_value("space", "nasbench102", 3), "Row 4.*Did you mean 'nasbench201'"),
+        ("evaluations", with_value("architecture", "|x~0|"), "Row 6"),
+        ("evaluations", with_value("task", "no such"), "'no such' is not stored"),
+        ("evaluations", with_value("value", None), "row 6: column 'value' holds 'None'"),
+        ("latencies", with_value("milliseconds", 0.0), "Row 1 of latencies is refused"),
+        ("latencies", with_value("batch", 0), "Row 1 of latencies is refused"),
+        ("distances", with_value("value", 1.5), "Row 1 of distances is refused"),
+        ("tasks", with_value("resolution", 17), "Row 2 of tasks.*its definition gives"),
+        ("tasks", with_value("train_images", 3), "train_images is 3, but"),
+        ("tasks", with_value("dataset_images", 0, 0), "Row 1 of tasks is refused"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
 def test_a_bad_file_is_refused_and_the_store_untouched(
     original, copy, tmp_path, suffix, table, change, message
 ):
@@ -199,13 +249,22 @@ def test_a_bad_file_is_refused_and_the_store_untouched(
     assert counts(merge_store(copy, original)) == NEW  # it can still be written
 
 
-@pytest.mark.parametrize(("name", "value", "wanted"), [
-    ("seed", "7", "a whole number"), ("seed", 1.5, "a whole number"), ("seed", True, "a whole"),
-    ("seed", 2**70, "a whole number"), ("value", "0.5", "a number"),
-    ("curve", "0.5", "a list of numbers"), ("curve", [0.5, "x"], "a list of numbers"),
-    ("device", 3, "a text"), ("created", "yesterday", "a time such as"),
-    ("created", "2025-01-01T00:00:00", "a time such as"),
-], ids=str)
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("seed", "7", "a whole number"),
+        ("seed", 1.5, "a whole number"),
+        ("seed", True, "a whole"),
+        ("seed", 2**70, "a whole number"),
+        ("value", "0.5", "a number"),
+        ("curve", "0.5", "a list of numbers"),
+        ("curve", [0.5, "x"], "a list of numbers"),
+        ("device", 3, "a text"),
+        ("created", "yesterday", "a time such as"),
+        ("created", "2025-01-01T00:00:00", "a time such as"),
+    ],
+    ids=str,
+)
 def test_a_value_of_another_kind_is_named(original, copy, tmp_path, name, value, wanted):
     files = written(original, tmp_path, ".jsonl")
     change_jsonl(files[1], with_value(name, value, 4))
@@ -245,8 +304,9 @@ def test_lost_lines_and_odd_lines_are_refused(original, copy, tmp_path):
 def test_missing_foreign_and_doubled_files_are_refused(original, copy, tmp_path):
     tasks, *_ = written(original, tmp_path, ".parquet")
     (tmp_path / "again.parquet").write_bytes(tasks.read_bytes())
-    parquet.write_table(parquet.read_table(tasks).replace_schema_metadata(),
-                        tmp_path / "other.parquet")
+    parquet.write_table(
+        parquet.read_table(tasks).replace_schema_metadata(), tmp_path / "other.parquet"
+    )
     for files, message in (
         ([tmp_path / "none.parquet"], "There is no file"),
         ([tmp_path / "e.csv"], "does not say its form"),
@@ -264,11 +324,17 @@ def test_a_conflict_is_reported_and_never_overwritten(original, copy):
     merge_store(copy, original)
     before = everything(copy)
     evaluation, latency = (dict(before[table][0]) for table in ("evaluations", "latencies"))
-    found = merge(copy, {
-        "evaluations": [{**evaluation, "value": 0.9}, {**evaluation, "seed": 50, "value": 0.9},
-                        {**evaluation, "source": "journal", "licence": "MIT"}],
-        "latencies": [{**latency, "milliseconds": 9.0}],
-    })
+    found = merge(
+        copy,
+        {
+            "evaluations": [
+                {**evaluation, "value": 0.9},
+                {**evaluation, "seed": 50, "value": 0.9},
+                {**evaluation, "source": "journal", "licence": "MIT"},
+            ],
+            "latencies": [{**latency, "milliseconds": 9.0}],
+        },
+    )
     assert counts(found) == {"evaluations": (1, 1, 1), "latencies": (0, 0, 1)}
     (conflict,) = found["evaluations"].conflicts
     assert f"{evaluation['value']!r} is kept, 0.9 refused" in conflict
@@ -290,9 +356,15 @@ def test_isomorphic_cells_are_one_architecture(original, copy):
     merge_store(copy, original)
     mirrored = next(cell for cell in SPACE.enumerate() if SPACE.canonical(cell) != cell)
     row = {**everything(original)["evaluations"][0], "seed": 7}
-    found = merge(copy, {"evaluations": [
-        {**row, "architecture": SPACE.format(cell)}
-        for cell in (mirrored, SPACE.canonical(mirrored))]})
+    found = merge(
+        copy,
+        {
+            "evaluations": [
+                {**row, "architecture": SPACE.format(cell)}
+                for cell in (mirrored, SPACE.canonical(mirrored))
+            ]
+        },
+    )
     assert counts(found) == {"evaluations": (1, 1, 0)}
 
 
@@ -332,14 +404,29 @@ def run(*words):
 
 def test_commands_export_import_and_merge(original, tmp_path, capsys):
     names = [tmp_path / f"{table}.jsonl" for table in ("evaluations", "tasks", "latencies")]
-    assert run("export", original.path, names[0], "--tasks", names[1], "--latencies",
-               names[2], "--exclude-source", "journal") == 0
+    assert (
+        run(
+            "export",
+            original.path,
+            names[0],
+            "--tasks",
+            names[1],
+            "--latencies",
+            names[2],
+            "--exclude-source",
+            "journal",
+        )
+        == 0
+    )
     assert json.loads(capsys.readouterr().out)["latencies"] == {"file": str(names[2]), "rows": 0}
 
     copy = tmp_path / "copy.sqlite"
     assert run("import", copy, *names) == 0
     assert json.loads(capsys.readouterr().out)["evaluations"] == {
-        "new": 6, "known": 0, "conflicts": []}
+        "new": 6,
+        "known": 0,
+        "conflicts": [],
+    }
     assert run("import", copy, original.path) == 0
     assert json.loads(capsys.readouterr().out)["latencies"]["new"] == 1
     with Store(copy) as store:
@@ -351,10 +438,14 @@ def test_commands_export_import_and_merge(original, tmp_path, capsys):
     assert "0.125 refused" in conflict
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["none.jsonl"], "no file 'none.jsonl'"), (["a.jsonl", "--from", "nasbench"], "Did you mean"),
-    (["{original}", "{original}"], "One other database"),
-])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["none.jsonl"], "no file 'none.jsonl'"),
+        (["a.jsonl", "--from", "nasbench"], "Did you mean"),
+        (["{original}", "{original}"], "One other database"),
+    ],
+)
 def test_command_errors_are_the_users(original, tmp_path, words, message):
     words = [word.format(original=original.path) for word in words]
     with pytest.raises(InputError, match=message):

@@ -40,10 +40,15 @@ def write(path, head, lines, packed=False):
 
 def table_of_cells(folder, packed=False):
     rng = np.random.default_rng(1)
-    return write(folder / f"cells.csv{'.gz' if packed else ''}",
-                 ["idx", "arch", "rep_idx", "c10_val12", "c10_test200", "params_c10"],
-                 [[i, cell, i, f"{rng.uniform(10, 92):.3f}", f"{rng.uniform(10, 95):.3f}", 73306]
-                  for i, cell in enumerate(CELLS)], packed)
+    return write(
+        folder / f"cells.csv{'.gz' if packed else ''}",
+        ["idx", "arch", "rep_idx", "c10_val12", "c10_test200", "params_c10"],
+        [
+            [i, cell, i, f"{rng.uniform(10, 92):.3f}", f"{rng.uniform(10, 95):.3f}", 73306]
+            for i, cell in enumerate(CELLS)
+        ],
+        packed,
+    )
 
 
 class StandIn:
@@ -57,8 +62,13 @@ class StandIn:
 
     def get_more_info(self, index, dataset, iepoch=None, hp="12", is_random=True):
         assert iepoch is None and is_random is False and hp in ("12", "200")
-        info = {"train-loss": 0.1, "train-accuracy": 99.0, "train-per-time": 1.0,
-                "train-all-time": float(hp), "comment": dataset}
+        info = {
+            "train-loss": 0.1,
+            "train-accuracy": 99.0,
+            "train-per-time": 1.0,
+            "train-all-time": float(hp),
+            "comment": dataset,
+        }
         if dataset != "cifar10":
             info["valid-accuracy"] = 50.0 + index
         info["test-accuracy"] = 60.0 + index
@@ -78,13 +88,19 @@ def help_latency(folder):
 def metad2a_rows(folder):
     (folder / "classes.json").write_text(json.dumps([[1, 600, 7], [2, 3], [4, 5]]))
     lines = [[0, 2, 74.8, "valid"], [2, 3, 70.0, "train"], [0, 4, 71.5, "train"]]
-    return [write(folder / "rows.csv", ["task", "arch_idx", "acc", "split"], lines),
-            folder / "classes.json", table_of_cells(folder)]
+    return [
+        write(folder / "rows.csv", ["task", "arch_idx", "acc", "split"], lines),
+        folder / "classes.json",
+        table_of_cells(folder),
+    ]
 
 
 GIVEN = {
-    "nasbench201": nasbench201, "help-latency": help_latency, "metad2a-rows": metad2a_rows,
-    "nats-bench": lambda folder: [StandIn()], "nasbench201-api": lambda folder: [StandIn()],
+    "nasbench201": nasbench201,
+    "help-latency": help_latency,
+    "metad2a-rows": metad2a_rows,
+    "nats-bench": lambda folder: [StandIn()],
+    "nasbench201-api": lambda folder: [StandIn()],
     "once-for-all": lambda folder: [folder / "subnets.csv"],
 }
 
@@ -124,7 +140,8 @@ def test_imports_keep_the_contract(store, tmp_path, name):
     assert sum(one.new for one in first.values()) == len(measured) + len(found["tasks"]) > 0
     assert not any(one.known or one.conflicts for one in first.values())
     assert {(row["source"], row["licence"], row["url"]) for row in measured} == {
-        (origin.name, origin.licence, origin.url)}
+        (origin.name, origin.licence, origin.url)
+    }
 
     again = import_published(store, name, *given)
     assert not any(one.new or one.conflicts for one in again.values())
@@ -170,8 +187,11 @@ def test_an_unknown_importer_is_refused(store):
 
 
 def test_nasbench201_is_cifar10_as_published(store, tmp_path):
-    write(tmp_path / "t.csv", ["idx", "arch", "c10_val12", "c10_test200"],
-          [[7, CELLS[0], "63.364", "94.37"], [8, CELLS[1], "64.1", "94.0"]])
+    write(
+        tmp_path / "t.csv",
+        ["idx", "arch", "c10_val12", "c10_test200"],
+        [[7, CELLS[0], "63.364", "94.37"], [8, CELLS[1], "64.1", "94.0"]],
+    )
     import_published(store, "nasbench201", tmp_path / "t.csv")
     found = everything(store)
     (task,) = found["tasks"]
@@ -181,21 +201,36 @@ def test_nasbench201_is_cifar10_as_published(store, tmp_path):
     # Isomorphic cells are one architecture, whose trainings differ by the official index.
     assert {row["architecture"] for row in found["evaluations"]} == {CELLS[1]}
     assert {(row["protocol"], row["seed"], row["value"]) for row in found["evaluations"]} == {
-        ("nasbench201-val12", 7, 0.63364), ("nasbench201-test200", 7, 0.9437),
-        ("nasbench201-val12", 8, 0.641), ("nasbench201-test200", 8, 0.94)}
+        ("nasbench201-val12", 7, 0.63364),
+        ("nasbench201-test200", 7, 0.9437),
+        ("nasbench201-val12", 8, 0.641),
+        ("nasbench201-test200", 8, 0.94),
+    }
     assert {(row["kind"], row["seconds"], row["created"].year) for row in found["evaluations"]} == {
-        ("accuracy", 0.0, 2020)}
+        ("accuracy", 0.0, 2020)
+    }
 
 
-@pytest.mark.parametrize(("head", "line", "message"), [
-    (["idx", "c10_val12"], ["0", "50"], "lacks the columns arch; it has idx, c10_val12"),
-    (["idx", "arch"], ["0", CELLS[0]], "none of the columns c10_val12"),
-    (["idx", "arch", "c10_val12"], ["0", CELLS[0], "n/a"], "row 1: column 'c10_val12' holds 'n/a'"),
-    (["idx", "arch", "c10_val12"], ["0", CELLS[0], "nan"], "not a finite number"),
-    (["idx", "arch", "c10_val12"], ["0.5", CELLS[0], "50"], "'0.5', which is not a whole number"),
-    (["idx", "arch", "c10_val12"], ["0", CELLS[0]], "row 1, has 2 cells for 3 columns"),
-    (["idx", "arch", "c10_val12"], ["0", "|conv~0|", "50"], "Row 1: "),
-])
+@pytest.mark.parametrize(
+    ("head", "line", "message"),
+    [
+        (["idx", "c10_val12"], ["0", "50"], "lacks the columns arch; it has idx, c10_val12"),
+        (["idx", "arch"], ["0", CELLS[0]], "none of the columns c10_val12"),
+        (
+            ["idx", "arch", "c10_val12"],
+            ["0", CELLS[0], "n/a"],
+            "row 1: column 'c10_val12' holds 'n/a'",
+        ),
+        (["idx", "arch", "c10_val12"], ["0", CELLS[0], "nan"], "not a finite number"),
+        (
+            ["idx", "arch", "c10_val12"],
+            ["0.5", CELLS[0], "50"],
+            "'0.5', which is not a whole number",
+        ),
+        (["idx", "arch", "c10_val12"], ["0", CELLS[0]], "row 1, has 2 cells for 3 columns"),
+        (["idx", "arch", "c10_val12"], ["0", "|conv~0|", "50"], "Row 1: "),
+    ],
+)
 def test_wrong_tables_are_refused(store, tmp_path, head, line, message):
     write(tmp_path / "t.csv", head, [line])
     with pytest.raises(InputError, match=message):
@@ -203,8 +238,11 @@ def test_wrong_tables_are_refused(store, tmp_path, head, line, message):
 
 
 def test_an_accuracy_above_100_percent_is_refused(store, tmp_path):
-    write(tmp_path / "t.csv", ["idx", "arch", "c10_val12"],
-          [[0, CELLS[0], "50"], [1, CELLS[1], "101"]])
+    write(
+        tmp_path / "t.csv",
+        ["idx", "arch", "c10_val12"],
+        [[0, CELLS[0], "50"], [1, CELLS[1], "101"]],
+    )
     with pytest.raises(DatabaseError, match=r"Row 2 of evaluations.*a fraction 0\.\.1"):
         import_published(store, "nasbench201", tmp_path / "t.csv")
     assert everything(store) == {table: [] for table in TABLES}
@@ -214,10 +252,18 @@ def test_latencies_have_device_and_batch(store, tmp_path):
     import_published(store, "help-latency", *help_latency(tmp_path))
     found = everything(store)["latencies"]
     assert {(row["device"], row["batch"]) for row in found} == {
-        ("1080ti", 1), ("1080ti", 256), ("gold_6226", 1), ("essential_ph_1", 1), ("fpga", 1)}
+        ("1080ti", 1),
+        ("1080ti", 256),
+        ("gold_6226", 1),
+        ("essential_ph_1", 1),
+        ("fpga", 1),
+    }
     # Of two isomorphic cells the canonical one counts, the second of the table.
-    assert [row["milliseconds"] for row in found
-            if (row["architecture"], row["device"]) == (CELLS[1], "fpga")] == [2 * 5 / 8]
+    assert [
+        row["milliseconds"]
+        for row in found
+        if (row["architecture"], row["device"]) == (CELLS[1], "fpga")
+    ] == [2 * 5 / 8]
     classes = {SPACE.canonical(SPACE.parse(cell)) for cell in CELLS}
     assert len(found) == 5 * len(classes)
 
@@ -236,41 +282,56 @@ def test_metad2a_rows_are_tasks_of_imagenet_classes(store, tmp_path):
     import_published(store, "metad2a-rows", *metad2a_rows(tmp_path))
     found = everything(store)
     assert {row["name"]: row["classes"] for row in found["tasks"]} == {
-        "metad2a-0000": [0, 599, 6], "metad2a-0002": [3, 4]}  # task 1 has no row
+        "metad2a-0000": [0, 599, 6],
+        "metad2a-0002": [3, 4],
+    }  # task 1 has no row
     assert {(row["seed"], row["value"], row["versions"]) for row in found["evaluations"]} == {
-        (2, 0.748, "MetaD2A split valid"), (3, 0.7, "MetaD2A split train"),
-        (4, 0.715, "MetaD2A split train")}
+        (2, 0.748, "MetaD2A split valid"),
+        (3, 0.7, "MetaD2A split train"),
+        (4, 0.715, "MetaD2A split train"),
+    }
 
 
-@pytest.mark.parametrize(("line", "classes", "message"), [
-    ([3, 2, 50, "train"], [[1, 2]], "'3', which is not the number of a task"),
-    ([0, 2, 50, "test"], [[1, 2]], "'test', which is not train or valid"),
-    ([0, 2, 50, "train"], [[1, 2000]], r"classes of task 0 are \[1, 2000\]"),
-    ([0, 2, 50, "train"], [[0, 1]], "numbers from 1 to 1000"),
-    ([0, 2, 50, "train"], {"0": [1, 2]}, "holds no list"),
-])
+@pytest.mark.parametrize(
+    ("line", "classes", "message"),
+    [
+        ([3, 2, 50, "train"], [[1, 2]], "'3', which is not the number of a task"),
+        ([0, 2, 50, "test"], [[1, 2]], "'test', which is not train or valid"),
+        ([0, 2, 50, "train"], [[1, 2000]], r"classes of task 0 are \[1, 2000\]"),
+        ([0, 2, 50, "train"], [[0, 1]], "numbers from 1 to 1000"),
+        ([0, 2, 50, "train"], {"0": [1, 2]}, "holds no list"),
+    ],
+)
 def test_wrong_metad2a_files_are_refused(store, tmp_path, line, classes, message):
     path = write(tmp_path / "rows.csv", ["task", "arch_idx", "acc", "split"], [line])
     (tmp_path / "classes.json").write_text(json.dumps(classes))
     with pytest.raises(InputError, match=message):
-        import_published(store, "metad2a-rows", path, tmp_path / "classes.json",
-                         table_of_cells(tmp_path))
+        import_published(
+            store, "metad2a-rows", path, tmp_path / "classes.json", table_of_cells(tmp_path)
+        )
 
 
 def test_an_interface_is_asked_for_every_split(store):
     import_published(store, "nats-bench", StandIn())
     found = everything(store)
     assert {row["fingerprint"] for row in found["tasks"]} == {
-        "published:cifar10", "published:cifar100", "published:imagenet16-120"}
+        "published:cifar10",
+        "published:cifar100",
+        "published:imagenet16-120",
+    }
     assert len(found["evaluations"]) == 3 * 2 * 6  # cells, lengths of training, splits
-    assert {(row["dataset"], row["protocol"], row["value"], row["seconds"])
-            for row in found["evaluations"] if row["seed"] == 1 and "200" in row["protocol"]} == {
+    assert {
+        (row["dataset"], row["protocol"], row["value"], row["seconds"])
+        for row in found["evaluations"]
+        if row["seed"] == 1 and "200" in row["protocol"]
+    } == {
         ("cifar10 (published)", "nats-bench-val200", 0.51, 200.0),
         ("cifar10 (published)", "nats-bench-test200", 0.61, 200.0),
         ("cifar100 (published)", "nats-bench-xval200", 0.51, 200.0),
         ("cifar100 (published)", "nats-bench-xtest200", 0.61, 200.0),
         ("imagenet16-120 (published)", "nats-bench-xval200", 0.51, 200.0),
-        ("imagenet16-120 (published)", "nats-bench-xtest200", 0.61, 200.0)}
+        ("imagenet16-120 (published)", "nats-bench-xtest200", 0.61, 200.0),
+    }
 
 
 @pytest.mark.parametrize("name", ["nats-bench", "nasbench201-api"])

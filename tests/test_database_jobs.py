@@ -61,14 +61,18 @@ def clock(monkeypatch):
 
 def some(task, count):
     """Return jobs of five architectures under one seed after the other."""
-    return [Job(task.key, "train", (SPACE.format(CELLS[number % 5]),), number // 5)
-            for number in range(count)]
+    return [
+        Job(task.key, "train", (SPACE.format(CELLS[number % 5]),), number // 5)
+        for number in range(count)
+    ]
 
 
 def build(store, name="a build"):
     """Return the id of a build called ``name``."""
-    table = {"tasks": {"count": 1}, "methods": [
-        {"name": "spread", "architectures": 5, "protocols": ["train"]}]}
+    table = {
+        "tasks": {"count": 1},
+        "methods": [{"name": "spread", "architectures": 5, "protocols": ["train"]}],
+    }
     return register(store, parse_plan(table, name, Path()), {}, "host/1/a")
 
 
@@ -227,8 +231,10 @@ def test_what_is_quarantined_can_be_tried_again(jobs):
 
 def test_several_architectures_may_be_one_job_and_a_search_has_none(jobs, task_and_dataset):
     task = task_and_dataset[0]
-    shared = [Job(task.key, "net", tuple(SPACE.format(cell) for cell in CELLS), 7),
-              Job(task.key, "search@1", (), 7)]
+    shared = [
+        Job(task.key, "net", tuple(SPACE.format(cell) for cell in CELLS), 7),
+        Job(task.key, "search@1", (), 7),
+    ]
     assert jobs.enqueue(shared) == 2
     assert [replace(job, id=0) for job in jobs.claim("me", 9, 60)][-2:] == shared
 
@@ -246,7 +252,8 @@ def test_a_build_sees_its_own_jobs_alone(jobs, store, task_and_dataset):
 def test_a_claim_does_not_wait_for_another(jobs, store):
     with store.writing() as connection:
         held = connection.scalars(
-            select(JOBS.c.id).order_by(JOBS.c.id).limit(2).with_for_update()).all()
+            select(JOBS.c.id).order_by(JOBS.c.id).limit(2).with_for_update()
+        ).all()
         (job,) = jobs.claim("me", 1, 60)
         assert job.id not in held
 
@@ -270,8 +277,10 @@ def test_many_processes_finish_every_job_exactly_once(store, location, task_and_
     # What takes long to import is imported once, not by every process.
     context.set_forkserver_preload(["pytest", "psycopg", "database", "search.labels"])
     start, done = context.Barrier(PROCESSES), context.Queue()
-    children = [context.Process(target=work, args=(location, f"owner {number}", start, done))
-                for number in range(PROCESSES)]
+    children = [
+        context.Process(target=work, args=(location, f"owner {number}", start, done))
+        for number in range(PROCESSES)
+    ]
     for child in children:
         child.start()
     finished = [number for _ in children for number in done.get(timeout=120)]

@@ -47,8 +47,11 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
-    return write_plan(tmp_path_factory.mktemp("plan") / "plan.toml",
-                      spread("quick", architectures=CELLS), tasks=TASKS)
+    return write_plan(
+        tmp_path_factory.mktemp("plan") / "plan.toml",
+        spread("quick", architectures=CELLS),
+        tasks=TASKS,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -166,8 +169,10 @@ def test_b8_a_second_driver_of_a_file_is_refused_and_told_of_the_first(
     seen.mkdir()
     with started(plan, path, data, {"quick": Quick(gate=str(gate), seen=str(seen))}) as one:
         until(lambda: list(seen.iterdir()))
-        with pytest.raises(DatabaseError, match=f"is being built by process {one.pid} on "
-                                                f"{socket.gethostname()}.*PostgreSQL"):
+        with pytest.raises(
+            DatabaseError,
+            match=f"is being built by process {one.pid} on {socket.gethostname()}.*PostgreSQL",
+        ):
             build(read_plan(plan), path, data, should_stop=lambda: True)
         gate.touch()
         assert one.end()[0] == 0
@@ -176,8 +181,10 @@ def test_b8_a_second_driver_of_a_file_is_refused_and_told_of_the_first(
 
 @pytest.mark.parametrize("location", ["postgresql"], indirect=True)
 def test_b8_two_drivers_share_the_jobs_on_a_server(data, plan, whole, location):
-    with (started(plan, location, data, SLOW, "--json") as one,
-          started(plan, location, data, SLOW, "--json") as two):
+    with (
+        started(plan, location, data, SLOW, "--json") as one,
+        started(plan, location, data, SLOW, "--json") as two,
+    ):
         ends = [each.end() for each in (one, two)]
     assert [code for code, *_ in ends] == [0, 0], ends
     summaries = [json.loads(out) for _, out, _ in ends]
@@ -189,8 +196,11 @@ def test_b8_two_drivers_share_the_jobs_on_a_server(data, plan, whole, location):
 
 def test_b24_a_resumed_build_has_the_same_curves_to_the_last_bit(data, tmp_path):
     """By another process too: the first training is of a worker, the second of this one."""
-    plan = write_plan(tmp_path / "plan.toml", spread("trained", architectures=2),
-                      tasks={"count": 1, "only": ["second"]})
+    plan = write_plan(
+        tmp_path / "plan.toml",
+        spread("trained", architectures=2),
+        tasks={"count": 1, "only": ["second"]},
+    )
     whole = alone(tmp_path / "whole.sqlite", data, plan, 2)
     broken, first = tmp_path / "broken.sqlite", tmp_path / "first"
     with started(plan, broken, data, {"trained": Trained(str(first))}) as one:

@@ -20,12 +20,16 @@ from search.labels import Measurement
 
 FROZEN = Path(__file__).parent / "assets"
 VERSIONS = sorted(MIGRATIONS)
-EVALUATIONS = ("SELECT id, task_id, architecture_id, protocol_id, kind, seed, value, seconds, "
-               "curve, device, versions, created FROM evaluations ORDER BY id")
+EVALUATIONS = (
+    "SELECT id, task_id, architecture_id, protocol_id, kind, seed, value, seconds, "
+    "curve, device, versions, created FROM evaluations ORDER BY id"
+)
 KEPT = {
     "evaluations": EVALUATIONS,
-    **{table: f"SELECT * FROM {table} ORDER BY id"
-       for table in ("datasets", "tasks", "architectures", "protocols", "failures")},
+    **{
+        table: f"SELECT * FROM {table} ORDER BY id"
+        for table in ("datasets", "tasks", "architectures", "protocols", "failures")
+    },
 }
 
 
@@ -41,9 +45,19 @@ def contents(path: Path) -> dict[str, list[tuple]]:
 def schema(path: Path) -> dict[str, list[str]]:
     """Return what each table and index is made of, whatever its layout and order."""
     made = rows(path, "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
-    return {name: sorted(re.split(r",\s", re.sub(r"[\s\"]+", " ", sql).replace("( ", "(")
-                                  .replace(" )", ")").replace(f"TABLE {name}(", "").strip()))
-            for name, sql in made}
+    return {
+        name: sorted(
+            re.split(
+                r",\s",
+                re.sub(r"[\s\"]+", " ", sql)
+                .replace("( ", "(")
+                .replace(" )", ")")
+                .replace(f"TABLE {name}(", "")
+                .strip(),
+            )
+        )
+        for name, sql in made
+    }
 
 
 @pytest.fixture(params=[version - 1 for version in VERSIONS], ids=lambda version: f"v{version}")
@@ -64,8 +78,10 @@ def test_an_old_store_is_upgraded_and_keeps_its_rows(old, caplog):
     Store(old).close()
     assert contents(old) == before
     assert rows(old, "SELECT schema_version FROM meta") == [(SCHEMA_VERSION,)]
-    assert rows(old, "SELECT name, count(*) FROM evaluations JOIN sources s ON s.id = source_id "
-                     "GROUP BY name") == [("measured", 20)]
+    assert rows(
+        old,
+        "SELECT name, count(*) FROM evaluations JOIN sources s ON s.id = source_id GROUP BY name",
+    ) == [("measured", 20)]
     assert rows(old, "PRAGMA foreign_key_check") == []
     assert f"was upgraded from schema version {version} to {SCHEMA_VERSION}" in caplog.text
 

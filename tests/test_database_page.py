@@ -101,9 +101,33 @@ def test_nothing_is_fetched_and_names_are_text(store, tmp_path):
     reader, html = read(path)
     assert NASTY in [part.strip() for part in reader.texts]
     assert {tag for tag, _ in reader.tags} <= {
-        "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "ul", "li", "i", "div",
-        "figure", "svg", "path", "text", "circle", "figcaption", "b", "code", "table", "tr", "th",
-        "td", "small"}
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "h1",
+        "h2",
+        "p",
+        "ul",
+        "li",
+        "i",
+        "div",
+        "figure",
+        "svg",
+        "path",
+        "text",
+        "circle",
+        "figcaption",
+        "b",
+        "code",
+        "table",
+        "tr",
+        "th",
+        "td",
+        "small",
+    }
     names = {name for _, attrs in reader.tags for name in attrs}
     assert not names & {"src", "href", "onload", "onerror", "srcset"}
     assert "url(" not in html and "@import" not in html
@@ -115,16 +139,26 @@ def test_an_empty_store_says_so(location, tmp_path):
         page(store, tmp_path / "page.html")
     reader, _ = read(tmp_path / "page.html")
     words = " ".join(reader.texts)
-    for told in ("No accuracies are stored yet.", "No learning curves are stored yet.",
-                 "No two protocols share enough architectures yet."):
+    for told in (
+        "No accuracies are stored yet.",
+        "No learning curves are stored yet.",
+        "No two protocols share enough architectures yet.",
+    ):
         assert told in words
 
 
 def test_many_curves_are_thinned_out(store, tmp_path):
     task = store.tasks["stripes"][0]
-    store.record(task.key, SPACE, [
-        Measurement("train-v1", CELLS[0], seed, seed / 100, 1.0, (0.0, seed / 100))
-        for seed in range(MOST_CURVES + 10)], "cpu", "test 1")
+    store.record(
+        task.key,
+        SPACE,
+        [
+            Measurement("train-v1", CELLS[0], seed, seed / 100, 1.0, (0.0, seed / 100))
+            for seed in range(MOST_CURVES + 10)
+        ],
+        "cpu",
+        "test 1",
+    )
     page(store, tmp_path / "page.html")
     reader, _ = read(tmp_path / "page.html")
     assert "60 of 70 curves." in reader.texts
@@ -155,8 +189,7 @@ def test_the_command(store, tmp_path, capsys):
     out = tmp_path / "page.html"
     args = parser.parse_args(["page", str(store.path), str(out), "--json"])
     assert _db_reading.RUN["page"](args) == 0
-    assert json.loads(capsys.readouterr().out) == {
-        "file": str(out), "bytes": out.stat().st_size}
+    assert json.loads(capsys.readouterr().out) == {"file": str(out), "bytes": out.stat().st_size}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -167,7 +200,8 @@ def test_it_reads_in_a_browser_in_light_and_dark(store, tmp_path, scheme):
     page(store, tmp_path / "page.html")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
         shown = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme)
         problems: list[str] = []
         shown.on("console", lambda message: problems.append(message.text))
@@ -176,7 +210,8 @@ def test_it_reads_in_a_browser_in_light_and_dark(store, tmp_path, scheme):
         shown.goto((tmp_path / "page.html").as_uri())
         ink, label, paper = (
             shown.evaluate(f"getComputedStyle(document.querySelector('{name}')).{style}")
-            for name, style in (("h1", "color"), ("svg text", "fill"), ("body", "backgroundColor")))
+            for name, style in (("h1", "color"), ("svg text", "fill"), ("body", "backgroundColor"))
+        )
         assert shown.evaluate("document.documentElement.scrollWidth") == 390
         browser.close()
     for colour in (ink, label):
@@ -230,21 +265,30 @@ def test_ties_share_their_rank(store):
     assert found.spearman == pytest.approx((7 * rank - 12) / 19)
 
 
-@pytest.mark.parametrize(("low", "high", "expected"), [
-    (0, 100, [0, 25, 50, 75, 100]), (0.31, 0.99, [0.2, 0.4, 0.6, 0.8, 1.0]),
-    (5, 5, [4.5, 4.75, 5, 5.25, 5.5]), (0, 0, [-0.1, -0.05, 0, 0.05, 0.1]),
-    (-3, 8, [-5, 0, 5, 10]),
-])
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 100, [0, 25, 50, 75, 100]),
+        (0.31, 0.99, [0.2, 0.4, 0.6, 0.8, 1.0]),
+        (5, 5, [4.5, 4.75, 5, 5.25, 5.5]),
+        (0, 0, [-0.1, -0.05, 0, 0.05, 0.1]),
+        (-3, 8, [-5, 0, 5, 10]),
+    ],
+)
 def test_ticks_are_round_and_hold_the_values(low, high, expected):
     assert ticks(low, high) == pytest.approx(expected)
 
 
 def test_marks_stay_inside_the_axes():
-    drawn = chart([Series(9, [[(3.0, 1.0)], [(5.0, 2.0)], [(3.0, 1.0), (5.0, 2.0)]])],
-                  "x & y", "up", "a <chart>", mark=(5.0, 2.0))
+    drawn = chart(
+        [Series(9, [[(3.0, 1.0)], [(5.0, 2.0)], [(3.0, 1.0), (5.0, 2.0)]])],
+        "x & y",
+        "up",
+        "a <chart>",
+        mark=(5.0, 2.0),
+    )
     assert 'class="dots c1"' in drawn and 'class="lines c1"' in drawn
     assert "x &amp; y" in drawn and "a &lt;chart&gt;" in drawn
     (line,) = re.findall(r'class="lines c1" d="M([^"]+)"', drawn)
-    assert [tuple(map(float, place.split())) for place in line.split("L")] == [
-        (56, 220), (368, 12)]
+    assert [tuple(map(float, place.split())) for place in line.split("L")] == [(56, 220), (368, 12)]
     assert 'cx="368.0" cy="12.0"' in drawn

@@ -21,7 +21,8 @@ SEARCH = {"name": "random", "architectures": 3, "images": 300}
 
 def test_a_plan_is_read_with_its_defaults_and_places_from_its_own_folder(tmp_path):
     path = tmp_path / "night.toml"
-    path.write_text("""
+    path.write_text(
+        """
 data = "images"
 database = "store.sqlite"
 seed = 7
@@ -41,14 +42,17 @@ options = {"dropnas.rate" = 1e-5}
 [run]
 workers = 2
 wall_seconds = 60
-""", encoding="utf-8")
+""",
+        encoding="utf-8",
+    )
     plan = read_plan(path)
     assert (plan.name, plan.space, plan.seed) == ("night", "nasbench201", 7)
     assert (plan.data, plan.database) == (tmp_path / "images", str(tmp_path / "store.sqlite"))
     assert plan.tasks == TaskPlan(5, (), ("a", "b"))
     assert plan.methods == (
         MethodPlan("spread", 8, ("standalone", "training_free")),
-        MethodPlan("dropnas+curriculum", 3, (), 1000, None, 1, {"dropnas.rate": 1e-5}))
+        MethodPlan("dropnas+curriculum", 3, (), 1000, None, 1, {"dropnas.rate": 1e-5}),
+    )
     assert plan.run == RunPlan(workers=2, wall_seconds=60)
 
 
@@ -60,12 +64,20 @@ def test_urls_and_absolute_places_are_left_as_they_are(tmp_path, place):
 
 def test_the_key_is_of_what_makes_the_rows_alone():
     plan = make_plan(spread("standalone"))
-    same = [make_plan(spread("standalone"), workers=8, wall_seconds=9, device="cuda"),
-            make_plan(spread("standalone"), data="elsewhere", database="other.sqlite")]
-    other = [replace(plan, name="other"), replace(plan, seed=1), replace(plan, space="darts"),
-             make_plan(spread("standalone"), tasks=3), make_plan(spread("training_free")),
-             make_plan(spread("standalone", architectures=3)),
-             make_plan(SEARCH), make_plan(SEARCH | {"options": {"x.y": 1}})]
+    same = [
+        make_plan(spread("standalone"), workers=8, wall_seconds=9, device="cuda"),
+        make_plan(spread("standalone"), data="elsewhere", database="other.sqlite"),
+    ]
+    other = [
+        replace(plan, name="other"),
+        replace(plan, seed=1),
+        replace(plan, space="darts"),
+        make_plan(spread("standalone"), tasks=3),
+        make_plan(spread("training_free")),
+        make_plan(spread("standalone", architectures=3)),
+        make_plan(SEARCH),
+        make_plan(SEARCH | {"options": {"x.y": 1}}),
+    ]
     assert {one.key for one in same} == {plan.key}
     assert len({one.key for one in [plan, *other]}) == 1 + len(other)
 
@@ -84,7 +96,9 @@ BAD = {
     "unknown key": (changed("top", sead=1), r"the plan has no key 'sead'.*Did you mean 'seed'"),
     "unknown key of tasks": (changed("tasks", onyl=["a"]), r"\[tasks\].*Did you mean 'only'"),
     "unknown key of a method": (
-        changed("methods", protocol=["a"]), r"\[\[methods\]\].*Did you mean 'protocols'"),
+        changed("methods", protocol=["a"]),
+        r"\[\[methods\]\].*Did you mean 'protocols'",
+    ),
     "unknown key of run": (changed("run", worker=1), r"\[run\].*Did you mean 'workers'"),
     "text for a number": (changed("top", seed="1"), r"seed = '1' in the plan.*of type int"),
     "truth for a number": (changed("top", seed=True), "of type int"),
@@ -98,9 +112,13 @@ BAD = {
     "no tables": ({}, "the plan lacks tasks and methods"),
     "no count": (changed("top", tasks={}), r"\[tasks\] lacks count"),
     "no architectures": (
-        changed("top", methods=[{"name": "spread"}]), r"\[\[methods\]\] lacks architectures"),
+        changed("top", methods=[{"name": "spread"}]),
+        r"\[\[methods\]\] lacks architectures",
+    ),
     "no name of a method": (
-        changed("top", methods=[{"architectures": 1}]), r"\[\[methods\]\] lacks name"),
+        changed("top", methods=[{"architectures": 1}]),
+        r"\[\[methods\]\] lacks name",
+    ),
     "no methods": (changed("top", methods=[]), r"no \[\[methods\]\]"),
     "no tasks": (changed("tasks", count=0), "count = 0.*must be 1 or more"),
     "too many": (changed("methods", architectures=2**31), "less than 2147483648"),
@@ -108,8 +126,7 @@ BAD = {
     "no time": (changed("run", wall_seconds=0), "wall_seconds = 0.*above 0"),
     "endless": (changed("run", lease_seconds=float("inf")), "lease_seconds = inf.*above 0"),
     "no number": (changed("run", cpus=float("nan")), "cpus = nan"),
-    "lease too short": (
-        changed("run", lease_seconds=29, heartbeat_seconds=15), "at least twice"),
+    "lease too short": (changed("run", lease_seconds=29, heartbeat_seconds=15), "at least twice"),
     "spread without protocols": (changed("methods", protocols=[]), "lacks protocols"),
     "spread with images": (changed("methods", images=100), "images is for searches"),
     "search without images": (changed("methods", name="dropnas"), "'dropnas' lacks images"),
@@ -128,7 +145,9 @@ UNKNOWN = {
     "wrapper": (SEARCH | {"name": "dropnas+curiculum"}, "Did you mean 'curriculum'"),
     "option": (SEARCH | {"name": "dropnas", "options": {"dropnas.rat": 1}}, "Did you mean 'rate'"),
     "value of an option": (
-        SEARCH | {"name": "dropnas", "options": {"dropnas.rate": "much"}}, "dropnas.rate"),
+        SEARCH | {"name": "dropnas", "options": {"dropnas.rate": "much"}},
+        "dropnas.rate",
+    ),
 }
 
 
@@ -138,9 +157,15 @@ def test_an_unknown_name_is_refused_before_anything_is_measured(tmp_path, method
         Outstanding(make_plan(method), store, SPACES.get("nasbench201"))
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    (None, "cannot be read: No such file"), (b"tasks = = 1", "is not TOML"), (b"\xff", "not TOML"),
-], ids=["missing", "not TOML", "not text"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"tasks = = 1", "is not TOML"),
+        (b"\xff", "not TOML"),
+    ],
+    ids=["missing", "not TOML", "not text"],
+)
 def test_a_plan_that_cannot_be_read_is_explained(tmp_path, content, message):
     path = tmp_path / "plan.toml"
     if content is not None:
@@ -158,8 +183,16 @@ def test_the_plans_of_the_project_are_good(path, tmp_path):
 
 def test_reading_plans_and_stores_needs_no_torch():
     """What says how far a build is should not take seconds to start."""
-    script = "import sys, database, database.driver, database._local, search.labels\n" \
-             "print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, text=True,
-                          capture_output=True, timeout=120)
+    script = (
+        "import sys, database, database.driver, database._local, search.labels\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        check=True,
+        text=True,
+        capture_output=True,
+        timeout=120,
+    )
     assert done.stdout == "False\n"

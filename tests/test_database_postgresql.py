@@ -46,14 +46,17 @@ def test_the_password_is_not_part_of_the_name(url):
         assert SECRET not in store.name
 
 
-@pytest.mark.parametrize(("wrong", "message"), [
-    (f"postgresql+psycopg://me:{SECRET}@localhost:1/db", "Connection refused"),
-    (f"postgresql+psycopg://me:{SECRET}@no-such-host.invalid/db", "no-such-host.invalid"),
-    (f"postgresql+psycopg://me:a@{SECRET}@localhost/db", "more than one @"),
-    (f"postgresql+psycopg://me:x@localhost:{SECRET}/db", "cannot be read"),
-    (f"mysql://me:{SECRET}@localhost/db", "kind 'mysql' is not supported"),
-    (f"://me:{SECRET}@localhost", "cannot be read"),
-])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (f"postgresql+psycopg://me:{SECRET}@localhost:1/db", "Connection refused"),
+        (f"postgresql+psycopg://me:{SECRET}@no-such-host.invalid/db", "no-such-host.invalid"),
+        (f"postgresql+psycopg://me:a@{SECRET}@localhost/db", "more than one @"),
+        (f"postgresql+psycopg://me:x@localhost:{SECRET}/db", "cannot be read"),
+        (f"mysql://me:{SECRET}@localhost/db", "kind 'mysql' is not supported"),
+        (f"://me:{SECRET}@localhost", "cannot be read"),
+    ],
+)
 def test_a_url_that_leads_nowhere_is_explained(wrong, message):
     text = refused(wrong)
     assert message in text
@@ -78,8 +81,9 @@ def test_a_wrong_password_is_explained(url, postgresql_server):
     kept = rules.read_text()
     postgresql_server.psql("CREATE ROLE locked LOGIN SUPERUSER PASSWORD 'open';")
     try:
-        rules.write_text("local all locked scram-sha-256\n"
-                         f"host all locked all scram-sha-256\n{kept}")
+        rules.write_text(
+            f"local all locked scram-sha-256\nhost all locked all scram-sha-256\n{kept}"
+        )
         postgresql_server.psql("SELECT pg_reload_conf();")
         base = make_url(url).set(username="locked")
         text = refused(base.set(password=SECRET).render_as_string(hide_password=False))
@@ -115,8 +119,9 @@ def test_a_missing_driver_is_named(monkeypatch):
 
 
 def test_a_connection_that_broke_is_made_again(url, postgresql_server):
-    end = ("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-           "WHERE application_name = 'metad2a';")
+    end = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'metad2a';"
+    )
     with Store(url) as store:
         postgresql_server.psql(end)
         store.add_source("new", "MIT", "")
@@ -134,14 +139,20 @@ def made_of(connection):
     found = inspect(connection)
     return {
         table: (
-            [(column["name"], str(column["type"]), column["nullable"])
-             for column in found.get_columns(table)],
-            sorted((index["name"], tuple(index["column_names"]))
-                   for index in found.get_indexes(table)),
-            sorted((check["name"], check["sqltext"])
-                   for check in found.get_check_constraints(table)),
-            sorted(tuple(key["referred_columns"] + key["constrained_columns"])
-                   for key in found.get_foreign_keys(table)),
+            [
+                (column["name"], str(column["type"]), column["nullable"])
+                for column in found.get_columns(table)
+            ],
+            sorted(
+                (index["name"], tuple(index["column_names"])) for index in found.get_indexes(table)
+            ),
+            sorted(
+                (check["name"], check["sqltext"]) for check in found.get_check_constraints(table)
+            ),
+            sorted(
+                tuple(key["referred_columns"] + key["constrained_columns"])
+                for key in found.get_foreign_keys(table)
+            ),
         )
         for table in ("builds", "jobs")
     }
@@ -151,16 +162,19 @@ def test_an_older_schema_is_upgraded_after_a_copy(url, caplog):
     with Store(url) as store, store.writing() as connection:
         new = made_of(connection)
         connection.exec_driver_sql("DROP TABLE jobs; DROP TABLE builds;")
-        connection.exec_driver_sql("CREATE TABLE jobs (id SERIAL PRIMARY KEY, state TEXT);"
-                                   "INSERT INTO jobs (state) VALUES ('open');"
-                                   "UPDATE meta SET schema_version = 2;")
+        connection.exec_driver_sql(
+            "CREATE TABLE jobs (id SERIAL PRIMARY KEY, state TEXT);"
+            "INSERT INTO jobs (state) VALUES ('open');"
+            "UPDATE meta SET schema_version = 2;"
+        )
     with Store(url) as store, store.reading() as connection:
         assert made_of(connection) == new
         count = "SELECT (SELECT count(*) FROM metad2a_v2.jobs), (SELECT count(*) FROM jobs)"
         assert connection.exec_driver_sql(count).one() == (1, 0)
         assert connection.exec_driver_sql("SELECT schema_version FROM meta").scalar() == 3
     assert "from schema version 2 to 3; a copy of it as it was is in its schema 'metad2a_v2'" in (
-        caplog.text)
+        caplog.text
+    )
 
 
 def test_the_settings_in_the_url_come_first(url):

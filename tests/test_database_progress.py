@@ -103,9 +103,14 @@ def test_the_command_shows_all_of_it(scene, clock, tmp_path, capsys):
     assert main(["db", "status", path]) == 0
     text = capsys.readouterr().out
     counts = found["jobs"]
-    for line in ("build 'a build'", f"1 of 8 done, {counts['leased']} in hand, "
-                 f"{counts['open']} to do, {counts['quarantined']} set aside",
-                 f"{found['failed_tries']}", "0.1 jobs a minute", "set aside: train",
-                 "1: out of luck"):
+    for line in (
+        "build 'a build'",
+        f"1 of 8 done, {counts['leased']} in hand, "
+        f"{counts['open']} to do, {counts['quarantined']} set aside",
+        f"{found['failed_tries']}",
+        "0.1 jobs a minute",
+        "set aside: train",
+        "1: out of luck",
+    ):
         assert line in text
     assert "time to go" in text

@@ -70,7 +70,9 @@ def test_top_is_a_mean_over_tasks_of_means_over_seeds(store):
 def test_top_of_each_protocol_and_no_more_than_asked_for(store):
     found = top(store, "dots", k=1)
     assert [(one.protocol, one.rank, one.architecture) for one in found] == [
-        ("score-v1", 1, FORMS[3]), ("train-v1", 1, FORMS[2])]
+        ("score-v1", 1, FORMS[3]),
+        ("train-v1", 1, FORMS[2]),
+    ]
     assert top(store, "stripes") == []
 
 
@@ -80,11 +82,17 @@ def test_a_dataset_can_be_named_by_its_fingerprint(store):
 
 
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
-@pytest.mark.parametrize(("arguments", "message"), [
-    (("stripe",), "Did you mean 'stripes'"), (("abc",), "Known: dots, dots too, stripes"),
-    (("%%%%%%%",), "is called '%%%%%%%'"), (("dots", "train"), "Did you mean 'train-v1'"),
-    (("dots", None, 0), "k=0"),
-], ids=str)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("stripe",), "Did you mean 'stripes'"),
+        (("abc",), "Known: dots, dots too, stripes"),
+        (("%%%%%%%",), "is called '%%%%%%%'"),
+        (("dots", "train"), "Did you mean 'train-v1'"),
+        (("dots", None, 0), "k=0"),
+    ],
+    ids=str,
+)
 def test_unknown_names_are_refused(store, arguments, message):
     with pytest.raises(InputError, match=message):
         top(store, *arguments)
@@ -156,7 +164,8 @@ def test_measured_distances_need_no_images(on_disk):
     tasks = on_disk.tasks
     for number in (0, 1):
         on_disk.add_distance(
-            tasks["dots too"][number].key, tasks["dots"][0].key, "fisher-v1", 0.4 + 0.2 * number)
+            tasks["dots too"][number].key, tasks["dots"][0].key, "fisher-v1", 0.4 + 0.2 * number
+        )
     on_disk.add_distance(tasks["stripes"][0].key, tasks["dots"][1].key, "fisher-v1", 0.2)
     on_disk.add_distance(tasks["dots"][0].key, tasks["stripes"][1].key, "fisher-v1", 0.9)
     first, second = similar(on_disk, "dots")
@@ -187,8 +196,15 @@ def test_commands_answer_in_words_and_in_json(on_disk, data, capsys):
     place = on_disk.path
     assert run("top", place, "dots too", "-k", 1) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert shown[0].split() == ["protocol", "rank", "gain", "mean", "tasks", "values",
-                                "architecture"]
+    assert shown[0].split() == [
+        "protocol",
+        "rank",
+        "gain",
+        "mean",
+        "tasks",
+        "values",
+        "architecture",
+    ]
     assert shown[2].split() == ["train-v1", "1", "+0.1", "0.8", "1", "1", FORMS[1]]
     assert run("top", place, "dots too", "--protocol", "score-v1", "--json") == 0
     found = json.loads(capsys.readouterr().out)["architectures"]

@@ -58,8 +58,13 @@ PLAN = make_plan(spread("quick", architectures=4), tasks=2)
 def begin(path, data, plan=PLAN):
     """Run a build until the first job is done."""
     done = []
-    summary = build(plan, path, data, progress=lambda *step: done.append(step),
-                    should_stop=lambda: len(done) > 1)
+    summary = build(
+        plan,
+        path,
+        data,
+        progress=lambda *step: done.append(step),
+        should_stop=lambda: len(done) > 1,
+    )
     assert summary.stopped
     assert summary.jobs == 1
 
@@ -70,8 +75,11 @@ def test_b18_a_dataset_that_has_changed_is_refused(path, data):
     image = data / "second" / "class 1" / "3.png"
     original = image.read_bytes()
     Image.new("RGB", (16, 16)).save(image)
-    with pytest.raises(InputError, match=r"'second' has changed since the build 'a plan' began.*"
-                                         r"Restore its files, or begin anew"):
+    with pytest.raises(
+        InputError,
+        match=r"'second' has changed since the build 'a plan' began.*"
+        r"Restore its files, or begin anew",
+    ):
         build(PLAN, path, data)
     assert rows(path) == before
     image.write_bytes(original)
@@ -90,6 +98,7 @@ def test_b18_a_dataset_that_is_gone_is_refused(path, data):
 
 def test_b18_a_dataset_that_changes_under_a_worker_is_told_of(path, data, monkeypatch):
     """The worker opens the dataset by itself, later than the driver."""
+
     def change(workers, number, work, task):
         Image.new("RGB", (16, 16)).save(data / "first" / "class 1" / "3.png")
         start(workers, number, work, task)
@@ -99,8 +108,9 @@ def test_b18_a_dataset_that_changes_under_a_worker_is_told_of(path, data, monkey
     plan = make_plan(spread("quick", architectures=1), tasks={"count": 1, "only": ["first"]})
     summary = build(plan, path, data)
     assert summary.quarantined == 1
-    assert all("is not what the task 'first-000' was drawn from" in text
-               for text in summary.failures)
+    assert all(
+        "is not what the task 'first-000' was drawn from" in text for text in summary.failures
+    )
     assert rows(path) == []
 
 
@@ -117,8 +127,9 @@ def test_b19_a_job_of_an_architecture_of_unknown_form_is_set_aside(path, data, f
     begin(path, data)
     with Store(path) as store, store.writing() as connection:
         number = connection.scalar(select(JOBS.c.id).where(JOBS.c.state == "open").limit(1))
-        connection.execute(update(JOBS).where(JOBS.c.id == number).values(
-            architectures=form or "\n"))
+        connection.execute(
+            update(JOBS).where(JOBS.c.id == number).values(architectures=form or "\n")
+        )
     summary = build(PLAN, path, data)
     assert (summary.quarantined, len(summary.failures)) == (1, 3)
     assert len(rows(path)) == 8  # the job that the plan means is put in line again

@@ -65,8 +65,13 @@ def test_what_a_search_finds_is_stored_and_measured(data, tmp_path, searched, na
 def test_a_build_that_ends_after_the_search_does_not_search_again(data, tmp_path, searched):
     path, done = tmp_path / "store.sqlite", []
     plan = make_plan(SEARCH | {"protocols": ["quick"]}, tasks=ONE)
-    first = build(plan, path, data, progress=lambda *step: done.append(step),
-                  should_stop=lambda: len(done) > 1)
+    first = build(
+        plan,
+        path,
+        data,
+        progress=lambda *step: done.append(step),
+        should_stop=lambda: len(done) > 1,
+    )
     assert (first.jobs, first.stopped) == (1, True)
     assert jobs_by_state(path) == {"done": 1, "open": 3}
     assert build(plan, path, data).jobs == 3

@@ -37,9 +37,13 @@ def client(hub: Hub, home: Path, *lines: str, **settings: str) -> list[dict]:
 def database(tmp_path: Path) -> Path:
     """A database with four evaluations from a published table."""
     table = tmp_path / "table.csv"
-    table.write_text("idx,arch,c10_val12,c10_test12\n" + "".join(
-        f"{i},|{op}~0|+|none~0|none~1|+|none~0|none~1|{op}~2|,{50 + i},{60 + i}\n"
-        for i, op in enumerate(("nor_conv_3x3", "avg_pool_3x3"))))
+    table.write_text(
+        "idx,arch,c10_val12,c10_test12\n"
+        + "".join(
+            f"{i},|{op}~0|+|none~0|none~1|+|none~0|none~1|{op}~2|,{50 + i},{60 + i}\n"
+            for i, op in enumerate(("nor_conv_3x3", "avg_pool_3x3"))
+        )
+    )
     with contextlib.closing(Store(tmp_path / "store.sqlite")) as store:
         import_published(store, "nasbench201", table)
     return tmp_path / "store.sqlite"
@@ -53,10 +57,18 @@ def everything(path: Path) -> dict[str, list[dict[str, object]]]:
 def test_what_is_pushed_can_be_pulled_by_name_and_revision(hub, database, tmp_path):
     copy, old = tmp_path / "copy.sqlite", tmp_path / "old.sqlite"
     pushed, again, pulled, twice = client(
-        hub, tmp_path / "home", f"push {database} {REPO} --private", f"push {database} {REPO}",
-        f"pull {copy} {REPO}", f"pull {copy} {REPO}")
-    assert pushed["rows"] == again["rows"] == {
-        "evaluations": 4, "tasks": 1, "latencies": 0, "distances": 0}
+        hub,
+        tmp_path / "home",
+        f"push {database} {REPO} --private",
+        f"push {database} {REPO}",
+        f"pull {copy} {REPO}",
+        f"pull {copy} {REPO}",
+    )
+    assert (
+        pushed["rows"]
+        == again["rows"]
+        == {"evaluations": 4, "tasks": 1, "latencies": 0, "distances": 0}
+    )
     assert hub.created["type"] == "dataset" and hub.created["name"] == "cells"
     assert pulled["evaluations"] == {"new": 4, "known": 0, "conflicts": []}
     assert twice["evaluations"] == {"new": 0, "known": 4, "conflicts": []}
@@ -66,8 +78,12 @@ def test_what_is_pushed_can_be_pulled_by_name_and_revision(hub, database, tmp_pa
     # A push without the source empties the newest revision; the first one is still there.
     first = list(hub.commits)[1]  # the repository was made with one
     empty, newest, pinned = client(
-        hub, tmp_path / "home", f"push {database} {REPO} --exclude-source nasbench201",
-        f"pull {tmp_path / 'none.sqlite'} {REPO}", f"pull {old} {REPO}@{first}")
+        hub,
+        tmp_path / "home",
+        f"push {database} {REPO} --exclude-source nasbench201",
+        f"pull {tmp_path / 'none.sqlite'} {REPO}",
+        f"pull {old} {REPO}@{first}",
+    )
     assert empty["rows"]["evaluations"] == newest["evaluations"]["new"] == 0
     assert pinned["evaluations"]["new"] == 4
     assert everything(old) == everything(database)
@@ -92,8 +108,9 @@ def test_the_page_shows_licences_and_a_damaged_file_is_refused(hub, database, tm
 
 def test_what_the_hub_refuses_is_explained(hub, database, tmp_path):
     home, copy = tmp_path / "home", tmp_path / "copy.sqlite"
-    missing, stranger = client(hub, home, f"pull {copy} {REPO}", f"push {database} {REPO}",
-                               HF_TOKEN="hf_wrong")
+    missing, stranger = client(
+        hub, home, f"pull {copy} {REPO}", f"push {database} {REPO}", HF_TOKEN="hf_wrong"
+    )
     assert "no such dataset" in missing["error"]["message"]
     assert f"Cannot push to the dataset '{REPO}'" in stranger["error"]["message"]
     assert "HF_TOKEN" in stranger["error"]["message"]
@@ -108,10 +125,18 @@ def test_what_the_hub_refuses_is_explained(hub, database, tmp_path):
     assert everything(copy) == {table: [] for table in TABLES}
 
 
-@pytest.mark.parametrize("repo", [
-    "cells", "../../x", "someone/cells/deep", "https://huggingface.co/someone/cells", "",
-    "someone/cells@../../refs", "someone/ce lls",
-])
+@pytest.mark.parametrize(
+    "repo",
+    [
+        "cells",
+        "../../x",
+        "someone/cells/deep",
+        "https://huggingface.co/someone/cells",
+        "",
+        "someone/cells@../../refs",
+        "someone/ce lls",
+    ],
+)
 def test_what_is_no_id_is_refused(database, repo):
     with Store(database) as store:
         for action in (push, pull):
@@ -131,7 +156,9 @@ def test_an_error_that_quotes_the_token_is_told_without_it(database, monkeypatch
         raise RuntimeError("Illegal header value b'Bearer hf_ secret'")
 
     monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", fail)
-    with Store(database, create=False) as store, pytest.raises(
-            DatabaseError, match=r"Cannot push.*RuntimeError.*Bearer \.\.\.") as caught:
+    with (
+        Store(database, create=False) as store,
+        pytest.raises(DatabaseError, match=r"Cannot push.*RuntimeError.*Bearer \.\.\.") as caught,
+    ):
         push(store, REPO)
     assert "secret" not in str(caught.value)

@@ -88,34 +88,66 @@ def rows_of(path: Path) -> int:
 
 def python(script: str, *arguments: Path) -> str:
     """Run a script in a process of its own and return what it printed."""
-    return subprocess.run([sys.executable, "-c", script, *map(str, arguments)], text=True,
-                          stdout=subprocess.PIPE, check=True, timeout=120).stdout
+    return subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        text=True,
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=120,
+    ).stdout
 
 
 # -- what the server refuses -----------------------------------------------------------------
 
 ROWS = {
     "evaluations": {
-        "task_id": 1, "architecture_id": 1, "protocol_id": 1, "source_id": 1, "kind": "accuracy",
-        "seed": 7, "value": 0.5, "seconds": 1.0, "curve": "[0.5]", "device": "cpu",
-        "versions": "v", "created": "2025-01-01 00:00:00.000000",
+        "task_id": 1,
+        "architecture_id": 1,
+        "protocol_id": 1,
+        "source_id": 1,
+        "kind": "accuracy",
+        "seed": 7,
+        "value": 0.5,
+        "seconds": 1.0,
+        "curve": "[0.5]",
+        "device": "cpu",
+        "versions": "v",
+        "created": "2025-01-01 00:00:00.000000",
     },
     "latencies": {
-        "architecture_id": 1, "source_id": 1, "device": "cpu", "batch": 1, "resolution": 32,
+        "architecture_id": 1,
+        "source_id": 1,
+        "device": "cpu",
+        "batch": 1,
+        "resolution": 32,
         "milliseconds": 0.5,
     },
     "distances": {"source_task_id": 1, "target_task_id": 1, "method": "new", "value": 0.0},
     "builds": {
-        "key": "new", "name": "n", "plan": "{}", "datasets": "{}", "driver": "d",
+        "key": "new",
+        "name": "n",
+        "plan": "{}",
+        "datasets": "{}",
+        "driver": "d",
         "created": "2025-01-01 00:00:00.000000",
     },
     "jobs": {
-        "build_id": 1, "task_id": 1, "labeller": "train", "architectures": "a", "seed": 7,
+        "build_id": 1,
+        "task_id": 1,
+        "labeller": "train",
+        "architectures": "a",
+        "seed": 7,
         "state": "leased",
-        "owner": "me", "lease_until": "2025-01-01 00:00:00.000000", "tries": 0,
+        "owner": "me",
+        "lease_until": "2025-01-01 00:00:00.000000",
+        "tries": 0,
     },
-    "sources": {"name": "new", "licence": "MIT", "url": "",
-                "imported": "2025-01-01 00:00:00.000000"},
+    "sources": {
+        "name": "new",
+        "licence": "MIT",
+        "url": "",
+        "imported": "2025-01-01 00:00:00.000000",
+    },
 }
 NAN, INF = float("nan"), float("inf")
 
@@ -129,49 +161,105 @@ def filled(request, tmp_path_factory, task_and_dataset):
         record(opened, task_and_dataset[0], measured())
         opened.add_latencies(SPACE, [Latency(CELL, "known", 1, 32, 1.0)])
         with opened.writing() as connection:
-            connection.execute(BUILDS.insert().values(
-                key="known", name="n", plan={}, datasets={}, driver="d",
-                created=datetime.now(UTC)))
+            connection.execute(
+                BUILDS.insert().values(
+                    key="known",
+                    name="n",
+                    plan={},
+                    datasets={},
+                    driver="d",
+                    created=datetime.now(UTC),
+                )
+            )
         opened.add_distance(task_and_dataset[0].key, task_and_dataset[0].key, "known", 0.5)
         yield opened
 
 
 def insert(store, table, row):
     """Insert one row in plain SQL, and take it back."""
-    statement = text(f"INSERT INTO {table} ({', '.join(row)}) "
-                     f"VALUES ({', '.join(f':{name}' for name in row)})")
+    statement = text(
+        f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})"
+    )
     with store.writing() as connection:
         connection.execute(statement, row)
         connection.rollback()
 
 
-@pytest.mark.parametrize(("table", "change"), [
-    ("evaluations", change) for change in [
-        {"value": NAN}, {"value": INF}, {"value": -INF}, {"value": 1.2}, {"value": -0.1},
-        {"value": "nan"}, {"value": b"1"}, {"seconds": -1.0}, {"seconds": INF}, {"seconds": NAN},
-        {"curve": "[NaN]"}, {"curve": "[0.1, Infinity]"}, {"curve": "null"}, {"curve": "0.5"},
-        {"kind": "score"}, {"protocol_id": 99}, {"task_id": 99}, {"architecture_id": 99},
-        {"source_id": 99}, {"seed": 0}, {"protocol_id": 2, "kind": "score", "value": INF},
-        {"protocol_id": 2, "kind": "score", "value": NAN},
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        ("evaluations", change)
+        for change in [
+            {"value": NAN},
+            {"value": INF},
+            {"value": -INF},
+            {"value": 1.2},
+            {"value": -0.1},
+            {"value": "nan"},
+            {"value": b"1"},
+            {"seconds": -1.0},
+            {"seconds": INF},
+            {"seconds": NAN},
+            {"curve": "[NaN]"},
+            {"curve": "[0.1, Infinity]"},
+            {"curve": "null"},
+            {"curve": "0.5"},
+            {"kind": "score"},
+            {"protocol_id": 99},
+            {"task_id": 99},
+            {"architecture_id": 99},
+            {"source_id": 99},
+            {"seed": 0},
+            {"protocol_id": 2, "kind": "score", "value": INF},
+            {"protocol_id": 2, "kind": "score", "value": NAN},
+        ]
     ]
-] + [
-    ("latencies", change) for change in [
-        {"milliseconds": 0.0}, {"milliseconds": -1.0}, {"milliseconds": NAN},
-        {"milliseconds": INF}, {"milliseconds": "nan"}, {"batch": 0}, {"resolution": 0},
-        {"architecture_id": 99}, {"source_id": 99}, {"device": "known"},
+    + [
+        ("latencies", change)
+        for change in [
+            {"milliseconds": 0.0},
+            {"milliseconds": -1.0},
+            {"milliseconds": NAN},
+            {"milliseconds": INF},
+            {"milliseconds": "nan"},
+            {"batch": 0},
+            {"resolution": 0},
+            {"architecture_id": 99},
+            {"source_id": 99},
+            {"device": "known"},
+        ]
     ]
-] + [
-    ("distances", change) for change in [
-        {"value": 1.1}, {"value": -0.1}, {"value": NAN}, {"value": INF}, {"value": "nan"},
-        {"source_task_id": 99}, {"target_task_id": 99}, {"method": "known"},
+    + [
+        ("distances", change)
+        for change in [
+            {"value": 1.1},
+            {"value": -0.1},
+            {"value": NAN},
+            {"value": INF},
+            {"value": "nan"},
+            {"source_task_id": 99},
+            {"target_task_id": 99},
+            {"method": "known"},
+        ]
     ]
-] + [
-    ("jobs", change) for change in [
-        {"state": "lost"}, {"state": "open"}, {"owner": None}, {"lease_until": None},
-        {"state": "done", "owner": None}, {"tries": 4}, {"tries": -1}, {"task_id": 99},
-        {"build_id": 99}, {"seconds": 1.0, "ended": "2025-01-01 00:00:00.000000"},
+    + [
+        ("jobs", change)
+        for change in [
+            {"state": "lost"},
+            {"state": "open"},
+            {"owner": None},
+            {"lease_until": None},
+            {"state": "done", "owner": None},
+            {"tries": 4},
+            {"tries": -1},
+            {"task_id": 99},
+            {"build_id": 99},
+            {"seconds": 1.0, "ended": "2025-01-01 00:00:00.000000"},
+        ]
     ]
-] + [("builds", {"key": "known"}), ("sources", {"name": "measured"})], ids=str)
+    + [("builds", {"key": "known"}), ("sources", {"name": "measured"})],
+    ids=str,
+)
 def test_the_server_refuses_impossible_rows(filled, table, change):
     with pytest.raises(DatabaseError) as refused:
         insert(filled, table, ROWS[table] | change)
@@ -184,8 +272,10 @@ def test_the_server_refuses_half_a_row(filled, table):
     # Of a job, and most of them only together: see above.
     optional = {"owner", "lease_until", "error", "seconds", "ended"}
     for missing in ROWS[table].keys() - optional:
-        for row in ({**ROWS[table], missing: None},
-                    {name: value for name, value in ROWS[table].items() if name != missing}):
+        for row in (
+            {**ROWS[table], missing: None},
+            {name: value for name, value in ROWS[table].items() if name != missing},
+        ):
             with pytest.raises(DatabaseError, match=r"(?i)not.null"):
                 insert(filled, table, row)
 
@@ -193,10 +283,18 @@ def test_the_server_refuses_half_a_row(filled, table):
 # -- what the store keeps --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bad", [
-    measured(NAN), measured(1.2), measured(-1e-9), measured(seconds=-1.0),
-    measured(curve=(0.1, NAN)), measured(-INF, "score-v1"),
-], ids=lambda one: f"{one.protocol}-{one.value}-{one.seconds}")
+@pytest.mark.parametrize(
+    "bad",
+    [
+        measured(NAN),
+        measured(1.2),
+        measured(-1e-9),
+        measured(seconds=-1.0),
+        measured(curve=(0.1, NAN)),
+        measured(-INF, "score-v1"),
+    ],
+    ids=lambda one: f"{one.protocol}-{one.value}-{one.seconds}",
+)
 def test_a_refused_row_takes_its_whole_batch_with_it(store, task_and_dataset, bad):
     good = measured(0.9, architecture=(3,) * 6)
     with pytest.raises(RefusedRowError, match="must be finite, an accuracy a fraction"):
@@ -251,7 +349,8 @@ def test_rows_are_marked_with_their_source(store, task_and_dataset):
     record(store, task, measured(architecture=(3,) * 6))
     with store.reading() as connection:
         found = connection.scalars(
-            select(SOURCES.c.name).join_from(EVALUATIONS, SOURCES).order_by(SOURCES.c.name))
+            select(SOURCES.c.name).join_from(EVALUATIONS, SOURCES).order_by(SOURCES.c.name)
+        )
         assert found.all() == ["bench", "measured"]
 
 
@@ -264,8 +363,9 @@ def test_latencies_are_kept_by_device_and_source(store):
     store.add_source("bench", "MIT", "")
     assert store.add_latencies(SPACE, rows, "bench").new == 2
     with pytest.raises(RefusedRowError, match="must be finite"):
-        store.add_latencies(SPACE, [Latency(CELL, "tpu", 1, 32, 1.0),
-                                    Latency((3,) * 6, "tpu", 1, 32, INF)])
+        store.add_latencies(
+            SPACE, [Latency(CELL, "tpu", 1, 32, 1.0), Latency((3,) * 6, "tpu", 1, 32, INF)]
+        )
     assert count(store, LATENCIES) == 4
 
 
@@ -292,8 +392,11 @@ def test_a_failure_is_kept_whatever_its_text(store, task_and_dataset):
 
 def test_an_error_takes_back_all_that_a_transaction_wrote(store, task_and_dataset):
     with pytest.raises(KeyError), store.writing() as connection:
-        connection.execute(FAILURES.insert().values(
-            task_id=1, labeller="train", error="", created=store.now(connection)))
+        connection.execute(
+            FAILURES.insert().values(
+                task_id=1, labeller="train", error="", created=store.now(connection)
+            )
+        )
         raise KeyError
     assert count(store, FAILURES) == 0
 
@@ -309,8 +412,11 @@ def test_what_is_read_in_one_transaction_is_one_state(store, task_and_dataset):
 
 def test_a_store_is_opened_and_read_while_another_writes(store, location, task_and_dataset):
     with store.writing() as connection:
-        connection.execute(FAILURES.insert().values(
-            task_id=1, labeller="train", error="", created=store.now(connection)))
+        connection.execute(
+            FAILURES.insert().values(
+                task_id=1, labeller="train", error="", created=store.now(connection)
+            )
+        )
         with Store(location) as other:
             assert count(other, FAILURES) == 0
     assert count(store, FAILURES) == 1
@@ -327,8 +433,9 @@ def test_reopening_keeps_the_rows(store, location, task_and_dataset):
 
 def test_many_processes_may_create_one_database_at_once(location):
     script = f"from database.store import Store; Store({str(location)!r})"
-    children = [subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
-                for _ in range(4)]
+    children = [
+        subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE) for _ in range(4)
+    ]
     for child in children:
         _, message = child.communicate(timeout=120)
         assert child.returncode == 0, message.decode()
@@ -375,9 +482,14 @@ def test_a_missing_file_is_only_created_when_asked(tmp_path):
     assert path.exists()
 
 
-@pytest.mark.parametrize("content", [
-    b"PK\x03\x04 not a database", b"SQLite format 3\0" + b"\1" * 600,
-], ids=["another format", "garbage under the right header"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"PK\x03\x04 not a database",
+        b"SQLite format 3\0" + b"\1" * 600,
+    ],
+    ids=["another format", "garbage under the right header"],
+)
 def test_a_file_that_is_no_database_is_refused_untouched(tmp_path, content):
     path = tmp_path / "store.sqlite"
     path.write_bytes(content)

@@ -80,8 +80,11 @@ def test_more_tasks_leave_the_first_ones_alone_and_the_content_decides():
 
 def test_loading_gives_the_images_and_refuses_changed_data():
     dataset = noise(7, 40, side=24)
-    task = next(one for one in draw_tasks(dataset, 20, seed=0)
-                if len(one.classes) < 7 and one.resolution == 24)
+    task = next(
+        one
+        for one in draw_tasks(dataset, 20, seed=0)
+        if len(one.classes) < 7 and one.resolution == 24
+    )
     data = task.load(dataset)
     assert data.classes == len(task.classes)
     assert data.train_x.shape == (len(task.train), 3, 24, 24)
@@ -103,8 +106,13 @@ print(json.dumps([[task.key for task in tasks], cells]))
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_tasks_and_cells_are_the_same_in_another_process(hash_seed):
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], check=True, capture_output=True, text=True, timeout=120,
-        cwd=Path(__file__).parents[1], env=os.environ | {"PYTHONHASHSEED": hash_seed},
+        [sys.executable, "-c", SCRIPT],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=Path(__file__).parents[1],
+        env=os.environ | {"PYTHONHASHSEED": hash_seed},
     )
     tasks = draw_tasks(noise(12, 30), 3, seed=5)
     here = [[task.key for task in tasks], [choose(SPACE, 9, 5, task.key) for task in tasks]]

@@ -58,15 +58,22 @@ def test_a_sound_store_has_no_findings_on_either_server(location, data):
     assert [what for *_, what in steps[-4:]] == ["dots", "dots too", "stripes", ""]
 
 
-@pytest.mark.parametrize(("change", "table", "problem"), [
-    ("UPDATE evaluations SET value = 1.5 WHERE id = 2", "evaluations",
-     "it is not true that kind <> 'accuracy' OR value BETWEEN 0 AND 1"),
-    ("UPDATE evaluations SET seconds = -1 WHERE id = 2", "evaluations", "seconds BETWEEN"),
-    ("UPDATE evaluations SET value = 'much' WHERE id = 2", "evaluations", "value BETWEEN"),
-    ("UPDATE evaluations SET curve = '[NaN]' WHERE id = 2", "evaluations", "LIKE"),
-    ("UPDATE datasets SET images = 0 WHERE id = 2", "datasets", "images >= 1"),
-    ("INSERT INTO distances VALUES (2, 1, 2, 'm', 1.2)", "distances", "value BETWEEN 0 AND 1"),
-], ids=str)
+@pytest.mark.parametrize(
+    ("change", "table", "problem"),
+    [
+        (
+            "UPDATE evaluations SET value = 1.5 WHERE id = 2",
+            "evaluations",
+            "it is not true that kind <> 'accuracy' OR value BETWEEN 0 AND 1",
+        ),
+        ("UPDATE evaluations SET seconds = -1 WHERE id = 2", "evaluations", "seconds BETWEEN"),
+        ("UPDATE evaluations SET value = 'much' WHERE id = 2", "evaluations", "value BETWEEN"),
+        ("UPDATE evaluations SET curve = '[NaN]' WHERE id = 2", "evaluations", "LIKE"),
+        ("UPDATE datasets SET images = 0 WHERE id = 2", "datasets", "images >= 1"),
+        ("INSERT INTO distances VALUES (2, 1, 2, 'm', 1.2)", "distances", "value BETWEEN 0 AND 1"),
+    ],
+    ids=str,
+)
 def test_rows_that_a_check_would_refuse(store, change, table, problem):
     damage(store, change)
     found = verify(store)
@@ -76,21 +83,27 @@ def test_rows_that_a_check_would_refuse(store, change, table, problem):
 
 
 def test_empty_cells_and_duplicates(store):
-    damage(store, "ALTER TABLE evaluations RENAME TO old",
-           "CREATE TABLE evaluations AS SELECT * FROM old",
-           "INSERT INTO evaluations SELECT 7, task_id, architecture_id, protocol_id, source_id, "
-           "kind, seed, value, seconds, curve, device, versions, created FROM old WHERE id = 1",
-           "UPDATE evaluations SET device = NULL WHERE id = 2")
+    damage(
+        store,
+        "ALTER TABLE evaluations RENAME TO old",
+        "CREATE TABLE evaluations AS SELECT * FROM old",
+        "INSERT INTO evaluations SELECT 7, task_id, architecture_id, protocol_id, source_id, "
+        "kind, seed, value, seconds, curve, device, versions, created FROM old WHERE id = 1",
+        "UPDATE evaluations SET device = NULL WHERE id = 2",
+    )
     assert told(store) == [
         ("evaluations", 2, "device is missing"),
-        ("evaluations", 7,
-         "its task_id, architecture_id, protocol_id, seed are those of row 1"),
+        ("evaluations", 7, "its task_id, architecture_id, protocol_id, seed are those of row 1"),
     ]
 
 
 def test_orphans(store):
-    damage(store, f"DELETE FROM tasks WHERE key = '{store.tasks['dots'][0].key}'",
-           "DELETE FROM sources", "UPDATE evaluations SET kind = 'score' WHERE id = 2")
+    damage(
+        store,
+        f"DELETE FROM tasks WHERE key = '{store.tasks['dots'][0].key}'",
+        "DELETE FROM sources",
+        "UPDATE evaluations SET kind = 'score' WHERE id = 2",
+    )
     found = told(store)
     assert sorted(found) == [
         ("evaluations", 1, "it refers to 1 in sources, which is gone"),
@@ -109,8 +122,9 @@ def test_orphans_on_a_server(location, data):
         with store.writing() as connection:
             connection.execute(text("SET LOCAL session_replication_role = replica"))
             connection.execute(text("DELETE FROM tasks WHERE id = 1"))
-            connection.execute(text(
-                "ALTER TABLE evaluations DROP CONSTRAINT accuracy_is_a_fraction"))
+            connection.execute(
+                text("ALTER TABLE evaluations DROP CONSTRAINT accuracy_is_a_fraction")
+            )
             connection.execute(text("UPDATE evaluations SET value = 2"))
         assert told(store) == [
             ("evaluations", 1, "it is not true that kind <> 'accuracy' OR value BETWEEN 0 AND 1"),
@@ -122,19 +136,35 @@ def test_isomorphic_architectures_with_rows_of_their_own(store):
     mirrored = [cell for cell in SPACE.enumerate() if SPACE.canonical(cell) != cell]
     joined, alone = mirrored[0], mirrored[-1]
     rows = {7: SPACE.canonical(joined), 8: joined, 9: alone}
-    damage(store, *(f"INSERT INTO architectures VALUES ({number}, 'nasbench201', "
-                    f"'{SPACE.format(cell)}')" for number, cell in rows.items()))
+    damage(
+        store,
+        *(
+            f"INSERT INTO architectures VALUES ({number}, 'nasbench201', '{SPACE.format(cell)}')"
+            for number, cell in rows.items()
+        ),
+    )
     assert told(store) == [
-        ("architectures", 8, f"{SPACE.format(joined)} is isomorphic to "
-         f"{SPACE.format(rows[7])}, as row 7 is, under which it belongs"),
-        ("architectures", 9, f"{SPACE.format(alone)} is isomorphic to "
-         f"{SPACE.format(SPACE.canonical(alone))}, under which it belongs"),
+        (
+            "architectures",
+            8,
+            f"{SPACE.format(joined)} is isomorphic to "
+            f"{SPACE.format(rows[7])}, as row 7 is, under which it belongs",
+        ),
+        (
+            "architectures",
+            9,
+            f"{SPACE.format(alone)} is isomorphic to "
+            f"{SPACE.format(SPACE.canonical(alone))}, under which it belongs",
+        ),
     ]
 
 
 def test_architectures_that_cannot_be_read(store):
-    damage(store, "INSERT INTO architectures VALUES (8, 'nasbench301', 'x')",
-           "INSERT INTO architectures VALUES (9, 'nasbench201', '|none~0|')")
+    damage(
+        store,
+        "INSERT INTO architectures VALUES (8, 'nasbench301', 'x')",
+        "INSERT INTO architectures VALUES (9, 'nasbench201', '|none~0|')",
+    )
     first, second = verify(store)
     assert first.problem == "its space 'nasbench301' is unknown here (darts, nasbench201)"
     assert first.remedy == "Install the version of metad2a that has the space."
@@ -156,9 +186,12 @@ def test_datasets_that_are_gone_or_have_changed(store, tmp_path):
 
 
 def test_an_index_that_does_not_fit_its_table(store):
-    damage(store, "PRAGMA writable_schema = ON",
-           "UPDATE sqlite_schema SET sql = 'CREATE INDEX evaluations_by_protocol ON evaluations "
-           "(protocol_id, seed, task_id)' WHERE name = 'evaluations_by_protocol'")
+    damage(
+        store,
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_schema SET sql = 'CREATE INDEX evaluations_by_protocol ON evaluations "
+        "(protocol_id, seed, task_id)' WHERE name = 'evaluations_by_protocol'",
+    )
     store.close()  # an open connection knows the schema already
     found = verify(store)
     assert found

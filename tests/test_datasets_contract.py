@@ -24,8 +24,10 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (10, 8, 11, 3), dtype=np.uint
 
 
 def files() -> dict[str, bytes]:
-    return {f"{CLASSES[label]}/{i:02}.png": png(image)
-            for i, (image, label) in enumerate(zip(IMAGES, LABELS, strict=True))}
+    return {
+        f"{CLASSES[label]}/{i:02}.png": png(image)
+        for i, (image, label) in enumerate(zip(IMAGES, LABELS, strict=True))
+    }
 
 
 def folders(folder: Path) -> Path:
@@ -53,8 +55,10 @@ def parquet(folder: Path) -> Path:
     images = [{"bytes": png(image), "path": None} for image in IMAGES]
     features = {"label": {"_type": "ClassLabel", "names": CLASSES}, "image": {"_type": "Image"}}
     schema = pa.schema(
-        [("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-         ("label", pa.int64())],
+        [
+            ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            ("label", pa.int64()),
+        ],
         metadata={"huggingface": json.dumps({"info": {"features": features}})},
     )
     table = pa.table({"image": images, "label": LABELS}, schema=schema)
@@ -78,8 +82,10 @@ class Pairs:
 
 def manifest(folder: Path) -> Path:
     folders(folder)
-    rows = [{"file_name": f"tree/{name}", "label": name.split("/")[0], "taken": 2024}
-            for name in files()]
+    rows = [
+        {"file_name": f"tree/{name}", "label": name.split("/")[0], "taken": 2024}
+        for name in files()
+    ]
     (folder / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return folder / "list.jsonl"
 
@@ -177,12 +183,19 @@ def test_loaded_dataset_is_passed_through(dataset: ImageDataset) -> None:
 
 def test_fingerprint_in_another_process(tmp_path: Path) -> None:
     folder = folders(tmp_path)
-    code = ("import sys; from metad2a.datasets import load_dataset, draw; "
-            "d = load_dataset(sys.argv[1]); "
-            "print(d.fingerprint(), draw(d, 3, per_class=2).indices.tolist(), "
-            "'torch' in sys.modules)")
-    out = subprocess.run([sys.executable, "-c", code, str(folder)], check=True,
-                         capture_output=True, text=True, env={"PYTHONHASHSEED": "7"})
+    code = (
+        "import sys; from metad2a.datasets import load_dataset, draw; "
+        "d = load_dataset(sys.argv[1]); "
+        "print(d.fingerprint(), draw(d, 3, per_class=2).indices.tolist(), "
+        "'torch' in sys.modules)"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(folder)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PYTHONHASHSEED": "7"},
+    )
     here = load_dataset(folder)
     indices = draw(here, 3, per_class=2).indices.tolist()
     assert out.stdout.strip() == f"{here.fingerprint()} {indices} False"

@@ -15,8 +15,9 @@ from metad2a.datasets.decode import FORMATS, decode, to_rgb
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (9, 11, 3), dtype=np.uint8)
 GRAY = RNG.integers(0, 256, (9, 11), dtype=np.uint8)
-SMOOTH = np.stack(np.broadcast_arrays(
-    np.linspace(20, 220, 32)[:, None], np.linspace(0, 200, 48), 90.0), axis=2).astype(np.uint8)
+SMOOTH = np.stack(
+    np.broadcast_arrays(np.linspace(20, 220, 32)[:, None], np.linspace(0, 200, 48), 90.0), axis=2
+).astype(np.uint8)
 
 
 def tiled(values: Any, dtype: Any) -> Image.Image:
@@ -129,10 +130,15 @@ def test_i9_int32_and_premultiplied_modes() -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_i10_exif_orientation(orientation: int) -> None:
-    turns = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
-             4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
-             6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-             8: Image.Transpose.ROTATE_90}
+    turns = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
     image = Image.fromarray(COLOUR)
     exif = Image.Exif()
     exif[0x0112] = orientation

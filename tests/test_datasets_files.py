@@ -61,8 +61,17 @@ def test_classes_called_like_sides() -> None:
 
 
 def test_litter_and_loose_files_are_left_out() -> None:
-    litter = ["__MACOSX/a/._1.png", "a/.DS_Store", "a/Thumbs.db", ".git/a/1.png", "a/._1.png",
-              "readme.txt", "cover.png", "b/notes.csv", "b/noending"]
+    litter = [
+        "__MACOSX/a/._1.png",
+        "a/.DS_Store",
+        "a/Thumbs.db",
+        ".git/a/1.png",
+        "a/._1.png",
+        "readme.txt",
+        "cover.png",
+        "b/notes.csv",
+        "b/noending",
+    ]
     assert read_layout([*PLAIN, *litter]).paths == list(PLAIN)
 
 
@@ -72,8 +81,12 @@ def test_deep_images_belong_to_the_first_folder() -> None:
 
 
 @pytest.mark.parametrize(
-    ("paths", "message"), [([], "No image found"), (["a.txt"], "No image found"),
-                           (["1.png", "2.png"], "none in a class folder")]
+    ("paths", "message"),
+    [
+        ([], "No image found"),
+        (["a.txt"], "No image found"),
+        (["1.png", "2.png"], "none in a class folder"),
+    ],
 )
 def test_nothing_to_learn_from(paths: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
@@ -84,8 +97,15 @@ def test_nothing_to_learn_from(paths: list[str], message: str) -> None:
 
 
 def test_folder_with_sides(tmp_path: Path) -> None:
-    root = build(tmp_path / "pets", *(f"{side}/{c}/{i}.png" for side in ("train", "val")
-                                      for c in ("cat", "dog") for i in range(2)))
+    root = build(
+        tmp_path / "pets",
+        *(
+            f"{side}/{c}/{i}.png"
+            for side in ("train", "val")
+            for c in ("cat", "dog")
+            for i in range(2)
+        ),
+    )
     dataset = load_dataset(str(root))
     assert dataset.name == "pets"
     assert dataset.locate(0) == "train/cat/0.png"
@@ -194,13 +214,18 @@ def test_archives_are_known_by_their_content(tmp_path: Path, ending: str) -> Non
 @pytest.mark.parametrize("ending", [".zip", ".tar"])
 @pytest.mark.parametrize(
     ("limit", "message"),
-    [({"archive_members": 5}, "6 files or more, and the limit is 5"),
-     ({"archive_bytes": 100}, "than 0 MB when unpacked, the limit for an archive"),
-     ({"member_bytes": 10}, "'a/0.png' has .* MB, more than the limit"),
-     ({"name_bytes": 4}, "'0.png' has 5 bytes, and the limit is 4")],
+    [
+        ({"archive_members": 5}, "6 files or more, and the limit is 5"),
+        ({"archive_bytes": 100}, "than 0 MB when unpacked, the limit for an archive"),
+        ({"member_bytes": 10}, "'a/0.png' has .* MB, more than the limit"),
+        ({"name_bytes": 4}, "'0.png' has 5 bytes, and the limit is 4"),
+    ],
 )
 def test_limits_of_archives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, limit: dict[str, int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ending: str,
+    limit: dict[str, int],
     message: str,
 ) -> None:
     for module in (archive, names):

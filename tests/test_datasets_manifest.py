@@ -49,10 +49,21 @@ def jsonl(*rows: Any) -> str:
         (PLAIN.replace("/", "\\"), "windows.csv"),
         (PLAIN + "\n , \n" + PLAIN.split("\n", 1)[1], "twice.csv"),
         (PLAIN.replace("a/1", "./a//1").replace("file_name,label", " File_Name , LABEL "), "x.csv"),
-        ('note,label,file_name\n"one\ntwo, ""three""",cat,a/1.png\n,cat,a/2.png\n,dog,b/1.png\n'
-         ',dog,b/2.png', "quoted newlines.csv"),
-        (jsonl(*({"file_name": f"{a}/{i}.png", "label": c, "x": [1, {}]}
-                 for a, c in (("a", "cat"), ("b", "dog")) for i in (1, 2))), "metadata.jsonl"),
+        (
+            'note,label,file_name\n"one\ntwo, ""three""",cat,a/1.png\n,cat,a/2.png\n,dog,b/1.png\n'
+            ",dog,b/2.png",
+            "quoted newlines.csv",
+        ),
+        (
+            jsonl(
+                *(
+                    {"file_name": f"{a}/{i}.png", "label": c, "x": [1, {}]}
+                    for a, c in (("a", "cat"), ("b", "dog"))
+                    for i in (1, 2)
+                )
+            ),
+            "metadata.jsonl",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) and "\n" not in value else "",
 )
@@ -67,23 +78,39 @@ def test_manifests_that_mean_the_same(write: Write, text: str | bytes, name: str
 
 
 def test_split_and_integer_labels(write: Write) -> None:
-    dataset = load_dataset(write("file_name,label,split\nb/1.png,10,test\nb/2.png,9,\n"
-                                 "a/1.png,9,Train\na/2.png,10,validation\n"))
+    dataset = load_dataset(
+        write(
+            "file_name,label,split\nb/1.png,10,test\nb/2.png,9,\n"
+            "a/1.png,9,Train\na/2.png,10,validation\n"
+        )
+    )
     assert dataset.classes == ("9", "10")
     assert dataset.labels.tolist() == [1, 0, 0, 1]
     assert dataset.split.tolist() == [1, 0, 0, 1]
     kept = load_dataset(write(PLAIN.replace("cat", "007").replace("dog", "10")))
     assert kept.classes == ("007", "10")
-    rows = ({"file_name": f"{a}/1.png", "label": i, "split": None}
-            for a, i in (("a", 10), ("b", 9)))
+    rows = (
+        {"file_name": f"{a}/1.png", "label": i, "split": None} for a, i in (("a", 10), ("b", 9))
+    )
     assert load_dataset(write(jsonl(*rows), "x.jsonl")).classes == ("9", "10")
 
 
 @pytest.mark.parametrize(
     # What lies outside is not told: a file that is not there gets the same answer.
-    "name", ["../secret.png", "../nowhere.png", "a/../../secret.png", "..\\secret.png", "C:\\x.png",
-             "\\\\server\\x.png", "/etc/passwd", "https://example.org/x.png", "file:///etc/passwd",
-             "a/\0.png"])
+    "name",
+    [
+        "../secret.png",
+        "../nowhere.png",
+        "a/../../secret.png",
+        "..\\secret.png",
+        "C:\\x.png",
+        "\\\\server\\x.png",
+        "/etc/passwd",
+        "https://example.org/x.png",
+        "file:///etc/passwd",
+        "a/\0.png",
+    ],
+)
 def test_t_names_that_leave_the_folder(write: Write, name: str) -> None:
     rows = [{"file_name": "a/1.png", "label": "cat"}, {"file_name": name, "label": "dog"}]
     with pytest.raises(InputError, match="1 files lie outside the folder of the manifest") as told:
@@ -140,10 +167,28 @@ def test_t_missing_files(write: Write) -> None:
         ("file_name,label,split\na/1.png,cat,holdout\n", r"'holdout' is not known \(line 2\)"),
         ("file_name,label\n" + "a/1.png,cat\n" * 2, None),
     ],
-    ids=["empty", "no header", "no label column", "two label columns", "too many fields",
-         "too few fields", "open quote", "text after quote", "huge field", "gaps",
-         "10^6 columns", "10^6 fields", "two labels", "UTF-16", "Latin-1", "newline in a label",
-         "reordering", "both sides", "unknown side", "one class"],
+    ids=[
+        "empty",
+        "no header",
+        "no label column",
+        "two label columns",
+        "too many fields",
+        "too few fields",
+        "open quote",
+        "text after quote",
+        "huge field",
+        "gaps",
+        "10^6 columns",
+        "10^6 fields",
+        "two labels",
+        "UTF-16",
+        "Latin-1",
+        "newline in a label",
+        "reordering",
+        "both sides",
+        "unknown side",
+        "one class",
+    ],
 )
 def test_t_csv_that_cannot_be_used(write: Write, text: str | bytes, message: str | None) -> None:
     path = write(text)
@@ -163,8 +208,10 @@ GOOD_LINE = jsonl({"file_name": "a/1.png", "label": "cat"})
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (GOOD_LINE + "{broken\n" + GOOD_LINE + '["a"]\n3\n',
-         "3 rows hold no JSON object: lines 2, 4, 5"),
+        (
+            GOOD_LINE + "{broken\n" + GOOD_LINE + '["a"]\n3\n',
+            "3 rows hold no JSON object: lines 2, 4, 5",
+        ),
         (GOOD_LINE + "{\n" * 9, "lines 2, 3, 4, 5, 6 and 4 more"),
         ("[" * 100_000 + "\n", "no JSON object: line 1"),
         ('{"file_name": "a/1.png", "label": ' + "1" * 5000 + "}\n", "no JSON object: line 1"),
@@ -175,8 +222,18 @@ GOOD_LINE = jsonl({"file_name": "a/1.png", "label": "cat"})
         (jsonl({"file_name": "a/1.png", "label": "a", "split": 1}), "a 'split' that is no text"),
         (jsonl({"file_name": "a/1.png", "label": "\ud800"}), r"control character U\+D800"),
     ],
-    ids=["broken lines", "many broken lines", "deep", "long number", "no label", "odd name",
-         "list label", "bool label", "odd split", "surrogate"],
+    ids=[
+        "broken lines",
+        "many broken lines",
+        "deep",
+        "long number",
+        "no label",
+        "odd name",
+        "list label",
+        "bool label",
+        "odd split",
+        "surrogate",
+    ],
 )
 def test_t_jsonl_that_cannot_be_used(write: Write, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):

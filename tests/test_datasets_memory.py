@@ -19,11 +19,20 @@ LABELS = [0, 0, 1, 1, 2, 2]
 
 @pytest.mark.parametrize(
     "images",
-    [IMAGES, IMAGES.transpose(0, 3, 1, 2), IMAGES.astype(np.int64), IMAGES.astype(np.float32),
-     IMAGES / 255, (IMAGES / 255).astype(np.float32), IMAGES.astype(np.uint16) * 257,
-     torch.from_numpy(IMAGES).permute(0, 3, 1, 2), torch.from_numpy(IMAGES) / 255, list(IMAGES),
-     [Image.fromarray(image) for image in IMAGES],
-     np.concatenate([IMAGES, np.full((6, 5, 7, 1), 255, np.uint8)], axis=3)],
+    [
+        IMAGES,
+        IMAGES.transpose(0, 3, 1, 2),
+        IMAGES.astype(np.int64),
+        IMAGES.astype(np.float32),
+        IMAGES / 255,
+        (IMAGES / 255).astype(np.float32),
+        IMAGES.astype(np.uint16) * 257,
+        torch.from_numpy(IMAGES).permute(0, 3, 1, 2),
+        torch.from_numpy(IMAGES) / 255,
+        list(IMAGES),
+        [Image.fromarray(image) for image in IMAGES],
+        np.concatenate([IMAGES, np.full((6, 5, 7, 1), 255, np.uint8)], axis=3),
+    ],
 )
 def test_i19_layouts_and_ranges(images: Any) -> None:
     dataset = load_dataset(images, LABELS)
@@ -201,7 +210,9 @@ def test_items_that_raise_are_skipped() -> None:
 
     report = check(load_dataset(Shaky()))
     assert [entry.reason for entry in report.skipped] == [
-        "reading it raised OSError", "negative pixel values, down to -1"]
+        "reading it raised OSError",
+        "negative pixel values, down to -1",
+    ]
     assert report.skipped[0].name == "item 7"
 
 

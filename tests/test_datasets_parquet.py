@@ -63,8 +63,9 @@ def test_cache_stays_within_its_limit(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_rows_without_bytes_are_unreadable(tmp_path: Path) -> None:
     images = [png(i) for i in range(40)]
-    pq.write_table(pa.table({"label": [0, 1] * 20, "img": [None, *images[1:]]}),
-                   tmp_path / "x.parquet")
+    pq.write_table(
+        pa.table({"label": [0, 1] * 20, "img": [None, *images[1:]]}), tmp_path / "x.parquet"
+    )
     with load_dataset(tmp_path / "x.parquet") as dataset:
         (skipped,) = check(dataset).skipped
     assert (skipped.name, skipped.reason) == ("x.parquet:0", "no image bytes in the row")
@@ -82,8 +83,12 @@ def test_parquet_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no label column"):
         load_dataset(path)
     for metadata in (b"[]", b"{", b'{"info": 3}'):
-        pq.write_table(pa.table({"img": [b"a"], "label": [0]})
-                       .replace_schema_metadata({b"huggingface": metadata}), path)
+        pq.write_table(
+            pa.table({"img": [b"a"], "label": [0]}).replace_schema_metadata(
+                {b"huggingface": metadata}
+            ),
+            path,
+        )
         with pytest.raises(InputError, match="no readable image Parquet"):
             load_dataset(path)
     write(path, [0, None])

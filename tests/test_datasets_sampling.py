@@ -120,8 +120,9 @@ def test_large_images_are_reduced() -> None:
     assert sample.sizes[0].tolist() == [300, 900]
     assert sample.report.sizes == (300, 600, 900)
     assert not sample.report.gray
-    np.testing.assert_array_equal(sample.images[0],
-                                  draw(load_dataset(images, [0, 0, 1, 1]), 9).images[0])
+    np.testing.assert_array_equal(
+        sample.images[0], draw(load_dataset(images, [0, 0, 1, 1]), 9).images[0]
+    )
 
 
 def test_half_a_million_images_open_no_more_than_a_thousand() -> None:

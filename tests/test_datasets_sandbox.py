@@ -101,9 +101,14 @@ def test_a_large_jpeg_and_unreadable_files_are_the_same_too() -> None:
 
 @pytest.mark.parametrize(
     ("data", "reason"),
-    [(b"hang", "decoding takes more than 0.5 s"), (b"segfault", r"crashed \(SIGSEGV\)"),
-     (b"exit", "ended the process"), (b"raise", "ended the process"),
-     (b"huge", "decoding it"), (b"write", "ended the process")],
+    [
+        (b"hang", "decoding takes more than 0.5 s"),
+        (b"segfault", r"crashed \(SIGSEGV\)"),
+        (b"exit", "ended the process"),
+        (b"raise", "ended the process"),
+        (b"huge", "decoding it"),
+        (b"write", "ended the process"),
+    ],
 )
 def test_a_lost_child_costs_one_image(weak: Sandbox, data: bytes, reason: str) -> None:
     weak.decode(GOOD)
@@ -211,8 +216,10 @@ def test_forked_copies_and_threads_do_not_mix(tmp_path: Path) -> None:
         assert told == dataset.image(3).tobytes() + b"!"
         assert pid_of(dataset._sandbox) == pid
         found: dict[int, np.ndarray] = {}
-        threads = [threading.Thread(target=lambda i=i: found.update({i: dataset.image(i)}))
-                   for i in range(10)]
+        threads = [
+            threading.Thread(target=lambda i=i: found.update({i: dataset.image(i)}))
+            for i in range(10)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:

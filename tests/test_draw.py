@@ -95,8 +95,12 @@ def test_many_drawings_can_stand_in_one_page() -> None:
 
 
 def test_larger_cells_make_room_for_their_labels() -> None:
-    edges = [Edge(0, 2, "sep conv 3×3", "#0062a8"), Edge(1, 2, "dil conv 5×5", "#b34a00"),
-             Edge(0, 3, "skip", "#5f6b7a"), Edge(2, 3, "max pool 3×3", "#97477a")]
+    edges = [
+        Edge(0, 2, "sep conv 3×3", "#0062a8"),
+        Edge(1, 2, "dil conv 5×5", "#b34a00"),
+        Edge(0, 3, "skip", "#5f6b7a"),
+        Edge(2, 3, "max pool 3×3", "#97477a"),
+    ]
     root = ElementTree.fromstring(draw_cell(["k-2", "k-1", "0", "1"], edges))
     row = [numbers(path) for path in root.iter(f"{NS}path")]
     straight = [line[6] - line[0] for line in row if line[1] == line[3] == line[7]]
@@ -107,8 +111,18 @@ def test_both_darts_cells_are_drawn_and_named() -> None:
     root = ElementTree.fromstring(svg(DARTS, GENOTYPE, title="Second order"))
     nodes = ["k−2", "k−1", "0", "1", "2", "3", "out"]
     assert sorted(labels(root)) == sorted(
-        ["Second order", "normal cell", "reduction cell", *nodes, *nodes, *["sep conv 3×3"] * 5,
-         *["skip"] * 5, "dil conv 3×3", *["max pool 3×3"] * 4, "avg pool 3×3"]
+        [
+            "Second order",
+            "normal cell",
+            "reduction cell",
+            *nodes,
+            *nodes,
+            *["sep conv 3×3"] * 5,
+            *["skip"] * 5,
+            "dil conv 3×3",
+            *["max pool 3×3"] * 4,
+            "avg pool 3×3",
+        ]
     )
     assert len(list(root.iter(f"{NS}path"))) == len(list(root.iter(f"{NS}polygon"))) == 16
     assert root.attrib["aria-label"] == f"Second order: {GENOTYPE}"
@@ -116,8 +130,11 @@ def test_both_darts_cells_are_drawn_and_named() -> None:
 
 def test_darts_arrows_lead_from_their_source_to_their_target() -> None:
     root = ElementTree.fromstring(svg(DARTS, GENOTYPE))
-    columns = {text.text: float(text.attrib["x"]) for text in root.iter(f"{NS}text")
-               if text.text in {"k−2", "k−1", "0", "1", "2", "3"}}
+    columns = {
+        text.text: float(text.attrib["x"])
+        for text in root.iter(f"{NS}text")
+        if text.text in {"k−2", "k−1", "0", "1", "2", "3"}
+    }
     rows = sorted((numbers(path) for path in root.iter(f"{NS}path")), key=lambda line: line[1])
     assert len({line[1] for line in rows}) == 16, "a row an operation"
     starts = [min(columns, key=lambda name: abs(columns[name] - line[0])) for line in rows[:8]]
@@ -134,8 +151,11 @@ def test_darts_drawings_are_400_wide_and_nothing_leaves_them() -> None:
         assert width == 400
         for text in root.iter(f"{NS}text"):
             x, letters = float(text.attrib["x"]), len(text.text or "")
-            reach = {"end": (letters, 0), "start": (0, letters),
-                     "middle": (letters / 2, letters / 2)}[text.attrib["text-anchor"]]
+            reach = {
+                "end": (letters, 0),
+                "start": (0, letters),
+                "middle": (letters / 2, letters / 2),
+            }[text.attrib["text-anchor"]]
             assert x - 7.8 * reach[0] > 0 and x + 7.8 * reach[1] < width
             assert 10 < float(text.attrib["y"]) < height
         boxes = [box.attrib for box in root.iter(f"{NS}rect")][1:]

@@ -39,34 +39,51 @@ def test_words_are_readable_on_light_and_dark_pages(colour: str) -> None:
     """The drawing's own paper covers it, and all words stand out from it (WCAG AA)."""
     assert (luminance(PAPER) + 0.05) / (luminance(colour) + 0.05) >= 4.5
     root = ElementTree.fromstring(svg(DARTS, GENOTYPE))
-    paper, (_, _, width, height) = next(root.iter(f"{NS}rect")).attrib, root.attrib[
-        "viewBox"].split()
+    paper, (_, _, width, height) = (
+        next(root.iter(f"{NS}rect")).attrib,
+        root.attrib["viewBox"].split(),
+    )
     assert paper["fill"] == PAPER
     assert float(paper["width"]) > float(width) - 2 and float(paper["height"]) > float(height) - 2
 
 
-@pytest.mark.parametrize(("space", "cells"), [
-    (SPACE, CELL), (SPACE, DEAD), (DARTS, GENOTYPE),
-], ids=["nasbench201", "dead", "darts"])
+@pytest.mark.parametrize(
+    ("space", "cells"),
+    [
+        (SPACE, CELL),
+        (SPACE, DEAD),
+        (DARTS, GENOTYPE),
+    ],
+    ids=["nasbench201", "dead", "darts"],
+)
 def test_mermaid_has_the_edges_of_the_graph(space, cells) -> None:
     text = mermaid(space, cells)
-    found = [(int(cell), int(a), int(b), words, arrow == "-->")
-             for cell, a, arrow, words, b in ARROW.findall(text)]
+    found = [
+        (int(cell), int(a), int(b), words, arrow == "-->")
+        for cell, a, arrow, words, b in ARROW.findall(text)
+    ]
     live = [cells != DEAD or words == "skip" for *_, words, _ in found]
     if space is SPACE:
         parsed = re.findall(r"(\w+)~(\d)", cells)
         ends = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
         wanted = [(0, a, b, op, True) for (a, b), (op, _) in zip(ends, parsed, strict=True)]
-        names = {"nor_conv_3x3": "conv 3×3", "nor_conv_1x1": "conv 1×1", "skip_connect": "skip",
-                 "avg_pool_3x3": "pool 3×3"}
+        names = {
+            "nor_conv_3x3": "conv 3×3",
+            "nor_conv_1x1": "conv 1×1",
+            "skip_connect": "skip",
+            "avg_pool_3x3": "pool 3×3",
+        }
     else:
         pairs = re.findall(r"'(\w+)', (\d)", cells)
-        wanted = [(i // 8, int(source), 2 + i % 8 // 2, op, True)
-                  for i, (op, source) in enumerate(pairs)]
-        names = {op: op.replace("_connect", "").replace("_", " ").replace("x", "×")
-                 for op, _ in pairs} | {"max_pool_3x3": "max pool 3×3"}
+        wanted = [
+            (i // 8, int(source), 2 + i % 8 // 2, op, True) for i, (op, source) in enumerate(pairs)
+        ]
+        names = {
+            op: op.replace("_connect", "").replace("_", " ").replace("x", "×") for op, _ in pairs
+        } | {"max_pool_3x3": "max pool 3×3"}
     assert [(c, a, b, names[op]) for c, a, b, op, _ in wanted if op != "none"] == [
-        one[:4] for one in found]
+        one[:4] for one in found
+    ]
     assert [one[4] for one in found] == live
     assert text.count("--> c0out") == (4 if space is DARTS else 0)
     assert text.count("subgraph") == text.count("  end\n") == (2 if space is DARTS else 0)
@@ -88,8 +105,9 @@ def test_a_file_is_written_in_the_format_of_its_name(tmp_path) -> None:
         write(SPACE, CELL, tmp_path / "no" / "a.svg")
 
 
-@pytest.mark.parametrize(("space", "cells"), [(SPACE, CELL), (DARTS, GENOTYPE)],
-                         ids=["nasbench201", "darts"])
+@pytest.mark.parametrize(
+    ("space", "cells"), [(SPACE, CELL), (DARTS, GENOTYPE)], ids=["nasbench201", "darts"]
+)
 def test_every_word_is_seen_in_the_png_without_a_font_of_the_system(space, cells) -> None:
     drawing = svg(space, cells)
     root = ElementTree.fromstring(drawing)
@@ -101,9 +119,12 @@ def test_every_word_is_seen_in_the_png_without_a_font_of_the_system(space, cells
     for text in root.iter(f"{NS}text"):
         x, y, letters = float(text.attrib["x"]), float(text.attrib["y"]), len(text.text or "")
         left = {"start": 0, "middle": 3.9 * letters, "end": 7.8 * letters}[
-            text.attrib["text-anchor"]]
-        box = inked[int(2 * y - 24) : int(2 * y + 4),
-                    max(int(2 * (x - left)), 0) : int(2 * (x - left + 7.8 * letters))]
+            text.attrib["text-anchor"]
+        ]
+        box = inked[
+            int(2 * y - 24) : int(2 * y + 4),
+            max(int(2 * (x - left)), 0) : int(2 * (x - left + 7.8 * letters)),
+        ]
         # A letter of the font inks some 20 of these pixels at the least, a missing one none.
         assert box.sum() > 12 * letters, text.text
         assert set((text.text or "").translate(_png._IN_FONT)) <= set(map(chr, range(32, 127)))

@@ -37,18 +37,39 @@ def test_the_files_ending_says_the_format(capsys, tmp_path, name):
     assert found == (0, f"Wrote {tmp_path / name}.\n", "")
     assert [path.name for path in tmp_path.iterdir()] == [name]
     content = (tmp_path / name).read_bytes()
-    starts = {"a.py": b'"""', "a.svg": b"<svg", "a.png": b"\x89PNG", "a.mmd": b"flowchart",
-              "a.json": b"{"}
+    starts = {
+        "a.py": b'"""',
+        "a.svg": b"<svg",
+        "a.png": b"\x89PNG",
+        "a.mmd": b"flowchart",
+        "a.json": b"{",
+    }
     assert content.startswith(starts[name])
 
 
 def test_sizes_and_classes(capsys, tmp_path):
-    code_, out, _ = run(capsys, GENOTYPE, "--space", "darts", "--classes", 5, "--channels", 2,
-                        "--cells", 3, "--to", "py", "--out", tmp_path / "a.txt", "--json")
+    code_, out, _ = run(
+        capsys,
+        GENOTYPE,
+        "--space",
+        "darts",
+        "--classes",
+        5,
+        "--channels",
+        2,
+        "--cells",
+        3,
+        "--to",
+        "py",
+        "--out",
+        tmp_path / "a.txt",
+        "--json",
+    )
     told = json.loads(out)
     assert (code_, told["classes"], told["macro"]) == (0, 5, {"channels": 2, "cells": 3})
-    assert told["params"] == sum(p.numel() for p in DARTS.build(
-        DARTS.parse(GENOTYPE), 5, channels=2, cells=3).parameters())
+    assert told["params"] == sum(
+        p.numel() for p in DARTS.build(DARTS.parse(GENOTYPE), 5, channels=2, cells=3).parameters()
+    )
     assert (told["out"], told["text"], told["trained"]) == (str(tmp_path / "a.txt"), None, False)
     assert "classes: int = 5, channels: int = 2, cells: int = 3" in (tmp_path / "a.txt").read_text()
 
@@ -84,23 +105,29 @@ def test_what_suggest_prints_of_a_candidate_can_be_exported(capsys, tmp_path):
     assert status == 0 and "classes: int = 3" in text
 
 
-@pytest.mark.parametrize(("arguments", "status", "words"), [
-    ([CELL], 2, "--to py|onnx"), ([CELL, "--out", "a.exe"], 2, "--to py|onnx"),
-    ([CELL, "--to", "onnx", "--classes", "3"], 2, "needs --out"),
-    ([CELL, "--to", "png"], 2, "needs --out"), ([CELL, "--to", "h5"], 2, "invalid choice"),
-    ([CELL, "--to", "py"], 3, "give --classes N"),
-    ([CELL, "--to", "py", "--classes", "1"], 3, "classes=1 "),
-    ([CELL, "--to", "svg", "--classes", "0"], 3, "classes=0 "),
-    ([CELL, "--to", "py", "--classes", "3", "--channels", "0"], 3, "channels=0 "),
-    ([CELL, "--to", "py", "--classes", "3", "--cells", "1e9"], 3, "cells=1000000000"),
-    ([CELL, "--to", "svg", "--space", "darts"], 3, "not a DARTS genotype"),
-    ([CELL, "--to", "svg", "--space", "nasbench"], 3, "Did you mean"),
-    (["|none|", "--to", "svg"], 3, "not a NAS-Bench-201 cell"),
-    (["\0" + "x" * 5000, "--to", "svg"], 3, "not a NAS-Bench-201 cell"),
-    (["nowhere.json", "--to", "svg"], 3, "cannot be read"),
-    ([".", "--to", "svg"], 3, "cannot be read"),
-    ([CELL, "--out", "no/such/folder/a.svg"], 1, "No such file or directory"),
-], ids=lambda value: None if isinstance(value, int) else str(value)[-40:])
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        ([CELL], 2, "--to py|onnx"),
+        ([CELL, "--out", "a.exe"], 2, "--to py|onnx"),
+        ([CELL, "--to", "onnx", "--classes", "3"], 2, "needs --out"),
+        ([CELL, "--to", "png"], 2, "needs --out"),
+        ([CELL, "--to", "h5"], 2, "invalid choice"),
+        ([CELL, "--to", "py"], 3, "give --classes N"),
+        ([CELL, "--to", "py", "--classes", "1"], 3, "classes=1 "),
+        ([CELL, "--to", "svg", "--classes", "0"], 3, "classes=0 "),
+        ([CELL, "--to", "py", "--classes", "3", "--channels", "0"], 3, "channels=0 "),
+        ([CELL, "--to", "py", "--classes", "3", "--cells", "1e9"], 3, "cells=1000000000"),
+        ([CELL, "--to", "svg", "--space", "darts"], 3, "not a DARTS genotype"),
+        ([CELL, "--to", "svg", "--space", "nasbench"], 3, "Did you mean"),
+        (["|none|", "--to", "svg"], 3, "not a NAS-Bench-201 cell"),
+        (["\0" + "x" * 5000, "--to", "svg"], 3, "not a NAS-Bench-201 cell"),
+        (["nowhere.json", "--to", "svg"], 3, "cannot be read"),
+        ([".", "--to", "svg"], 3, "cannot be read"),
+        ([CELL, "--out", "no/such/folder/a.svg"], 1, "No such file or directory"),
+    ],
+    ids=lambda value: None if isinstance(value, int) else str(value)[-40:],
+)
 def test_errors_are_named(capsys, tmp_path, monkeypatch, arguments, status, words):
     monkeypatch.chdir(tmp_path)
     found, out, error = run(capsys, *arguments, "--json")
@@ -123,11 +150,14 @@ def test_a_missing_extra_is_named(capsys, tmp_path, monkeypatch):
 
 
 def test_help_and_drawings_need_no_torch(tmp_path):
-    script = ("import sys\nfrom metad2a.cli import main\n"
-              f"main(['export', {CELL!r}, '--out', {str(tmp_path / 'a.svg')!r}])\n"
-              "try:\n    main(['export', '--help'])\nexcept SystemExit:\n    pass\n"
-              "assert 'torch' not in sys.modules")
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
-                          timeout=120, check=False)
+    script = (
+        "import sys\nfrom metad2a.cli import main\n"
+        f"main(['export', {CELL!r}, '--out', {str(tmp_path / 'a.svg')!r}])\n"
+        "try:\n    main(['export', '--help'])\nexcept SystemExit:\n    pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     ElementTree.parse(tmp_path / "a.svg")

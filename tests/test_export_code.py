@@ -32,9 +32,14 @@ WIDE = (
     "('max_pool_3x3', 1), ('dil_conv_3x3', 0), ('dil_conv_5x5', 1), ('avg_pool_3x3', 0), "
     "('sep_conv_5x5', 1), ('sep_conv_3x3', 0), ('skip_connect', 2)], reduce_concat=range(2, 6))"
 )
-SKIPS = DARTS.format(DARTS.parse(WIDE.replace("dil_conv_3x3", "skip_connect").replace(
-    "dil_conv_5x5", "skip_connect").replace("sep_conv_3x3", "max_pool_3x3").replace(
-    "sep_conv_5x5", "avg_pool_3x3")))
+SKIPS = DARTS.format(
+    DARTS.parse(
+        WIDE.replace("dil_conv_3x3", "skip_connect")
+        .replace("dil_conv_5x5", "skip_connect")
+        .replace("sep_conv_3x3", "max_pool_3x3")
+        .replace("sep_conv_5x5", "avg_pool_3x3")
+    )
+)
 # architecture, classes, sizes, height and width of the images
 CASES = {
     "nasbench201": (NAS, CELL, 10, {"channels": 4, "cells": 2}, (32, 32)),
@@ -93,10 +98,21 @@ def randomised(network, seed=0):
 
 def candidate(space, architecture, classes=10, network=None, **given):
     cost = space.cost(space.parse(architecture), classes)
-    return Candidate(**{
-        "rank": 1, "space": space.name, "architecture": architecture, "accuracy": 91.25,
-        "interval": (80.0, 97.5), "params": cost.params, "macs": cost.macs, "classes": classes,
-        "reason": "predicted best", "network": network, **given})
+    return Candidate(
+        **{
+            "rank": 1,
+            "space": space.name,
+            "architecture": architecture,
+            "accuracy": 91.25,
+            "interval": (80.0, 97.5),
+            "params": cost.params,
+            "macs": cost.macs,
+            "classes": classes,
+            "reason": "predicted best",
+            "network": network,
+            **given,
+        }
+    )
 
 
 def trained(space, architecture, classes, side=24, **macro):
@@ -126,8 +142,14 @@ def answers(tmp_path_factory):
         with torch.no_grad():
             save_file({"images": images, "logits": network(images)}, folder / "known.safetensors")
     (elsewhere := tmp_path_factory.mktemp("elsewhere")).joinpath("run.py").write_text(SCRIPT)
-    done = subprocess.run([sys.executable, "-I", "-W", "error", "run.py", str(root)],
-                          cwd=elsewhere, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "-W", "error", "run.py", str(root)],
+        cwd=elsewhere,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return networks, json.loads(done.stdout)
 
@@ -158,8 +180,21 @@ def test_the_code_is_clean_and_imports_torch_alone(tmp_path):
         modules |= {a.name for node in nodes if isinstance(node, ast.Import) for a in node.names}
         assert modules <= {"torch", "torch.nn"}, name
         (tmp_path / f"{name.replace('-', '_')}.py").write_text(text, encoding="utf-8")
-    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", "--line-length",
-               "100", "--select", "E,F,W,I,N,UP,B,C4,SIM", "--ignore", "N812", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--isolated",
+        "--no-cache",
+        "--line-length",
+        "100",
+        "--select",
+        "E,F,W,I,N,UP,B,C4,SIM",
+        "--ignore",
+        "N812",
+        str(tmp_path),
+    ]
     done = subprocess.run(command, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -175,8 +210,15 @@ def test_only_the_operations_that_are_used_are_written():
 def test_the_docstring_says_what_it_is():
     told = ast.get_docstring(ast.parse(code(candidate(NAS, CELL))))
     cost = NAS.cost(NAS.parse(CELL), 10)
-    for words in (CELL, "channels 16, cells 5", f"{cost.params:,}", f"{cost.macs:,}", "91.2 %",
-                  "80.0 to 97.5", "predicted best"):
+    for words in (
+        CELL,
+        "channels 16, cells 5",
+        f"{cost.params:,}",
+        f"{cost.macs:,}",
+        "91.2 %",
+        "80.0 to 97.5",
+        "predicted best",
+    ):
         assert words in told
     assert "load_file" not in told
     told = ast.get_docstring(ast.parse(code(trained(NAS, CELL, 10, channels=4, cells=1))))
@@ -188,16 +230,24 @@ def test_hostile_words_stay_words():
     text = code(candidate(NAS, CELL, reason=words, measured=Measured(90.0, words, 1.0)))
     tree = ast.parse(text)
     assert "import os" in ast.get_docstring(tree)
-    assert not any(isinstance(node, ast.Import) and node.names[0].name == "os"
-                   for node in ast.walk(tree))
+    assert not any(
+        isinstance(node, ast.Import) and node.names[0].name == "os" for node in ast.walk(tree)
+    )
 
 
-@pytest.mark.parametrize(("classes", "macro", "words"), [
-    (1, {}, "classes=1 "), (10, {"channels": 0}, "channels=0"), (10, {"cells": 201}, "1 to 200"),
-    (10, {"channels": 10**9}, "channels=1000000000"), (10, {"width": 3}, "no size 'width'"),
-    (10, {"channels": 4096, "cells": 9}, "at most"), (10, {"cells": 2.0}, "cells=2.0"),
-    (10, {"cells": True}, "cells=True"),
-])
+@pytest.mark.parametrize(
+    ("classes", "macro", "words"),
+    [
+        (1, {}, "classes=1 "),
+        (10, {"channels": 0}, "channels=0"),
+        (10, {"cells": 201}, "1 to 200"),
+        (10, {"channels": 10**9}, "channels=1000000000"),
+        (10, {"width": 3}, "no size 'width'"),
+        (10, {"channels": 4096, "cells": 9}, "at most"),
+        (10, {"cells": 2.0}, "cells=2.0"),
+        (10, {"cells": True}, "cells=True"),
+    ],
+)
 def test_sizes_are_checked_before_anything_is_built(classes, macro, words):
     with pytest.raises(InputError, match=words):
         Design.new(NAS, NAS.parse(CELL), classes, **macro)
@@ -217,11 +267,16 @@ def test_costs_of_other_sizes_are_counted():
         assert counted == DARTS.cost(architecture, 7, side)
 
 
-@pytest.mark.parametrize("network", [
-    torch.nn.Linear(2, 2), NAS.build(NAS.parse(CUT), 10, channels=4, cells=1),
-    NAS.build(NAS.parse(CELL), 9, channels=4, cells=1),
-    DARTS.build(DARTS.parse(GENOTYPE), 10, channels=2, cells=1),
-], ids=["linear", "another cell", "other classes", "another space"])
+@pytest.mark.parametrize(
+    "network",
+    [
+        torch.nn.Linear(2, 2),
+        NAS.build(NAS.parse(CUT), 10, channels=4, cells=1),
+        NAS.build(NAS.parse(CELL), 9, channels=4, cells=1),
+        DARTS.build(DARTS.parse(GENOTYPE), 10, channels=2, cells=1),
+    ],
+    ids=["linear", "another cell", "other classes", "another space"],
+)
 def test_a_network_of_another_make_is_refused(network):
     with pytest.raises(InputError, match="trained network is"):
         code(candidate(NAS, CELL, network=network))

@@ -54,8 +54,10 @@ def test_one_whole_file_says_what_it_takes(made):
     onnx_package.checker.check_model(model, full_check=True)
     assert [entry.name for entry in path.parent.iterdir()] == ["model.onnx"]
     [images], [logits] = model.graph.input, model.graph.output
-    shapes = [[d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
-              for value in (images, logits)]
+    shapes = [
+        [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in (images, logits)
+    ]
     side = one.network.side
     assert shapes == [["batch", 3, side, side], ["batch", one.classes]]
     assert (images.name, logits.name) == ("images", "logits")

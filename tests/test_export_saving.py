@@ -35,13 +35,25 @@ def test_an_untrained_candidate(tmp_path):
     ElementTree.parse(folder / "architecture.svg")
     data = json.loads((folder / "architecture.json").read_text(encoding="utf-8"))
     assert data == {
-        "format_version": 1, "space": "nasbench201", "architecture": CELL, "classes": 10,
-        "macro": {"channels": 16, "cells": 5}, "resolution": 32, "params": one.params,
-        "macs": one.macs, "latency_ms": 1.5,
+        "format_version": 1,
+        "space": "nasbench201",
+        "architecture": CELL,
+        "classes": 10,
+        "macro": {"channels": 16, "cells": 5},
+        "resolution": 32,
+        "params": one.params,
+        "macs": one.macs,
+        "latency_ms": 1.5,
         "prediction": {"accuracy": 91.25, "interval": [80.0, 97.5]},
-        "measured": {"accuracy": 88.5, "protocol": MEASURED.protocol, "seconds": 12.5,
-                     "curve": [50.0, 88.5]},
-        "reason": "predicted best", "standardisation": None, "weights": None,
+        "measured": {
+            "accuracy": 88.5,
+            "protocol": MEASURED.protocol,
+            "seconds": 12.5,
+            "curve": [50.0, 88.5],
+        },
+        "reason": "predicted best",
+        "standardisation": None,
+        "weights": None,
     }
     umask = os.umask(0)
     os.umask(umask)
@@ -49,9 +61,14 @@ def test_an_untrained_candidate(tmp_path):
     assert (folder / "model.py").stat().st_mode & 0o777 == 0o666 & ~umask
 
 
-@pytest.mark.parametrize(("space", "architecture", "macro"), [
-    (NAS, CELL, {"channels": 4, "cells": 1}), (DARTS, GENOTYPE, {"channels": 2, "cells": 3}),
-], ids=["nasbench201", "darts"])
+@pytest.mark.parametrize(
+    ("space", "architecture", "macro"),
+    [
+        (NAS, CELL, {"channels": 4, "cells": 1}),
+        (DARTS, GENOTYPE, {"channels": 2, "cells": 3}),
+    ],
+    ids=["nasbench201", "darts"],
+)
 def test_a_trained_one_computes_the_same_after_a_reload(tmp_path, space, architecture, macro):
     one = trained(space, architecture, 4, **macro)
     one.save(tmp_path / "best")
@@ -86,8 +103,9 @@ def test_an_empty_folder_is_used(tmp_path):
     assert "model.py" in entries(candidate(NAS, CELL).save(tmp_path / "best"))
 
 
-@pytest.mark.parametrize("others", [["notes.txt"], ["architecture.json", "notes.txt"],
-                                    ["model.py"]], ids=str)
+@pytest.mark.parametrize(
+    "others", [["notes.txt"], ["architecture.json", "notes.txt"], ["model.py"]], ids=str
+)
 def test_a_folder_with_other_files_is_left_alone(tmp_path, others):
     (tmp_path / "best").mkdir()
     for name in others:
@@ -164,18 +182,28 @@ def test_what_is_damaged_is_named(tmp_path):
 GOOD = json.loads(to_json(candidate(NAS, CELL, measured=MEASURED)))
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"format_version": 2}, "format_version"), ({"format_version": True}, "format_version"),
-    ({"space": "nasbench"}, "Did you mean 'nasbench201'"), ({"architecture": 7}, "'7' is not"),
-    ({"classes": None}, "classes=None"), ({"classes": "9"}, "classes='9'"),
-    ({"classes": 10**9}, "classes=1000000000"), ({"macro": {"channels": 10**9}}, "channels="),
-    ({"macro": [1]}, "macro"), ({"macro": {"__class__": 1}}, "no size '__class__'"),
-    ({"prediction": {"accuracy": float("nan"), "interval": [0, 1]}}, "prediction.accuracy"),
-    ({"prediction": {"accuracy": 9, "interval": [1]}}, "2 finite numbers"),
-    ({"measured": {"accuracy": 1, "seconds": 1, "protocol": 7}}, "measured.protocol"),
-    ({"measured": {"accuracy": 1, "seconds": 1, "protocol": "a", "curve": ["x"]}}, "curve"),
-    ({"reason": ["x" * 1000]}, "reason"), ({"latency_ms": True}, "latency_ms"),
-], ids=str)
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"format_version": 2}, "format_version"),
+        ({"format_version": True}, "format_version"),
+        ({"space": "nasbench"}, "Did you mean 'nasbench201'"),
+        ({"architecture": 7}, "'7' is not"),
+        ({"classes": None}, "classes=None"),
+        ({"classes": "9"}, "classes='9'"),
+        ({"classes": 10**9}, "classes=1000000000"),
+        ({"macro": {"channels": 10**9}}, "channels="),
+        ({"macro": [1]}, "macro"),
+        ({"macro": {"__class__": 1}}, "no size '__class__'"),
+        ({"prediction": {"accuracy": float("nan"), "interval": [0, 1]}}, "prediction.accuracy"),
+        ({"prediction": {"accuracy": 9, "interval": [1]}}, "2 finite numbers"),
+        ({"measured": {"accuracy": 1, "seconds": 1, "protocol": 7}}, "measured.protocol"),
+        ({"measured": {"accuracy": 1, "seconds": 1, "protocol": "a", "curve": ["x"]}}, "curve"),
+        ({"reason": ["x" * 1000]}, "reason"),
+        ({"latency_ms": True}, "latency_ms"),
+    ],
+    ids=str,
+)
 def test_a_strangers_description_is_checked(change, words):
     with pytest.raises(InputError, match=words) as caught:
         from_json({**GOOD, **change})

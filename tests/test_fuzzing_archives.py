@@ -13,16 +13,22 @@ from hypothesis import strategies as st
 
 BYTES = {ending: pack(TREE) for ending, pack in PACKERS.items()}
 # Python's writers end a name at a NUL, each in its own way.
-TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1,
-                max_size=20)
+TEXTS = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20
+)
 PARTS = st.sampled_from([odd for odd in ODD if "\0" not in odd]) | TEXTS
 PATHS = st.lists(PARTS, min_size=1, max_size=5).map("/".join).filter(len)
 
 
 def bounded(examples: int):
     slow = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-    return settings(max_examples=examples, derandomize=True, deadline=None, database=None,
-                    suppress_health_check=slow)
+    return settings(
+        max_examples=examples,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=slow,
+    )
 
 
 @pytest.fixture
@@ -60,9 +66,12 @@ def test_the_cases_are_of_both_kinds(folder: Path) -> None:
 
 
 @bounded(200)
-@given(st.sampled_from(sorted(BYTES)),
-       st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=9)), min_size=1,
-                max_size=6))
+@given(
+    st.sampled_from(sorted(BYTES)),
+    st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=9)), min_size=1, max_size=6
+    ),
+)
 def test_edited_archives(folder: Path, ending: str, edits: list[tuple[float, bytes]]) -> None:
     data = BYTES[ending]
     for place, new in edits:

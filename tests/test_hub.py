@@ -45,9 +45,15 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
     hub = Hub(REPO)
     hub.branches["v1"] = hub.commit(model_files(tmp_path / "old", 3))
     trap = pickle.dumps(Trap(tmp_path / "opened"))
-    hub.commit(model_files(tmp_path / "new", 4000) | {
-        "pytorch_model.bin": trap, "model.pkl": trap, ".gitattributes": b"",
-        "deep/config.json": b"{}"})
+    hub.commit(
+        model_files(tmp_path / "new", 4000)
+        | {
+            "pytorch_model.bin": trap,
+            "model.pkl": trap,
+            ".gitattributes": b"",
+            "deep/config.json": b"{}",
+        }
+    )
     with serving(hub):
         yield hub
     assert not (tmp_path / "opened").exists(), "A5: a pickle was opened"
@@ -55,8 +61,12 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 def client(hub: Hub, home: Path, *arguments: str, **settings: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", CLIENT, *arguments], env=environment(hub, home, **settings),
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        [sys.executable, "-c", CLIENT, *arguments],
+        env=environment(hub, home, **settings),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def folder_of(process: subprocess.Popen[str]) -> Path:
@@ -111,8 +121,11 @@ def test_a8_what_the_hub_does_not_give(hub: Hub, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("way", ["offline", "no network"])
 def test_a8_without_a_cache_the_message_lists_three_ways(
-        hub: Hub, tmp_path: Path, way: str) -> None:
-    settings = {"HF_HUB_OFFLINE": "1"} if way == "offline" else {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    hub: Hub, tmp_path: Path, way: str
+) -> None:
+    settings = (
+        {"HF_HUB_OFFLINE": "1"} if way == "offline" else {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    )
     message = error_of(client(hub, tmp_path, f"{REPO}@v1", **settings))
     assert hub.requests == []
     assert all(words in message for words in (*WAYS_OUT, "--revision v1"))
@@ -187,10 +200,28 @@ def test_none_is_the_model_of_the_package() -> None:
 @pytest.mark.parametrize(
     "model",
     [
-        "../../x", "file:///etc", "https://huggingface.co/org/name", "org", "org/name/deep", "",
-        "org/name@", "org/name@../../refs", "org/name@/etc", "org/name@a/..", "/nowhere/at/all",
-        "org/na me", "org/name\n", "--x/y", "org/a..b", Path("org/name"), "a\0b", "x" * 5000,
-        17, True, b"org/name", ["org/name"],
+        "../../x",
+        "file:///etc",
+        "https://huggingface.co/org/name",
+        "org",
+        "org/name/deep",
+        "",
+        "org/name@",
+        "org/name@../../refs",
+        "org/name@/etc",
+        "org/name@a/..",
+        "/nowhere/at/all",
+        "org/na me",
+        "org/name\n",
+        "--x/y",
+        "org/a..b",
+        Path("org/name"),
+        "a\0b",
+        "x" * 5000,
+        17,
+        True,
+        b"org/name",
+        ["org/name"],
     ],
     ids=lambda model: str(model)[:30],
 )

@@ -58,8 +58,14 @@ def answer_of(k: int) -> list[dict]:
 
 
 def test_what_is_pushed_is_what_loads(hub: Hub, tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", USER, REPO, TOKEN], text=True, timeout=120,
-                          env=environment(hub, tmp_path), capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", USER, REPO, TOKEN],
+        text=True,
+        timeout=120,
+        env=environment(hub, tmp_path),
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     files = {name: (resolve(None) / name).read_bytes() for name in FILES}
@@ -84,43 +90,60 @@ def test_the_command_line_end_to_end(hub: Hub, tmp_path: Path) -> None:
     folder = str(resolve(None))
     settings = {"HF_TOKEN": TOKEN}
     pushed, pulled, listed, verified, suggested = answers = commands(
-        hub, tmp_path / "home",
+        hub,
+        tmp_path / "home",
         ["models", "push", folder, REPO, "--revision", "v1"],
         ["models", "pull", f"{REPO}@v1"],
         ["models", "list"],
         ["models", "verify", f"{REPO}@v1"],
-        ["suggest", "sklearn:digits", "--k", "2", "--model", f"{REPO}@v1"], **settings)
+        ["suggest", "sklearn:digits", "--k", "2", "--model", f"{REPO}@v1"],
+        **settings,
+    )
     assert [code for code, _ in answers] == [0] * 5
     assert not hub.private
     assert pushed[1] == {"model": f"{REPO}@{hub.branches['v1']}"}
     assert Path(pulled[1]["folder"]).name == hub.branches["v1"]
     assert [(one["model"], one["refs"]) for one in listed[1]["models"]] == [
-        (None, []), (f"{REPO}@{hub.branches['v1']}", ["v1"])]
+        (None, []),
+        (f"{REPO}@{hub.branches['v1']}", ["v1"]),
+    ]
     assert verified[1]["ok"] is True
     assert suggested[1]["candidates"] == answer_of(2)
 
 
 def test_a_hub_that_refuses_or_may_not_be_asked(hub: Hub, tmp_path: Path) -> None:
-    for settings, part in (({}, "HTTP 401"), ({"HF_TOKEN": "hf_secret"}, "HF_TOKEN"),
-                           ({"HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set")):
+    for settings, part in (
+        ({}, "HTTP 401"),
+        ({"HF_TOKEN": "hf_secret"}, "HF_TOKEN"),
+        ({"HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
+    ):
         done = subprocess.run(
-            [sys.executable, "-c", PUSH, str(resolve(None)), REPO], text=True, timeout=60,
-            env=environment(hub, tmp_path, **settings), capture_output=True, check=False)
+            [sys.executable, "-c", PUSH, str(resolve(None)), REPO],
+            text=True,
+            timeout=60,
+            env=environment(hub, tmp_path, **settings),
+            capture_output=True,
+            check=False,
+        )
         assert done.returncode == 1 and "Traceback" not in done.stderr
         assert part in done.stderr and "hf_secret" not in done.stderr
     assert hub.commits == {}
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"repo_id": "flowers"}, "no place for a model"),
-    ({"repo_id": "a/b/c"}, "no place for a model"),
-    ({"repo_id": "someone/x@v1"}, "no place for a model"),
-    ({"revision": "../main"}, "no place for a model"),
-    ({"revision": ""}, "no place for a model"),
-    ({"token": "hf_x\nHost: elsewhere"}, "no token has"),
-    ({"token": ""}, "no token has"),
-    ({"message": "  "}, "message of the commit is empty"),
-], ids=str)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"repo_id": "flowers"}, "no place for a model"),
+        ({"repo_id": "a/b/c"}, "no place for a model"),
+        ({"repo_id": "someone/x@v1"}, "no place for a model"),
+        ({"revision": "../main"}, "no place for a model"),
+        ({"revision": ""}, "no place for a model"),
+        ({"token": "hf_x\nHost: elsewhere"}, "no token has"),
+        ({"token": ""}, "no token has"),
+        ({"message": "  "}, "message of the commit is empty"),
+    ],
+    ids=str,
+)
 def test_arguments_of_a_push_that_are_none(arguments, message):
     with pytest.raises(InputError, match=message) as caught:
         packaged().push_to_hub(**{"repo_id": REPO, **arguments})

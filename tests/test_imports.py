@@ -19,7 +19,8 @@ FORBIDDEN = {
     "metad2a/__main__.py": {"app", "search", "database", "metad2a.page"},
 }
 FILES = sorted(
-    path.relative_to(ROOT) for name in ("metad2a", "search", "database")
+    path.relative_to(ROOT)
+    for name in ("metad2a", "search", "database")
     for path in (ROOT / name).rglob("*.py")
 )
 
@@ -39,14 +40,17 @@ def imported(path: Path) -> set[str]:
 
 def forbidden(path: Path) -> set[str]:
     """Return the rule of the file itself, or of the nearest folder that has one."""
-    return next(FORBIDDEN[str(place)] for place in (path, *path.parents)
-                if str(place) in FORBIDDEN)
+    return next(FORBIDDEN[str(place)] for place in (path, *path.parents) if str(place) in FORBIDDEN)
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_imports_point_one_way(path):
-    wrong = {name for name in imported(path) for top in forbidden(path)
-             if name == top or name.startswith(f"{top}.")}
+    wrong = {
+        name
+        for name in imported(path)
+        for top in forbidden(path)
+        if name == top or name.startswith(f"{top}.")
+    }
     assert not wrong
 
 
@@ -62,23 +66,33 @@ def test_the_rules_see_a_wrong_import(tmp_path, monkeypatch):
 
 def run(script: str, folder: Path) -> str:
     (folder / "script.py").write_text(script, encoding="utf-8")
-    return subprocess.run([sys.executable, "script.py"], cwd=folder, check=True, text=True,
-                          capture_output=True, timeout=120).stdout
+    return subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=folder,
+        check=True,
+        text=True,
+        capture_output=True,
+        timeout=120,
+    ).stdout
 
 
 def test_import_metad2a_brings_nothing_heavy(tmp_path):
     heavy = ("torch", "torchvision", "torch_geometric", "gradio", "numpy", "PIL", "pyarrow")
-    script = ("import sys, metad2a\n"
-              f"print([name for name in {heavy} if name in sys.modules])")
+    script = f"import sys, metad2a\nprint([name for name in {heavy} if name in sys.modules])"
     assert run(script, tmp_path) == "[]\n"
 
 
 def test_a_search_py_of_the_users_own_does_no_harm(tmp_path):
     for name in ("search", "database", "app"):
         (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name}.py ran')", encoding="utf-8")
-    core = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in FILES
-            if FORBIDDEN["metad2a"] == forbidden(path)]
-    script = ("import importlib\nfrom metad2a import suggest\n"
-              f"for name in {core}:\n    importlib.import_module(name)\n"
-              "print(suggest.__name__)")
+    core = [
+        ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+        for path in FILES
+        if FORBIDDEN["metad2a"] == forbidden(path)
+    ]
+    script = (
+        "import importlib\nfrom metad2a import suggest\n"
+        f"for name in {core}:\n    importlib.import_module(name)\n"
+        "print(suggest.__name__)"
+    )
     assert run(script, tmp_path) == "suggest\n"

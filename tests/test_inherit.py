@@ -95,8 +95,9 @@ def test_kept_weights_are_bit_equal():
                     parent = shared.stages[stage][cell].edges[slot].operation(op)[0]
                     assert torch.equal(edges[key][1].weight, parent[1].weight)
     assert torch.equal(network.stem[0].weight, shared.stem[0].weight)
-    assert torch.equal(network.reductions[1].shortcut[1].weight,
-                       shared.reductions[1].shortcut[1].weight)
+    assert torch.equal(
+        network.reductions[1].shortcut[1].weight, shared.reductions[1].shortcut[1].weight
+    )
 
 
 def test_of_several_copies_the_one_of_the_leading_slot_is_kept():
@@ -120,7 +121,9 @@ def test_recalibrated_statistics_are_those_of_all_images_at_once():
     with torch.no_grad():
         values = network[0](torch.cat(images))
     torch.testing.assert_close(network[1].running_mean, values.mean((0, 2, 3)))
-    torch.testing.assert_close(network[1].running_var, torch.stack(
-        [network[0](x).var((0, 2, 3)) for x in images]).mean(0).detach())
+    torch.testing.assert_close(
+        network[1].running_var,
+        torch.stack([network[0](x).var((0, 2, 3)) for x in images]).mean(0).detach(),
+    )
     assert network[1].momentum == 0.2
     assert not network.training

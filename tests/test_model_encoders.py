@@ -26,14 +26,17 @@ def drawn(sizes: list[int], seed: int) -> Description:
 
 def taken(description: Description, order: torch.Tensor) -> Description:
     return Description(
-        description.features[order], description.labels[order], description.statistics)
+        description.features[order], description.labels[order], description.statistics
+    )
 
 
 @pytest.fixture(scope="module")
 def some() -> list[Description]:
     """Ragged: from 2 to 6 classes, from 1 to 20 images a class."""
-    return [drawn(sizes, seed) for seed, sizes in enumerate(
-        [[5, 5], [1, 1, 1], [20, 2, 7, 1], [3] * 6, [1, 12]])]
+    return [
+        drawn(sizes, seed)
+        for seed, sizes in enumerate([[5, 5], [1, 1, 1], [20, 2, 7, 1], [3] * 6, [1, 12]])
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,8 @@ def test_fit_standardises_features_and_statistics(some, inputs):
     projected = (rows - inputs.mean) @ inputs.projection
     close(projected.mean(0), torch.zeros(COMPONENTS))
     torch.testing.assert_close(
-        projected.T @ projected / len(rows), torch.eye(COMPONENTS), atol=1e-3, rtol=1e-3)
+        projected.T @ projected / len(rows), torch.eye(COMPONENTS), atol=1e-3, rtol=1e-3
+    )
     scaled = (torch.stack([one.statistics for one in some]) - inputs.centre) / inputs.scale
     close(scaled.mean(0), torch.zeros(len(STATISTICS)))
     close(scaled.std(0), torch.ones(len(STATISTICS)))
@@ -112,8 +116,9 @@ def test_the_order_of_images_does_not_matter(some, inputs, encoder):
 
 
 def test_the_order_of_classes_does_not_matter(some, inputs, encoder):
-    turned = [Description(one.features, one.labels.max() - one.labels, one.statistics)
-              for one in some]
+    turned = [
+        Description(one.features, one.labels.max() - one.labels, one.statistics) for one in some
+    ]
     close(embedded(encoder, inputs, turned), embedded(encoder, inputs, some))
 
 
@@ -174,8 +179,7 @@ def test_isomorphic_cells_are_one_graph_once_canonical(graph_encoder):
         classes.setdefault(SPACE.canonical(cell), []).append(cell)
     first, second, *_ = max(classes.values(), key=len)
     assert first != second
-    codes = graph_encoder(SPACE.graphs(np.array(
-        [SPACE.canonical(first), SPACE.canonical(second)])))
+    codes = graph_encoder(SPACE.graphs(np.array([SPACE.canonical(first), SPACE.canonical(second)])))
     assert torch.equal(codes[0], codes[1])
 
 

@@ -42,7 +42,8 @@ def test_a_rank_sum_wants_good_in_everything():
     assert labels.quality.argmin() == 0
     del found[cells[2]]["b"]
     assert rank_sum(SPACE, found, ("a", "b")).scores[2, 1] == pytest.approx(
-        normal_scores(np.array([1.0, 2.0, 0.0, 1.0]))[2])
+        normal_scores(np.array([1.0, 2.0, 0.0, 1.0]))[2]
+    )
 
 
 def test_logits_stay_finite():
@@ -55,8 +56,9 @@ def test_logits_stay_finite():
 
 
 def rows(task: list[int], value: list[float]) -> Rows:
-    return Rows(torch.tensor(task), torch.arange(len(task)), torch.tensor(value),
-                torch.zeros(len(task)))
+    return Rows(
+        torch.tensor(task), torch.arange(len(task)), torch.tensor(value), torch.zeros(len(task))
+    )
 
 
 def test_rows_of_some_tasks_are_renumbered():
@@ -64,8 +66,12 @@ def test_rows_of_some_tasks_are_renumbered():
     assert found.task.tolist() == [1, 1, 0]
     assert found.cell.tolist() == [1, 2, 4]
     assert found.value.tolist() == [1.0, 2.0, 4.0]
-    none = Rows(torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long),
-                torch.empty(0), torch.empty(0)).of_tasks([1, 2])
+    none = Rows(
+        torch.empty(0, dtype=torch.long),
+        torch.empty(0, dtype=torch.long),
+        torch.empty(0),
+        torch.empty(0),
+    ).of_tasks([1, 2])
     assert len(none.value) == 0
 
 
@@ -95,13 +101,20 @@ def test_a_judgement_summed_up_by_hand():
     """Two families of a task with two trainings each; the interval comes from the other family."""
     tasks = [MetaTask(f"k{i}", f"n{i}", f"d{i}", f"f{i}", 100, ()) for i in range(2)]
     value = np.log(np.array([0.2, 0.8, 0.5, 0.9]) / np.array([0.8, 0.2, 0.5, 0.1]))
-    data = MetaData(SPACE, tasks, [(0,) * 6] * 4, rows([0, 0, 1, 1], value.tolist()),
-                    rows([], []), {}, ())
+    data = MetaData(
+        SPACE, tasks, [(0,) * 6] * 4, rows([0, 0, 1, 1], value.tolist()), rows([], []), {}, ()
+    )
     mean = value + np.array([0.1, -0.1, 1, -1])
     right = np.array([0.0, 1, 0, 1])
-    found = summarise(data, Judgement(
-        mean, np.zeros(4), {"model": right, "wrong": -right, "tied": np.zeros(4)},
-        {"model": value}))
+    found = summarise(
+        data,
+        Judgement(
+            mean,
+            np.zeros(4),
+            {"model": right, "wrong": -right, "tied": np.zeros(4)},
+            {"model": value},
+        ),
+    )
     assert found.by_family == {"f0": 1.0, "f1": 0.0}
     assert found.coverage == 0.5
     assert [row.concordance for row in found.rows] == [1, 0, 0.5]
@@ -109,8 +122,11 @@ def test_a_judgement_summed_up_by_hand():
     assert [row.error for row in found.rows] == [pytest.approx(0, abs=1e-4), None, None]
     table = found.table().splitlines()
     assert table[0].startswith("| on families left out |")
-    assert table[2:] == ["| model | 1.000 | 0.00 | 0.0 |", "| wrong | 0.000 | 50.00 |  |",
-                         "| tied | 0.500 | 50.00 |  |"]
+    assert table[2:] == [
+        "| model | 1.000 | 0.00 | 0.0 |",
+        "| wrong | 0.000 | 50.00 |  |",
+        "| tied | 0.500 | 50.00 |  |",
+    ]
 
 
 def test_ridge_shrinks_to_the_truth():

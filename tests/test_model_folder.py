@@ -38,8 +38,9 @@ def test_the_package_brings_a_model_that_is_loaded_once():
     assert model.space is SPACE
     assert model.protocol == "standalone-v1"
     assert model.card.strip()
-    assert not any(part.training for part in [*model.predictor.modules(),
-                                              *model.generator.modules()])
+    assert not any(
+        part.training for part in [*model.predictor.modules(), *model.generator.modules()]
+    )
 
 
 def test_a10_it_gives_its_own_golden_answers():
@@ -70,8 +71,10 @@ def test_a_saved_model_is_the_same_model(tmp_path):
     assert {path.name for path in (tmp_path / "copy").iterdir()} - {KNOWN} == set(FILES)
     again = MetaD2A.from_pretrained(tmp_path / "copy")
     data = synthetic("dots")
-    assert np.array_equal(tensors_of(again.predict(data, cells)),
-                          tensors_of(MetaD2A.from_pretrained().predict(data, cells)))
+    assert np.array_equal(
+        tensors_of(again.predict(data, cells)),
+        tensors_of(MetaD2A.from_pretrained().predict(data, cells)),
+    )
     assert again.generate(data, 20, 3) == model.generate(data, 20, 3)
     assert (again.card, again.golden, again.protocol) == (model.card, model.golden, model.protocol)
     again.save_pretrained(tmp_path / "again")
@@ -98,8 +101,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "no scores": (lambda c: c["predictor"].update(scores=[]), "'predictor.scores' is"),
     "scores of numbers": (lambda c: c["predictor"].update(scores=[1]), "'predictor.scores' is"),
     "heads do not divide": (lambda c: c["predictor"].update(set_width=30), "'predictor.set_width'"),
-    "types of another space": (lambda c: c["predictor"].update(node_types=9),
-                               "'predictor.node_types'"),
+    "types of another space": (
+        lambda c: c["predictor"].update(node_types=9),
+        "'predictor.node_types'",
+    ),
 }
 SIZES = [name for name in PredictorConfig.__dataclass_fields__ if name != "scores"]
 
@@ -163,7 +168,9 @@ def test_a1_tensors_missing_extra_renamed_or_of_another_shape_or_dtype_are_all_l
     assert lines == [
         f"generator.embed.weight has shape (3, 3), expected {shape}",
         "predictor.cost_scale is torch.float64, expected torch.float32",
-        "predictor.noise is missing", "predictor.nose is unknown"]
+        "predictor.noise is missing",
+        "predictor.nose is unknown",
+    ]
 
     artifact.tensors.clear()
     artifact.tensors.update({f"module.{name}": tensor for name, tensor in every.items()})
@@ -210,8 +217,13 @@ print(json.dumps({"refused": refused, "asked": len(asked), "KiB": after - before
 
 
 def test_a4_a_config_that_asks_for_a_billion_units_takes_no_memory(folder):
-    done = subprocess.run([sys.executable, "-c", HUGE, str(folder)], text=True, timeout=120,
-                          capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", HUGE, str(folder)],
+        text=True,
+        timeout=120,
+        capture_output=True,
+        check=True,
+    )
     found = json.loads(done.stdout)
     assert found["refused"] == found["asked"] > 5
     assert found["KiB"] < 30 * 1024, "4096 units a layer alone would be hundreds of MiB"

@@ -44,10 +44,17 @@ def representatives() -> np.ndarray:
 # -- what is generated -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("count", "max_params", "max_macs"), [
-    (1, None, None), (200, None, None), (50, 300_000, None), (50, None, 30_000_000),
-    (50, 250_000, 25_000_000),
-], ids=str)
+@pytest.mark.parametrize(
+    ("count", "max_params", "max_macs"),
+    [
+        (1, None, None),
+        (200, None, None),
+        (50, 300_000, None),
+        (50, None, 30_000_000),
+        (50, 250_000, 25_000_000),
+    ],
+    ids=str,
+)
 def test_all_is_valid_canonical_distinct_and_within_limits(
     generator, context, count, max_params, max_macs
 ):
@@ -73,11 +80,10 @@ def test_the_seed_decides(generator, context):
     assert drawn(6) != first
 
 
-@pytest.mark.parametrize(("params", "macs"), [(0, None), (None, 0), (6_000, None),
-                                              (60_000, 5_000_000)], ids=str)
-def test_a_small_space_comes_out_whole_and_once(
-    generator, context, representatives, params, macs
-):
+@pytest.mark.parametrize(
+    ("params", "macs"), [(0, None), (None, 0), (6_000, None), (60_000, 5_000_000)], ids=str
+)
+def test_a_small_space_comes_out_whole_and_once(generator, context, representatives, params, macs):
     max_params = None if params is None else SMALLEST.params + params
     max_macs = None if macs is None else SMALLEST.macs + macs
     cells = generate(generator, SPACE, context, 20_000, 0, CLASSES, max_params, max_macs)
@@ -113,6 +119,7 @@ def test_the_luckiest_child_is_as_lucky_as_its_parent():
 
 def test_the_first_draw_follows_the_softmax(generator, context):
     """Pearson's chi-square of 1,500 first draws of two slots with a forbidden corner."""
+
     def allowed(prefixes: np.ndarray) -> np.ndarray:
         return ~((prefixes[:, 0] == 0) & (prefixes[:, -1] == 1) & (prefixes.shape[1] == 2))
 
@@ -126,8 +133,9 @@ def test_the_first_draw_follows_the_softmax(generator, context):
     assert float(expected.sum()) == pytest.approx(1, abs=1e-5)
 
     random = torch.Generator().manual_seed(0)
-    draws = np.concatenate([
-        generator.sample(context, 2, 3, allowed, random)[:1] for _ in range(1500)])
+    draws = np.concatenate(
+        [generator.sample(context, 2, 3, allowed, random)[:1] for _ in range(1500)]
+    )
     counts = np.bincount(draws[:, 0] * 5 + draws[:, 1], minlength=25)
     assert counts[1] == 0
     possible = np.arange(25) != 1
@@ -150,11 +158,22 @@ def test_fitting_raises_the_likelihood_of_good_cells(monkeypatch, representative
     monkeypatch.setattr(generator_training, "STEPS", 60)
     monkeypatch.setattr(generator_training, "DRAWS", 16)
     torch.manual_seed(0)
-    config = PredictorConfig(len(SPACE.node_types), ("one",), members=2, graph_width=4,
-                             graph_rounds=1, components=3, set_width=4, embedding=3, factors=2)
+    config = PredictorConfig(
+        len(SPACE.node_types),
+        ("one",),
+        members=2,
+        graph_width=4,
+        graph_rounds=1,
+        components=3,
+        set_width=4,
+        embedding=3,
+        factors=2,
+    )
     predictor = Predictor(config).eval()
-    tasks = [Description(torch.randn(6, FEATURES), torch.arange(6) % 2,
-                         torch.randn(len(STATISTICS))) for _ in range(3)]
+    tasks = [
+        Description(torch.randn(6, FEATURES), torch.arange(6) % 2, torch.randn(len(STATISTICS)))
+        for _ in range(3)
+    ]
     predictor.inputs.fit(tasks)
     logs = torch.from_numpy(SPACE.costs(representatives, 10)).double().log()
     predictor.cost_centre.copy_(logs.mean(0))
@@ -165,8 +184,10 @@ def test_fitting_raises_the_likelihood_of_good_cells(monkeypatch, representative
     quality = torch.from_numpy(np.where(cells[:, 0] == 3, 1.5, -1.5)).float()
     priors = [(hidden, quality) for hidden, _ in predictor.prior(graphs, costs)]
     generator = Generator(5, 2 * config.embedding, width=16)
-    enter = (torch.cat(predictor.embed(tasks[:1]), dim=1),
-             standardise_limits(predictor, torch.full((1, 2), torch.inf)))
+    enter = (
+        torch.cat(predictor.embed(tasks[:1]), dim=1),
+        standardise_limits(predictor, torch.full((1, 2), torch.inf)),
+    )
     good = torch.from_numpy(cells[cells[:, 0] == 3])
 
     def likelihood() -> float:
@@ -175,8 +196,16 @@ def test_fitting_raises_the_likelihood_of_good_cells(monkeypatch, representative
             return float(generator.log_likelihood(context, good).mean())
 
     before, told = likelihood(), []
-    fit_generator(generator, predictor, tasks, cells, costs.numpy(), priors, 0,
-                  lambda done, total: told.append((done, total)))
+    fit_generator(
+        generator,
+        predictor,
+        tasks,
+        cells,
+        costs.numpy(),
+        priors,
+        0,
+        lambda done, total: told.append((done, total)),
+    )
     assert likelihood() > before + 1
     assert told[0] == (1, 60)
     assert told[-1] == (60, 60)
@@ -193,4 +222,5 @@ def test_no_limit_is_the_loosest_limit():
     predictor.cost_scale.fill_(0.5)
     limits = torch.tensor([[np.exp(13), np.inf], [1.0, np.exp(13.5)]], dtype=torch.float64)
     torch.testing.assert_close(
-        standardise_limits(predictor, limits), torch.tensor([[0.0, 3.0], [-3.0, 1.0]]))
+        standardise_limits(predictor, limits), torch.tensor([[0.0, 3.0], [-3.0, 1.0]])
+    )

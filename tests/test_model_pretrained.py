@@ -51,8 +51,10 @@ def test_isomorphic_cells_are_predicted_equal(model, cells):
     pairs = [(cell, SPACE.canonical(SPACE.parse(cell))) for cell in cells]
     pairs = [(cell, SPACE.format(other)) for cell, other in pairs if cell != SPACE.format(other)]
     assert len(pairs) > 3
-    first, second = (tensors_of(model.predict(synthetic("dots"), list(side)))
-                     for side in zip(*pairs, strict=True))
+    first, second = (
+        tensors_of(model.predict(synthetic("dots"), list(side)))
+        for side in zip(*pairs, strict=True)
+    )
     assert np.array_equal(first, second)
 
 
@@ -92,7 +94,8 @@ def test_two_threads_may_ask_one_model(cells):
         found = list(threads.map(lambda some: shared.predict_described(description, some), wanted))
     for some, prediction in zip(wanted, found, strict=True):
         np.testing.assert_allclose(
-            prediction.mean, alone.predict_described(description, some).mean, atol=1e-3)
+            prediction.mean, alone.predict_described(description, some).mean, atol=1e-3
+        )
 
 
 @pytest.mark.parametrize("cell", ["", "resnet50", CONV + "|", CONV.replace("3x3", "5x5")])

@@ -60,8 +60,19 @@ class World:
     def record(self, task: int, cell: tuple[int, ...], protocol: str, value: float) -> None:
         one = self.tasks[task]
         kind = "accuracy" if protocol == ACCURACY else "score"
-        self.records.append(Record(one.dataset, one.family, one.key, SPACE.name,
-                                   SPACE.format(cell), protocol, kind, 0, float(value)))
+        self.records.append(
+            Record(
+                one.dataset,
+                one.family,
+                one.key,
+                SPACE.name,
+                SPACE.format(cell),
+                protocol,
+                kind,
+                0,
+                float(value),
+            )
+        )
 
 
 def quality(cell: tuple[int, ...]) -> float:
@@ -79,17 +90,24 @@ def world() -> World:
     for number in range(TASKS):
         labels = torch.arange(12) % (2 + number % 3)
         redraws = tuple(
-            Description(torch.randn(12, FEATURES, generator=random) + number, labels,
-                        torch.randn(len(STATISTICS), generator=random) + number)
-            for _ in range(2))
+            Description(
+                torch.randn(12, FEATURES, generator=random) + number,
+                labels,
+                torch.randn(len(STATISTICS), generator=random) + number,
+            )
+            for _ in range(2)
+        )
         family = FAMILIES[number // 2]
-        world.tasks.append(MetaTask(f"key{number}", f"{family}-{number}", f"{family}{number % 2}",
-                                    family, 200, redraws))
+        world.tasks.append(
+            MetaTask(
+                f"key{number}", f"{family}-{number}", f"{family}{number % 2}", family, 200, redraws
+            )
+        )
         scored = cells[WHOLE_TASKS.get(number, slice(700 + 20 * number, 720 + 20 * number))]
         for protocol, noise in (("first-v1", 0.3), ("second-v1", 0.6)):
             for cell in scored:
                 world.record(number, cell, protocol, quality(cell) + rng.normal(0, noise))
-        for cell in cells[1000 + RUNS * number:][:RUNS]:
+        for cell in cells[1000 + RUNS * number :][:RUNS]:
             hidden = number / 4 - 1 + quality(cell) + rng.normal(0, 0.2)
             world.record(number, cell, ACCURACY, 1 / (1 + np.exp(-hidden)))
     return world
@@ -150,9 +168,14 @@ def run(world: World, data: MetaData) -> Run:
         cells = set(map(tuple, labels.architectures.tolist()))
         prior_cells.append(cells)
         # A family's own cells give it away: a third of each are in no other family.
-        own = {name: cells & (mine - set().union(*(
-            other for another, other in whole_cells.items() if another != name)))
-            for name, mine in whole_cells.items()}
+        own = {
+            name: cells
+            & (
+                mine
+                - set().union(*(other for another, other in whole_cells.items() if another != name))
+            )
+            for name, mine in whole_cells.items()
+        }
         trained_on[id(predictor)] = {name for name, found in own.items() if found}
 
     def sides(predictor: Predictor, redraws: list, *rest: object) -> None:
@@ -182,7 +205,15 @@ def test_assembling_numbers_everything(world, data):
     assert {len(cells) for cells in data.wholes.values()} == {600}
     assert torch.bincount(data.trainings.task).tolist() == [RUNS] * TASKS
     assert torch.bincount(data.scores.task, minlength=TASKS).tolist() == [
-        0, 20, 0, 20, 20, 20, 20, 20]
+        0,
+        20,
+        0,
+        20,
+        20,
+        20,
+        20,
+        20,
+    ]
     trained = [r for r in world.records if r.protocol == ACCURACY]
     for row, record in enumerate(trained):
         cell = data.cells[int(data.trainings.cell[row])]
@@ -245,8 +276,13 @@ def test_nothing_of_a_judged_family_is_seen(run, data):
     assert len(run.judged) == 8
     # Two families had a part in the prior; the priors that judged them were trained anew.
     assert len(run.prior_cells) == 3
-    assert run.used == [{"coins"}, {"birds"}, {"birds", "coins"}, {"birds", "coins"},
-                        {"birds", "coins"}]
+    assert run.used == [
+        {"coins"},
+        {"birds"},
+        {"birds", "coins"},
+        {"birds", "coins"},
+        {"birds", "coins"},
+    ]
     assert run.seen[4] == set(FAMILIES)
     assert run.progress == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
@@ -254,15 +290,21 @@ def test_nothing_of_a_judged_family_is_seen(run, data):
 def test_baselines_and_calibration_leave_the_judged_family_out_too(data, run, monkeypatch):
     known = []
     fit, widths = baselines.fit, []
-    monkeypatch.setattr(baselines, "fit", lambda data, kept, held, seed: known.append(
-        (kept, held)) or fit(data, kept, held, seed))
+    monkeypatch.setattr(
+        baselines,
+        "fit",
+        lambda data, kept, held, seed: known.append((kept, held)) or fit(data, kept, held, seed),
+    )
     judge(data, run.predictor, 0)
     for kept, held in known:
         families = [{data.tasks[t].family for t in side} for side in (kept, held)]
         assert not families[0] & families[1]
         assert len(kept) + len(held) == TASKS
-    monkeypatch.setattr(figures, "calibrate", lambda residual, between: widths.append(
-        len(residual)) or calibrate(residual, between))
+    monkeypatch.setattr(
+        figures,
+        "calibrate",
+        lambda residual, between: widths.append(len(residual)) or calibrate(residual, between),
+    )
     summarise(data, run.judgement)
     assert widths == [RUNS * 6] * 4
 
@@ -274,8 +316,16 @@ def test_figures_are_in_range_and_complete(run):
     assert found.coverage == pytest.approx(np.mean(list(found.by_family.values())))
     assert 0 < found.width < 100
     names = [row.name for row in found.rows]
-    assert names == ["model", "features shuffled", "prior alone", "random", "parameters",
-                     "best on average", "nearest dataset", "additive"]
+    assert names == [
+        "model",
+        "features shuffled",
+        "prior alone",
+        "random",
+        "parameters",
+        "best on average",
+        "nearest dataset",
+        "additive",
+    ]
     for row in found.rows:
         assert 0 <= row.concordance <= 1
         assert 0 <= row.regret <= 100
@@ -289,8 +339,9 @@ def test_figures_are_in_range_and_complete(run):
 def test_the_model_that_comes_out_works(run, data, tmp_path):
     model = run.model
     assert (model.space, model.protocol) == (SPACE, ACCURACY)
-    noise, factor = calibrate(data.trainings.value.numpy() - run.judgement.mean,
-                              run.judgement.between)
+    noise, factor = calibrate(
+        data.trainings.value.numpy() - run.judgement.mean, run.judgement.between
+    )
     assert float(model.predictor.noise) == pytest.approx(noise)
     assert float(model.predictor.width_factor) == pytest.approx(factor)
     model.card = model_card(SPACE.name, ACCURACY, [], data.tasks, run.figures)
@@ -336,8 +387,9 @@ def test_the_same_seed_gives_the_same_weights(data):
 def test_a_prior_learns_what_the_scores_say(data, monkeypatch):
     monkeypatch.setattr(prior_training, "EPOCHS", 25)
     predictor = train_prior(data, 0, 1)
-    unseen = [cell for cell in data.cells
-              if not any(cell in found for found in data.wholes.values())]
+    unseen = [
+        cell for cell in data.cells if not any(cell in found for found in data.wholes.values())
+    ]
     graphs, costs = prior_training.prior_inputs(SPACE, SPACE.as_array(unseen))
     _, found = predictor.prior(graphs, costs)[0]
     truth = [quality(cell) for cell in unseen]
@@ -350,7 +402,8 @@ def test_sides_learn_the_level_of_a_task(data, monkeypatch):
     train_sides(predictor, data, range(TASKS), 0)
     descriptions = [task.redraws[0] for task in data.tasks]
     mean, _ = dataset_training.predict_rows(
-        predictor, descriptions, meta_training.cell_priors(predictor, data), data.trainings)
+        predictor, descriptions, meta_training.cell_priors(predictor, data), data.trainings
+    )
     error = (mean - data.trainings.value).abs().mean()
     assert error < 0.8 * (data.trainings.value - data.trainings.value.mean()).abs().mean()
 

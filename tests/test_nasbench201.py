@@ -1,6 +1,5 @@
 """The NAS-Bench-201 space against facts that its authors published."""
 
-
 import numpy as np
 import pytest
 
@@ -12,12 +11,24 @@ SPACE = SPACES.get("nasbench201")
 CELLS = np.array(list(SPACE.enumerate()))
 # Official strings with parameters and MACs of the network for CIFAR-10.
 PUBLISHED = [
-    ("|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+"
-     "|nor_conv_1x1~0|skip_connect~1|skip_connect~2|", 129_306, 15_647_360),
-    ("|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+"
-     "|skip_connect~0|nor_conv_3x3~1|skip_connect~2|", 802_426, 113_951_360),
-    ("|avg_pool_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+"
-     "|avg_pool_3x3~0|avg_pool_3x3~1|avg_pool_3x3~2|", 559_386, 78_561_920),
+    (
+        "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+"
+        "|nor_conv_1x1~0|skip_connect~1|skip_connect~2|",
+        129_306,
+        15_647_360,
+    ),
+    (
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+"
+        "|skip_connect~0|nor_conv_3x3~1|skip_connect~2|",
+        802_426,
+        113_951_360,
+    ),
+    (
+        "|avg_pool_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+"
+        "|avg_pool_3x3~0|avg_pool_3x3~1|avg_pool_3x3~2|",
+        559_386,
+        78_561_920,
+    ),
 ]
 
 
@@ -43,15 +54,24 @@ def test_costs_are_the_published_ones(text, params, macs):
     assert (cost.params, cost.macs) == (params, macs)
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("|nor_conv_3x4~0|+|none~0|none~1|+|none~0|none~1|none~2|", "mean 'nor_conv_3x3'"),
-    ("|skip~0|+|none~0|none~1|+|none~0|none~1|none~2|", "Unknown operation 'skip'.*skip_connect"),
-    ("|none~0|+|none~1|none~0|+|none~0|none~1|none~2|", "three nodes list their inputs in order"),
-    ("|none~0|+|none~0|none~1|+|none~0|none~1|", "three nodes list their inputs in order"),
-    ("|none~0|+|none~0|none~1|", "not a NAS-Bench-201 cell"),
-    ("none~0+none~0|none~1+none~0|none~1|none~2", "write it as '.nor_conv_3x3~0"),
-    ("|none~²|+|none~0|none~1|+|none~0|none~1|none~2|", "not a NAS-Bench-201 cell"),
-])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("|nor_conv_3x4~0|+|none~0|none~1|+|none~0|none~1|none~2|", "mean 'nor_conv_3x3'"),
+        (
+            "|skip~0|+|none~0|none~1|+|none~0|none~1|none~2|",
+            "Unknown operation 'skip'.*skip_connect",
+        ),
+        (
+            "|none~0|+|none~1|none~0|+|none~0|none~1|none~2|",
+            "three nodes list their inputs in order",
+        ),
+        ("|none~0|+|none~0|none~1|+|none~0|none~1|", "three nodes list their inputs in order"),
+        ("|none~0|+|none~0|none~1|", "not a NAS-Bench-201 cell"),
+        ("none~0+none~0|none~1+none~0|none~1|none~2", "write it as '.nor_conv_3x3~0"),
+        ("|none~²|+|none~0|none~1|+|none~0|none~1|none~2|", "not a NAS-Bench-201 cell"),
+    ],
+)
 def test_invalid_strings_are_refused_with_the_remedy(text, said):
     with pytest.raises(InputError, match=said):
         SPACE.parse(text)
@@ -92,15 +112,18 @@ def test_distinct_cells_are_the_connected_classes():
     assert len(found) == 6_461
 
 
-@pytest.mark.parametrize(("cell", "measure"), [
-    ((CONV3,) * 6, (1 + 1 / 2 + 1 / 3, 3)),
-    ((CONV3, NONE, CONV3, NONE, NONE, CONV3), (1, 3)),  # a chain
-    ((NONE, NONE, NONE, SKIP, NONE, NONE), (1, 1)),
-    ((POOL, CONV1, NONE, CONV3, SKIP, SKIP), (2 + 1 / 3, 2)),
-    ((CONV3, NONE, CONV3, SKIP, NONE, NONE), (1, 1)),  # nodes 1 and 2 are a dead end
-    ((NONE, CONV3, CONV3, NONE, NONE, CONV3), (1, 2)),  # nothing comes out of node 1
-    ((NONE,) * 6, (0, 0)),
-])
+@pytest.mark.parametrize(
+    ("cell", "measure"),
+    [
+        ((CONV3,) * 6, (1 + 1 / 2 + 1 / 3, 3)),
+        ((CONV3, NONE, CONV3, NONE, NONE, CONV3), (1, 3)),  # a chain
+        ((NONE, NONE, NONE, SKIP, NONE, NONE), (1, 1)),
+        ((POOL, CONV1, NONE, CONV3, SKIP, SKIP), (2 + 1 / 3, 2)),
+        ((CONV3, NONE, CONV3, SKIP, NONE, NONE), (1, 1)),  # nodes 1 and 2 are a dead end
+        ((NONE, CONV3, CONV3, NONE, NONE, CONV3), (1, 2)),  # nothing comes out of node 1
+        ((NONE,) * 6, (0, 0)),
+    ],
+)
 def test_width_and_depth_count_what_lives(cell, measure):
     assert SPACE.width_depth(cell) == pytest.approx(measure)
 

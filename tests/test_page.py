@@ -18,8 +18,15 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 NASTY = "<img src=x onerror=hacked=1>&${1+1}{{2}}"
 
 
@@ -72,8 +79,11 @@ def test_upload_shows_what_was_read_and_suggests(page: Page, tmp_path: Path) -> 
     assert len(rows) == 5
     for row, wanted in zip(rows, expected, strict=True):
         cells = row.locator("td").all_inner_texts()
-        assert cells[:3] == [str(wanted.rank), f"{wanted.accuracy:.1f} %",
-                             f"{wanted.interval[0]:.0f}–{wanted.interval[1]:.0f} %"]
+        assert cells[:3] == [
+            str(wanted.rank),
+            f"{wanted.accuracy:.1f} %",
+            f"{wanted.interval[0]:.0f}–{wanted.interval[1]:.0f} %",
+        ]
     drawn = page.locator("figure", has_text="Accuracy against work").locator("svg.chart")
     assert drawn.locator(".front").count() == 1 and drawn.locator(".limit").count() == 0
 

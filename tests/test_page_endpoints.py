@@ -42,8 +42,9 @@ def flowers(tmp_path: Path) -> Any:
 
 def call(address: str, session: str, *data: Any) -> str:
     """Ask for suggestions as someone's own program would; return the raw answer."""
-    asked = httpx.post(f"{address}/gradio_api/call/suggest",
-                       json={"data": list(data), "session_hash": session})
+    asked = httpx.post(
+        f"{address}/gradio_api/call/suggest", json={"data": list(data), "session_hash": session}
+    )
     event = asked.json()["event_id"]
     return httpx.get(f"{address}/gradio_api/call/suggest/{event}", timeout=180).text
 
@@ -58,14 +59,22 @@ def test_suggest_and_check_dataset(client: Any, flowers: Any) -> None:
         client.predict(example="shapes", max_params=1, api_name="/suggest")
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    ({"k": "many"}, "k='many' must be a whole number from 1 to 20"),
-    ({"k": 2.5}, "k=2.5 must be"), ({"k": True}, "k=True must be"), ({"k": None}, "k=None must"),
-    ({"k": 21}, "k=21 must be"), ({"max_macs": -1}, "max_macs=-1 must be"),
-    ({"max_params": [1]}, "max_params="), ({"example": 7}, "example=7 must be a text"),
-    ({"example": "<b>"}, "There is no example '<b>'"), ({"example": ""}, "Give either a file or"),
-    ({"file": 3}, "file must be an uploaded file"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"k": "many"}, "k='many' must be a whole number from 1 to 20"),
+        ({"k": 2.5}, "k=2.5 must be"),
+        ({"k": True}, "k=True must be"),
+        ({"k": None}, "k=None must"),
+        ({"k": 21}, "k=21 must be"),
+        ({"max_macs": -1}, "max_macs=-1 must be"),
+        ({"max_params": [1]}, "max_params="),
+        ({"example": 7}, "example=7 must be a text"),
+        ({"example": "<b>"}, "There is no example '<b>'"),
+        ({"example": ""}, "Give either a file or"),
+        ({"file": 3}, "file must be an uploaded file"),
+    ],
+)
 def test_wrong_types_are_told_clearly(client: Any, arguments: dict[str, Any], words: str) -> None:
     example = {} if "file" in arguments else {"example": "shapes"}
     with pytest.raises(Exception, match=r"must|no example|either") as caught:
@@ -77,8 +86,9 @@ def test_w_files_of_others_and_of_the_server_are_refused(address: str, tmp_path:
     content = write_zip(tmp_path / "flowers.zip", {"daisy": 5, "tulip": 4}).read_bytes()
 
     def send() -> str:
-        posted = httpx.post(f"{address}/gradio_api/upload",
-                            files={"files": ("flowers.zip", content)})
+        posted = httpx.post(
+            f"{address}/gradio_api/upload", files={"files": ("flowers.zip", content)}
+        )
         return str(posted.json()[0])
 
     mine, yours = send(), send()
@@ -99,13 +109,19 @@ def test_w_a_program_that_uploads_too_much_gets_413(address: str) -> None:
     from metad2a.settings import LIMITS
 
     def endless() -> Iterator[bytes]:
-        yield (b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.zip"\r\n'
-               b"Content-Type: application/zip\r\n\r\n")
+        yield (
+            b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.zip"\r\n'
+            b"Content-Type: application/zip\r\n\r\n"
+        )
         for _ in range(LIMITS.upload_bytes // 2**22 + 2):
             yield bytes(2**22)
 
-    answer = httpx.post(f"{address}/gradio_api/upload", content=endless(), timeout=180,
-                        headers={"Content-Type": "multipart/form-data; boundary=x"})
+    answer = httpx.post(
+        f"{address}/gradio_api/upload",
+        content=endless(),
+        timeout=180,
+        headers={"Content-Type": "multipart/form-data; boundary=x"},
+    )
     assert answer.status_code == 413
 
 
@@ -135,9 +151,15 @@ def test_mcp_tools(address: str, tmp_path: Path) -> None:
         async with connect as (read, write, _), mcp.ClientSession(read, write) as session:
             await session.initialize()
             tools = {tool.name: tool for tool in (await session.list_tools()).tools}
-            answers = [await session.call_tool("suggest", arguments) for arguments in (
-                {"file": data, "k": 1}, {"example": "shapes", "k": "many"},
-                {"file": "/etc/passwd"}, {"file": "http://169.254.169.254/x.zip"})]
+            answers = [
+                await session.call_tool("suggest", arguments)
+                for arguments in (
+                    {"file": data, "k": 1},
+                    {"example": "shapes", "k": "many"},
+                    {"file": "/etc/passwd"},
+                    {"file": "http://169.254.169.254/x.zip"},
+                )
+            ]
             return tools, answers
 
     with warnings.catch_warnings():

@@ -65,8 +65,9 @@ class Server:
         known = httpx.get(f"{self.address}/config", timeout=180).json()["dependencies"]
         number = next(one["id"] for one in known if one["api_name"] == name)
         body = {"data": data, "fn_index": number, "session_hash": session}
-        httpx.post(f"{self.address}/gradio_api/queue/join", json=body,
-                   timeout=180).raise_for_status()
+        httpx.post(
+            f"{self.address}/gradio_api/queue/join", json=body, timeout=180
+        ).raise_for_status()
         return f"/gradio_api/queue/data?session_hash={session}"
 
     def suggest(self, file: Any, session: str | None = None) -> str:
@@ -85,11 +86,15 @@ def flowers(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return write_zip(path, {"daisy": 3, "tulip": 3}).read_bytes()
 
 
-@pytest.mark.parametrize(("contents", "status", "words"), [
-    ([bytes(page_watched.UPLOAD_BYTES + 1)], 413, "maximum allowed size of 200000 bytes"),
-    ([bytes(page_watched.UPLOAD_BYTES // 2)] * 3, 413, "All files together"),
-    ([b"x"] * 1_001, 400, "Too many files. Maximum number of files is 1000"),
-], ids=["over the limit", "over the limit together", "1,001 files"])
+@pytest.mark.parametrize(
+    ("contents", "status", "words"),
+    [
+        ([bytes(page_watched.UPLOAD_BYTES + 1)], 413, "maximum allowed size of 200000 bytes"),
+        ([bytes(page_watched.UPLOAD_BYTES // 2)] * 3, 413, "All files together"),
+        ([b"x"] * 1_001, 400, "Too many files. Maximum number of files is 1000"),
+    ],
+    ids=["over the limit", "over the limit together", "1,001 files"],
+)
 def test_w_too_much_is_refused_and_nothing_of_it_stays(
     server: Server, contents: list[bytes], status: int, words: str
 ) -> None:
@@ -112,7 +117,9 @@ def test_w_a_sender_gone_in_the_middle_leaves_nothing(server: Server, flowers: b
         connection.sendall(
             f"POST {UPLOAD} HTTP/1.1\r\nHost: {at.netloc}\r\nContent-Length: 100000\r\n"
             "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\nContent-Disposition: "
-            'form-data; name="files"; filename="a.zip"\r\n\r\n'.encode() + bytes(20_000))
+            'form-data; name="files"; filename="a.zip"\r\n\r\n'.encode()
+            + bytes(20_000)
+        )
         until(lambda: server.files() == before + 1)
     until(lambda: server.files() == before)
     assert server.send(flowers).status_code == 200
@@ -196,14 +203,19 @@ def test_w_no_address_is_opened_in_the_place_of_a_file(server: Server) -> None:
         port = listening[0].getsockname()[1]
         hosts = ["127.0.0.1", "localhost", "2130706433", "127.1"]
         with contextlib.suppress(OSError):
-            listening.append(stack.enter_context(
-                socket.create_server(("::1", port), family=socket.AF_INET6)))
+            listening.append(
+                stack.enter_context(socket.create_server(("::1", port), family=socket.AF_INET6))
+            )
         for url in (f"http://{host}:{port}/x.zip" for host in [*hosts, "[::1]", "[::ffff:7f00:1]"]):
             for route in ("file", "proxy"):
                 got = httpx.get(f"{server.address}/gradio_api/{route}={url}", timeout=180)
                 assert 400 <= got.status_code < 500, (route, url, got.status_code)
-            for file in ({"path": url, "meta": FILE}, {"url": url, "meta": FILE},
-                         {"path": "x.zip", "url": url, "meta": FILE}, url):
+            for file in (
+                {"path": url, "meta": FILE},
+                {"url": url, "meta": FILE},
+                {"path": "x.zip", "url": url, "meta": FILE},
+                url,
+            ):
                 answer = server.suggest(file)
                 assert "event: error" in answer and "Traceback" not in answer
         for one in listening:
@@ -228,6 +240,9 @@ def test_w_two_identical_batches_leave_no_growth(server: Server, flowers: bytes)
 
     batch()
     before = batch()
-    grown = {name: (before.get(name, 0), size) for name, size in batch().items()
-             if size > before.get(name, 0)}
+    grown = {
+        name: (before.get(name, 0), size)
+        for name, size in batch().items()
+        if size > before.get(name, 0)
+    }
     assert not grown

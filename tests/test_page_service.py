@@ -40,8 +40,17 @@ def test_w_the_same_file_of_two_visitors_is_two_files(uploads: Uploads) -> None:
     assert uploads.claim(yours, "you").read_bytes() == b"content"
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "{cache}/hash/a.zip", "{cache}/own/../x",
-                                  "{cache}/own/x/../../y", "{cache}/own", ""])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/passwd",
+        "{cache}/hash/a.zip",
+        "{cache}/own/../x",
+        "{cache}/own/x/../../y",
+        "{cache}/own",
+        "",
+    ],
+)
 def test_w_other_paths_are_refused(uploads: Uploads, path: str) -> None:
     arrive(uploads)
     with pytest.raises(InputError, match="not uploaded by you"):

@@ -74,7 +74,8 @@ def test_w_names_are_text_on_the_page_and_in_the_report(described: Described) ->
     page = report(described, described.first, 3)
     assert_harmless(page)
     assert "Content-Security-Policy" in page and "http" not in re.sub(
-        r'xmlns="http://www.w3.org/2000/svg"|http-equiv', "", page), "nothing from outside"
+        r'xmlns="http://www.w3.org/2000/svg"|http-equiv', "", page
+    ), "nothing from outside"
     assert_harmless(states.problem("This cannot be used", f"Class {NASTY} is empty."))
     assert_harmless(states.reading(NASTY))
     drawn = charts.curves([(NASTY, [(0.0, 1.0), (1.0, 2.0)])], NASTY, "up")
@@ -100,8 +101,10 @@ def test_w_a_table_holds_no_formula(described: Described) -> None:
 
 def test_files_are_what_they_say(described: Described) -> None:
     chosen = described.first[1]
-    made = {kind: FILES[kind][2](described, described.first, 3, chosen)
-            for kind in ("code", "svg", "json")}
+    made = {
+        kind: FILES[kind][2](described, described.first, 3, chosen)
+        for kind in ("code", "svg", "json")
+    }
     compile(made["code"], "model.py", "exec")
     assert ET.fromstring(made["svg"]).tag.endswith("svg")
     assert [c["rank"] for c in json.loads(made["json"])["candidates"]] == [1, 2, 3]

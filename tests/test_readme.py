@@ -14,8 +14,13 @@ BLOCKS = [  # (language, line number of the first line, text)
     (match[1], README.count("\n", 0, match.start()) + 2, match[2])
     for match in re.finditer(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 ]
-COMMANDS = [line.removeprefix("$ ") for language, _, text in BLOCKS if language == "console"
-            for line in text.splitlines() if line.startswith("$ ")]
+COMMANDS = [
+    line.removeprefix("$ ")
+    for language, _, text in BLOCKS
+    if language == "console"
+    for line in text.splitlines()
+    if line.startswith("$ ")
+]
 
 
 def test_no_block_escapes_the_tests():
@@ -39,8 +44,14 @@ def test_python(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("metad2a ")])
 def test_command(command, tmp_path):
-    done = subprocess.run([sys.executable, "-m", *shlex.split(command)], cwd=tmp_path, text=True,
-                          capture_output=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", *shlex.split(command)],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
 

@@ -68,7 +68,8 @@ def test_the_trained_network_keeps_its_accuracy_through_a_file(checked):
     file.seek(0)
     again.load_state_dict(torch.load(file, weights_only=True))
     assert 100 * delivered_accuracy(again, data) == pytest.approx(
-        checked[0].measured.accuracy, abs=1e-6)
+        checked[0].measured.accuracy, abs=1e-6
+    )
     untrained = checked[0].build(channels=4, cells=1)
     assert untrained(torch.zeros(2, 3, 8, 8)).shape == (2, 10)
 
@@ -127,20 +128,27 @@ def test_refine_puts_measurements_beside_predictions(suggested, method):
     assert all(math.isfinite(c.accuracy) for c in found)
     assert f"the winner of {method}" in found[0].reason
     if method == "darts":  # starts in the space of the suggestions' operations
-        used = [set(ops) for ops in zip(*(SPACE.parse(c.architecture) for c in suggested),
-                                        strict=True)]
+        used = [
+            set(ops) for ops in zip(*(SPACE.parse(c.architecture) for c in suggested), strict=True)
+        ]
         winner = SPACE.parse(found[0].architecture)
         assert all(op in ops | {0} for op, ops in zip(winner, used, strict=True))
 
 
 def test_refine_goes_on_from_a_checkpoint(suggested, tmp_path):
     asked = iter(range(2))
-    refine(suggested, method="darts", checkpoint=tmp_path / "run",
-           should_stop=lambda: next(asked, None) is None, **SMALL)
+    refine(
+        suggested,
+        method="darts",
+        checkpoint=tmp_path / "run",
+        should_stop=lambda: next(asked, None) is None,
+        **SMALL,
+    )
     resumed = refine(suggested, method="darts", checkpoint=tmp_path / "run", **SMALL)
     whole = refine(suggested, method="darts", **SMALL)
     assert [(c.architecture, c.measured.accuracy) for c in resumed] == [
-        (c.architecture, c.measured.accuracy) for c in whole]
+        (c.architecture, c.measured.accuracy) for c in whole
+    ]
 
 
 def test_a_kept_network_of_a_search_has_the_accuracy_that_is_told():

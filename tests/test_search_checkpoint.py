@@ -13,8 +13,12 @@ from search.searching import conduct
 
 
 def short(path, **arguments):
-    return conduct(task(), "nasbench201", "darts",
-                   **{"images": 320, "channels": 2, "cells": 1, "checkpoint": path, **arguments})
+    return conduct(
+        task(),
+        "nasbench201",
+        "darts",
+        **{"images": 320, "channels": 2, "cells": 1, "checkpoint": path, **arguments},
+    )
 
 
 def test_what_was_written_is_read_and_another_run_refused(tmp_path):
@@ -75,8 +79,9 @@ def test_a_file_without_a_tensor_or_without_a_note_is_refused(tmp_path):
     write_checkpoint(path, lost, note["identity"], facts)
     with pytest.raises(ArtifactError, match=r"classifier\.weight"):
         short(path)
-    write_checkpoint(path, tensors, note["identity"], {n: f for n, f in facts.items()
-                                                       if n != "mask"})
+    write_checkpoint(
+        path, tensors, note["identity"], {n: f for n, f in facts.items() if n != "mask"}
+    )
     with pytest.raises(ArtifactError, match="mask"):
         short(path)
     save_file({"a": torch.zeros(1)}, path)

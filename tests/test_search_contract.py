@@ -28,9 +28,15 @@ PAIRS = [(method, space) for method in METHODS.names() for space in SPACES.names
 def short(method: str, space: str, **arguments):
     options = {k: v for name in method.split("+") for k, v in OPTIONS.get(name, {}).items()}
     return conduct(
-        arguments.pop("data", None) or task(), space, method,
-        **{"images": 2 * IMAGES if method == "fairnas" else IMAGES, "options": options,
-           **SMALL, **arguments},
+        arguments.pop("data", None) or task(),
+        space,
+        method,
+        **{
+            "images": 2 * IMAGES if method == "fairnas" else IMAGES,
+            "options": options,
+            **SMALL,
+            **arguments,
+        },
     )
 
 
@@ -73,8 +79,9 @@ def test_limits_hold(method, space):
 def test_a_cancelled_search_has_an_answer_and_goes_on_to_the_last_bit(method, space, tmp_path):
     steps = 1 if method == "fairnas" else 3  # a fair step spends many images
     asked = iter(range(steps))
-    stopped = short(method, space, checkpoint=tmp_path / "run",
-                    should_stop=lambda: next(asked, None) is None)
+    stopped = short(
+        method, space, checkpoint=tmp_path / "run", should_stop=lambda: next(asked, None) is None
+    )
     assert not stopped.complete
     assert stopped.run.steps == steps
     assert SPACES.get(space).is_connected(stopped.ranking[0][0])
@@ -82,7 +89,8 @@ def test_a_cancelled_search_has_an_answer_and_goes_on_to_the_last_bit(method, sp
     assert resumed.run.steps == whole.run.steps
     assert resumed.ranking == whole.ranking
     assert [h for h in resumed.run.history if "note" in h] == [
-        h for h in whole.run.history if "note" in h]
+        h for h in whole.run.history if "note" in h
+    ]
     if whole.run.has_supernet:
         left, right = whole.run.network.state_dict(), resumed.run.network.state_dict()
         assert all(torch.equal(left[name], right[name]) for name in left)
@@ -137,8 +145,11 @@ def test_a_batch_too_large_for_the_memory_is_halved_and_the_run_goes_on(monkeypa
     assert found.run.batch_limit == 10
     notes = found.result().notes
     assert [n for n in notes if n.startswith("out of memory: the batch was halved to 10 images")]
-    monkeypatch.setattr(Run, "train_weights", lambda *_: (_ for _ in ()).throw(
-        torch.OutOfMemoryError("CUDA out of memory")))
+    monkeypatch.setattr(
+        Run,
+        "train_weights",
+        lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory")),
+    )
     with pytest.raises(InputError, match="smaller supernet"):
         short("spos", "nasbench201")
 
@@ -173,8 +184,10 @@ def test_a_checkpoint_of_another_run_or_version_is_refused_and_left_alone(tmp_pa
     short("darts", "nasbench201", checkpoint=file)
     kept = file.read_bytes()
     for changed, named in (
-        ({"seed": 3}, "seed=0 there, 3 here"), ({"data": task(seed=1)}, "data="),
-        ({"images": 10}, "images="), ({"max_params": 10**6}, "max_params="),
+        ({"seed": 3}, "seed=0 there, 3 here"),
+        ({"data": task(seed=1)}, "data="),
+        ({"images": 10}, "images="),
+        ({"max_params": 10**6}, "max_params="),
     ):
         with pytest.raises(InputError, match=named):
             short("darts", "nasbench201", checkpoint=file, **changed)
@@ -183,8 +196,11 @@ def test_a_checkpoint_of_another_run_or_version_is_refused_and_left_alone(tmp_pa
     assert file.read_bytes() == kept
     with safe_open(file, "pt") as opened:
         note = opened.metadata()["metad2a-checkpoint"]
-    save_file({"x": torch.zeros(1)}, file,
-              {"metad2a-checkpoint": note.replace('"format": 1', '"format": 99')})
+    save_file(
+        {"x": torch.zeros(1)},
+        file,
+        {"metad2a-checkpoint": note.replace('"format": 1', '"format": 99')},
+    )
     with pytest.raises(ArtifactError, match="format 99"):
         short("darts", "nasbench201", checkpoint=file)
     file.write_bytes(kept[: len(kept) // 2])
@@ -192,30 +208,35 @@ def test_a_checkpoint_of_another_run_or_version_is_refused_and_left_alone(tmp_pa
         short("darts", "nasbench201", checkpoint=file)
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"method": "dropnass"}, "Did you mean 'dropnas'"),
-    ({"method": "darts+curiculum"}, "Did you mean 'curriculum'"),
-    ({"method": "curriculum"}, "exactly one method"),
-    ({"method": "darts+spos"}, "exactly one method"),
-    ({"method": "darts+curriculum+curriculum"}, "twice"),
-    ({"options": {"darts.alpha_lrr": 1}}, "Did you mean 'alpha_lr'"),
-    ({"options": {"alpha_lr": 1}}, "PART.OPTION"),
-    ({"options": {"darts.alpha_lr": "fast"}}, "must be a number"),
-    ({"space": "dart"}, "Did you mean 'darts'"),
-    ({"device": "tpu"}, "not supported|no device"),
-    ({"seed": -1}, "seed=-1"),
-    ({"minutes": 0, "images": None}, "minutes=0"),
-    ({"minutes": math.nan, "images": None}, "minutes=nan"),
-    ({"images": -5}, "-5"),
-    ({"channels": -1}, "channels=-1"),
-    ({"max_params": 10}, "smallest network"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"method": "dropnass"}, "Did you mean 'dropnas'"),
+        ({"method": "darts+curiculum"}, "Did you mean 'curriculum'"),
+        ({"method": "curriculum"}, "exactly one method"),
+        ({"method": "darts+spos"}, "exactly one method"),
+        ({"method": "darts+curriculum+curriculum"}, "twice"),
+        ({"options": {"darts.alpha_lrr": 1}}, "Did you mean 'alpha_lr'"),
+        ({"options": {"alpha_lr": 1}}, "PART.OPTION"),
+        ({"options": {"darts.alpha_lr": "fast"}}, "must be a number"),
+        ({"space": "dart"}, "Did you mean 'darts'"),
+        ({"device": "tpu"}, "not supported|no device"),
+        ({"seed": -1}, "seed=-1"),
+        ({"minutes": 0, "images": None}, "minutes=0"),
+        ({"minutes": math.nan, "images": None}, "minutes=nan"),
+        ({"images": -5}, "-5"),
+        ({"channels": -1}, "channels=-1"),
+        ({"max_params": 10}, "smallest network"),
+    ],
+)
 def test_wrong_arguments_are_refused_with_the_remedy(arguments, message):
     from metad2a.errors import MetaD2AError
 
     with pytest.raises(MetaD2AError, match=message):
-        conduct(task(), **{"space": "nasbench201", "method": "darts", "images": 64, **SMALL,
-                           **arguments})
+        conduct(
+            task(),
+            **{"space": "nasbench201", "method": "darts", "images": 64, **SMALL, **arguments},
+        )
 
 
 def test_a_history_has_about_fifty_points_whatever_the_budget():

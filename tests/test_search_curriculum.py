@@ -15,16 +15,21 @@ from search.method import Method
 from search.searching import Search, conduct
 from search.wrappers.curriculum import Curriculum, sample_weights
 
-QUICK = {"spos.population": 2, "spos.generations": 1, "fairnas.population": 2,
-         "fairnas.generations": 1}
+QUICK = {
+    "spos.population": 2,
+    "spos.generations": 1,
+    "fairnas.population": 2,
+    "fairnas.generations": 1,
+}
 
 
 def short(method: str, images: int, space: str = "nasbench201", **arguments) -> Search:
     given = arguments.pop("options", {})
     parts = method.split("+")
     options = {k: v for k, v in QUICK.items() if k.split(".")[0] in parts} | given
-    return conduct(task(), space, method, images=images, channels=2, cells=1, options=options,
-                   **arguments)
+    return conduct(
+        task(), space, method, images=images, channels=2, cells=1, options=options, **arguments
+    )
 
 
 def curriculum(search: Search) -> Curriculum:
@@ -103,10 +108,12 @@ def test_sigma_is_the_root_of_the_mean_loss_of_the_subnets_on_augmented_images()
     x = random_crop(run.train_x[side], np.random.default_rng(5))
     run.network.train()
     with torch.no_grad():
-        losses = torch.stack([
-            F.cross_entropy(run.forward(x, subnet), run.train_y[side], reduction="none")
-            for subnet in subnets
-        ])
+        losses = torch.stack(
+            [
+                F.cross_entropy(run.forward(x, subnet), run.train_y[side], reduction="none")
+                for subnet in subnets
+            ]
+        )
     torch.testing.assert_close(wrapper.losses[side], losses.mean(0))
     torch.testing.assert_close(wrapper.v[side], sample_weights(losses.mean(0)))
     assert float(wrapper.v.sum()) == pytest.approx(40, abs=1e-4)
@@ -210,8 +217,13 @@ def test_a_sample_that_was_not_seen_yet_counts_as_the_mean():
 def test_a_resumed_run_goes_on_to_the_last_bit(tmp_path, free):
     method, options = "darts+curriculum", {"curriculum.free": free}
     asked = iter(range(2))
-    short(method, 160, options=options, checkpoint=tmp_path / "run",
-          should_stop=lambda: next(asked, None) is None)
+    short(
+        method,
+        160,
+        options=options,
+        checkpoint=tmp_path / "run",
+        should_stop=lambda: next(asked, None) is None,
+    )
     resumed = short(method, 160, options=options, checkpoint=tmp_path / "run")
     whole = short(method, 160, options=options)
     assert resumed.run.steps == whole.run.steps == 4

@@ -19,8 +19,14 @@ DARTS, BENCH = SPACES.get("darts"), SPACES.get("nasbench201")
 
 def started(method: str, space: str = "nasbench201", **arguments) -> Search:
     """Return a search that has not taken a step."""
-    return conduct(task(), space, method, images=1000, should_stop=lambda: True,
-                   **{"channels": 2, "cells": 1, **arguments})
+    return conduct(
+        task(),
+        space,
+        method,
+        images=1000,
+        should_stop=lambda: True,
+        **{"channels": 2, "cells": 1, **arguments},
+    )
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -37,10 +43,14 @@ def test_the_second_order_gradient_is_that_of_a_quadratic_by_hand():
     alpha, w = drawn(3, seed=3).requires_grad_(), drawn(5, seed=4).requires_grad_()
     velocity, rate, momentum, decay = drawn(5, seed=5), 0.3, 0.9, 0.05
     gradient, loss = unrolled_gradient(
-        alpha, [w], [velocity],
+        alpha,
+        [w],
+        [velocity],
         lambda: (w - b @ alpha).square().sum() / 2,
         lambda: (w - c).square().sum() / 2 + d @ alpha,
-        rate, momentum, decay,
+        rate,
+        momentum,
+        decay,
     )
     with torch.no_grad():
         stepped = w - rate * (momentum * velocity + (w - b @ alpha) + decay * w)
@@ -50,8 +60,11 @@ def test_the_second_order_gradient_is_that_of_a_quadratic_by_hand():
 
 def test_the_second_order_gradient_is_that_of_autograd_through_the_step():
     alpha = drawn(4).requires_grad_()
-    weights = [drawn(6, 4, seed=1).requires_grad_(), drawn(6, seed=2).requires_grad_(),
-               drawn(7, seed=3).requires_grad_()]  # nothing uses the last one
+    weights = [
+        drawn(6, 4, seed=1).requires_grad_(),
+        drawn(6, seed=2).requires_grad_(),
+        drawn(7, seed=3).requires_grad_(),
+    ]  # nothing uses the last one
     x, y = drawn(20, 4, seed=4), drawn(20, seed=5)
 
     def loss(rows: slice, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -63,8 +76,14 @@ def test_the_second_order_gradient_is_that_of_autograd_through_the_step():
     wanted = torch.autograd.grad(loss(valid, *stepped), alpha)[0]
     first_order = torch.autograd.grad(loss(valid, *weights[:2]), alpha)[0]
     found, _ = unrolled_gradient(
-        alpha, weights, [None] * 3, lambda: loss(train, *weights[:2]),
-        lambda: loss(valid, *weights[:2]), 0.1, 0.9, 0.01,
+        alpha,
+        weights,
+        [None] * 3,
+        lambda: loss(train, *weights[:2]),
+        lambda: loss(valid, *weights[:2]),
+        0.1,
+        0.9,
+        0.01,
     )
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-5)
     assert (first_order - wanted).norm() > 0.05 * wanted.norm()
@@ -94,8 +113,16 @@ def test_weights_are_put_back_to_the_last_bit_whatever_happens(breaks):
 
 def test_without_a_validation_slope_only_the_direct_gradient_is_left():
     alpha, w = drawn(3).requires_grad_(), drawn(3, seed=1).requires_grad_()
-    found, _ = unrolled_gradient(alpha, [w], [None], lambda: (alpha * w).square().sum(),
-                                 lambda: alpha.sum() + 0 * w.sum(), 0.1, 0.9, 3e-4)
+    found, _ = unrolled_gradient(
+        alpha,
+        [w],
+        [None],
+        lambda: (alpha * w).square().sum(),
+        lambda: alpha.sum() + 0 * w.sum(),
+        0.1,
+        0.9,
+        3e-4,
+    )
     torch.testing.assert_close(found, torch.ones(3, dtype=torch.float64))
 
 
@@ -146,13 +173,16 @@ def test_a_search_narrows_and_deepens_and_names_what_is_left():
     assert method.active.sum(1).tolist() == [2] * 6
     assert all(method.active[slot, op] for slot, op in enumerate(found.ranking[0][0]))
     assert [h["note"] for h in run.history if "note" in h] == [
-        "stage 2 goes on with 3 operations an edge", "stage 3 goes on with 2 operations an edge"]
+        "stage 2 goes on with 3 operations an edge",
+        "stage 3 goes on with 2 operations an edge",
+    ]
 
 
 def test_a_search_goes_on_in_a_later_stage_to_the_last_bit(tmp_path):
     def run(**arguments) -> Search:
-        return conduct(task(count=12), "nasbench201", "pdarts", images=36, channels=2, cells=1,
-                       **arguments)
+        return conduct(
+            task(count=12), "nasbench201", "pdarts", images=36, channels=2, cells=1, **arguments
+        )
 
     asked = iter(range(3))
     stopped = run(checkpoint=tmp_path / "run", should_stop=lambda: next(asked, None) is None)

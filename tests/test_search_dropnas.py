@@ -17,8 +17,16 @@ DARTS, BENCH = SPACES.get("darts"), SPACES.get("nasbench201")
 
 def started(space: str = "nasbench201", **arguments) -> Search:
     """Return a search that has not taken a step."""
-    return conduct(task(), space, "dropnas", images=1000, channels=2, cells=1,
-                   should_stop=lambda: True, **arguments)
+    return conduct(
+        task(),
+        space,
+        "dropnas",
+        images=1000,
+        channels=2,
+        cells=1,
+        should_stop=lambda: True,
+        **arguments,
+    )
 
 
 def advance(found: Search) -> None:
@@ -42,10 +50,13 @@ def kept(monkeypatch) -> list[np.ndarray]:
 # -- the draw --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("space", "parametrised"), [
-    (DARTS, "sep_conv_3x3 sep_conv_5x5 dil_conv_3x3 dil_conv_5x5"),
-    (BENCH, "nor_conv_1x1 nor_conv_3x3"),
-])
+@pytest.mark.parametrize(
+    ("space", "parametrised"),
+    [
+        (DARTS, "sep_conv_3x3 sep_conv_5x5 dil_conv_3x3 dil_conv_5x5"),
+        (BENCH, "nor_conv_1x1 nor_conv_3x3"),
+    ],
+)
 def test_the_groups_part_operations_by_their_parameters(space, parametrised):
     found, rest = groups(space.operations)
     assert [o for o, p in zip(space.operations, found, strict=True) if p] == parametrised.split()
@@ -98,16 +109,25 @@ def test_a_step_leaves_dropped_alphas_and_weights_to_the_last_bit(kept):
     for _ in range(3):  # momentum builds up
         advance(found)
     alpha = alphas.alpha.detach().clone()
-    owned = {(slot, op): [p for edge in run.supernet.edges(slot) for one in edge.operation(op)
-                          for p in one.parameters()] for slot in range(6) for op in (2, 3)}
+    owned = {
+        (slot, op): [
+            p
+            for edge in run.supernet.edges(slot)
+            for one in edge.operation(op)
+            for p in one.parameters()
+        ]
+        for slot in range(6)
+        for op in (2, 3)
+    }
     before = {key: [p.detach().clone() for p in own] for key, own in owned.items()}
     advance(found)
     dropped = torch.from_numpy(~kept[-1])
     assert dropped.any()
     assert torch.equal(alphas.alpha[dropped], alpha[dropped])
     assert (alphas.alpha != alpha)[~dropped].all()
-    torch.testing.assert_close(alphas.alpha.softmax(1)[dropped], alpha.softmax(1)[dropped],
-                               rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        alphas.alpha.softmax(1)[dropped], alpha.softmax(1)[dropped], rtol=0, atol=1e-6
+    )
     for key, own in owned.items():
         if dropped[key]:
             assert all(torch.equal(p, old) for p, old in zip(own, before[key], strict=True))
@@ -192,11 +212,11 @@ def test_raw_alphas_name_the_winner():
 def test_a_loss_that_is_no_number_moves_nothing(monkeypatch):
     found = started()
     advance(found)
-    before = [t.clone() for t in (*found.run.network.parameters(),
-                                  found.composed.method.alphas.alpha)]
+    before = [
+        t.clone() for t in (*found.run.network.parameters(), found.composed.method.alphas.alpha)
+    ]
     backward = Run.backward
-    monkeypatch.setattr(Run, "backward",
-                        lambda *arguments: backward(*arguments) * float("nan"))
+    monkeypatch.setattr(Run, "backward", lambda *arguments: backward(*arguments) * float("nan"))
     advance(found)
     after = (*found.run.network.parameters(), found.composed.method.alphas.alpha)
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))

@@ -41,8 +41,15 @@ def trained(space: str, cells: int, steps: int) -> Context:
     """Return a context with a supernet after some fair steps."""
     data = task(side=8, count=60)
     images = steps * len(SPACES.get(space).operations) * 60
-    found = conduct(data, space, "fairnas", images=images, channels=4, cells=cells,
-                    options={"fairnas.population": 1, "fairnas.generations": 1})
+    found = conduct(
+        data,
+        space,
+        "fairnas",
+        images=images,
+        channels=4,
+        cells=cells,
+        options={"fairnas.population": 1, "fairnas.generations": 1},
+    )
     return Context(found.run.space, data, found.run.shared())
 
 
@@ -119,8 +126,11 @@ def test_it_does_in_both_cells_of_the_space_of_darts(darts_context):
 
 def test_without_the_shared_parts_skips_alone_have_no_angle(context):
     cells = [cell for cell in some_cells(SPACE, 60) if set(cell) & {2, 3}]
-    cells = [c for c in cells if any(all(c[s] for s in p) and {c[s] for s in p} & {2, 3}
-                                     for p in SPACE.paths())]
+    cells = [
+        c
+        for c in cells
+        if any(all(c[s] for s in p) and {c[s] for s in p} & {2, 3} for p in SPACE.paths())
+    ]
     assert len(cells) > 20
     assert_angles_are_those_of_concatenation(context, cells, whole=False)
     assert Angle(context, whole=False).score([SKIP_ONLY, DEAD]).tolist() == [0, -np.inf]
@@ -261,7 +271,9 @@ def test_the_labeller_measures_each_architecture_under_both_protocols(monkeypatc
     monkeypatch.setattr(labeller, "STEPS", 2)
     found = list(LABELLERS.get("supernet").measure(task(), SPACE, [FULL, DEAD], seed=4))
     assert [(m.protocol, m.architecture) for m in found] == [
-        ("supernet-fair-v1", FULL), ("angle-v1", FULL), ("supernet-fair-v1", DEAD),
+        ("supernet-fair-v1", FULL),
+        ("angle-v1", FULL),
+        ("supernet-fair-v1", DEAD),
     ]
     assert all(m.seed == 4 and m.seconds > 0 for m in found)
     assert 0 <= found[0].value <= 1
@@ -269,7 +281,8 @@ def test_the_labeller_measures_each_architecture_under_both_protocols(monkeypatc
     again = list(LABELLERS.get("supernet").measure(task(), SPACE, [FULL], seed=4))
     assert [m.value for m in again] == [m.value for m in found[:2]]
     assert {p.name: p.kind for p in LABELLERS.get("supernet").protocols} == {
-        "supernet-fair-v1": "accuracy", "angle-v1": "score",
+        "supernet-fair-v1": "accuracy",
+        "angle-v1": "score",
     }
     assert list(LABELLERS.get("supernet").measure(task(), SPACE, [], seed=4)) == []
 

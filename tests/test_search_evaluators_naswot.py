@@ -146,8 +146,9 @@ def test_labels_do_not_matter():
 
 def test_copies_of_an_image_count_once():
     data = task(count=20)
-    twice = dataclasses.replace(data, train_x=data.train_x.repeat(2, 1, 1, 1),
-                                train_y=data.train_y.repeat(2))
+    twice = dataclasses.replace(
+        data, train_x=data.train_x.repeat(2, 1, 1, 1), train_y=data.train_y.repeat(2)
+    )
     found = judge(data=twice)
     assert len(found.images) == 20
     assert np.isfinite(found.score([FULL])[0])

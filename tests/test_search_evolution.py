@@ -81,8 +81,10 @@ def test_it_ends_when_told_with_what_it_has():
 def test_it_ends_early_when_the_subspace_is_used_up():
     subspace = Subspace(SPACE, 10)
     subspace.keep(np.array([TARGET, (3,) * 6]))
-    members = {SPACE.canonical(c) for c in itertools.product(*(
-        np.flatnonzero(row).tolist() for row in subspace.mask))}
+    members = {
+        SPACE.canonical(c)
+        for c in itertools.product(*(np.flatnonzero(row).tolist() for row in subspace.mask))
+    }
     result = evolve(subspace, Closeness(), np.random.default_rng(0), SMALL)
     assert {SPACE.canonical(a) for a, _ in result.history} == members
     assert SPACE.canonical(result.best) == SPACE.canonical(TARGET)
@@ -90,8 +92,7 @@ def test_it_ends_early_when_the_subspace_is_used_up():
 
 def test_rank_sums_are_compared_in_one_company():
     closeness = Closeness()
-    result = evolve(Subspace(SPACE, 10), RankSum([closeness]), np.random.default_rng(0),
-                    SMALL)
+    result = evolve(Subspace(SPACE, 10), RankSum([closeness]), np.random.default_rng(0), SMALL)
     assert SPACE.canonical(result.best) == SPACE.canonical(TARGET)
     assert sum(len(call) for call in closeness.calls) == len(result.history) == 20 * 12
 

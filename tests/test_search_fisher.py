@@ -22,15 +22,21 @@ SPACE = SPACES.get("nasbench201")
 def network(classes=3, seed=0, channels=4):
     with seeded(seed):
         return nn.Sequential(
-            nn.Conv2d(3, channels, 3), nn.BatchNorm2d(channels), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes),
+            nn.Conv2d(3, channels, 3),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(channels, classes),
         )
 
 
 def batch(count=10, classes=3, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return (torch.randn(count, 3, 6, 6, generator=generator),
-            torch.randint(0, classes, (count,), generator=generator))
+    return (
+        torch.randn(count, 3, 6, 6, generator=generator),
+        torch.randint(0, classes, (count,), generator=generator),
+    )
 
 
 def by_hand(net, x, y):
@@ -67,8 +73,10 @@ def test_it_equals_a_loop_over_single_images_whatever_the_batch(net):
 def test_the_distance_is_that_of_the_square_roots():
     x, y = batch()
     first, second = network(seed=1), network(seed=2)
-    roots = [torch.cat([v.flatten().sqrt() for v in by_hand(net, x, y).values()])
-             for net in (first, second)]
+    roots = [
+        torch.cat([v.flatten().sqrt() for v in by_hand(net, x, y).values()])
+        for net in (first, second)
+    ]
     expected = float((roots[0] - roots[1]).norm()) / 2**0.5
     assert fisher_distance(first, second, x, y) == pytest.approx(expected, rel=1e-4)
     assert 0 < expected < 1
@@ -106,11 +114,16 @@ def test_the_smaller_classifier_is_padded_with_zeros(source, target):
     x, y = batch(classes=target)
     past, own = network(source, seed=1), network(target, seed=2)
     known = network(max(source, target))  # the source that has an output for each label
-    known.load_state_dict(past.state_dict() | {
-        name: F.pad(past.state_dict()[name], padding)
-        for name, padding in (("5.weight", (0, 0, 0, max(0, target - source))),
-                              ("5.bias", (0, max(0, target - source))))
-    })
+    known.load_state_dict(
+        past.state_dict()
+        | {
+            name: F.pad(past.state_dict()[name], padding)
+            for name, padding in (
+                ("5.weight", (0, 0, 0, max(0, target - source))),
+                ("5.bias", (0, max(0, target - source))),
+            )
+        }
+    )
     first, second = by_hand(known, x, y), by_hand(own, x, y)
     squared = 0.0
     for name, value in first.items():

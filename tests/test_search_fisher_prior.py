@@ -39,8 +39,9 @@ def measured(monkeypatch) -> list:
 
 def short(tasks, space: str = "nasbench201", **arguments) -> Search:
     options = QUICK | {"fisher.tasks": tasks} | arguments.pop("options", {})
-    return conduct(task(), space, "spos+fisher", images=80, channels=2, cells=1, options=options,
-                   **arguments)
+    return conduct(
+        task(), space, "spos+fisher", images=80, channels=2, cells=1, options=options, **arguments
+    )
 
 
 def allowed(search: Search) -> list[set[int]]:
@@ -53,8 +54,10 @@ def test_slots_keep_what_the_best_of_the_nearest_tasks_have(measured):
     assert found.run.subspace.contains(found.ranking[0][0])
     assert measured == [(name, (7, 8, 9), "cpu") for name in ("far", "near", "next")]
     (note,) = [h["note"] for h in found.run.history if "note" in h]
-    assert note == ("Fisher distances of past tasks: near 0.100, next 0.200, far 0.900; the best "
-                    "architectures of near, next leave 8 of 30 operations")
+    assert note == (
+        "Fisher distances of past tasks: near 0.100, next 0.200, far 0.900; the best "
+        "architectures of near, next leave 8 of 30 operations"
+    )
 
 
 def test_an_edge_of_darts_that_none_of_them_uses_is_left_as_it_is():
@@ -76,13 +79,16 @@ def test_past_tasks_are_asked_for_with_the_remedy():
         short([])
 
 
-@pytest.mark.parametrize(("tasks", "message"), [
-    ([NEAR, NEAR], "'near'; give each a name"),
-    ([PastTask("p", NEAR.data, ())], "no best architecture"),
-    ([PastTask("p", NEAR.data, ((0,) * 6,))], "is no architecture of 'nasbench201'"),
-    ([PastTask("p", NEAR.data, ((3, 3),))], "is no architecture of 'nasbench201'"),
-    ([PastTask("p", NEAR.data, ((9,) * 6,))], "is no architecture of 'nasbench201'"),
-])
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        ([NEAR, NEAR], "'near'; give each a name"),
+        ([PastTask("p", NEAR.data, ())], "no best architecture"),
+        ([PastTask("p", NEAR.data, ((0,) * 6,))], "is no architecture of 'nasbench201'"),
+        ([PastTask("p", NEAR.data, ((3, 3),))], "is no architecture of 'nasbench201'"),
+        ([PastTask("p", NEAR.data, ((9,) * 6,))], "is no architecture of 'nasbench201'"),
+    ],
+)
 def test_tasks_that_cannot_be_used_are_refused(tasks, message):
     with pytest.raises(InputError, match=message):
         short(tasks)
@@ -95,8 +101,15 @@ def test_options_out_of_range_are_refused():
 
 def test_time_is_kept_for_the_search(measured, monkeypatch):
     monkeypatch.setattr("search.wrappers.fisher._MOST", 0.0)
-    found = conduct(task(), "nasbench201", "spos+fisher", minutes=0.001, channels=2, cells=1,
-                    options=QUICK | {"fisher.tasks": [NEAR]})
+    found = conduct(
+        task(),
+        "nasbench201",
+        "spos+fisher",
+        minutes=0.001,
+        channels=2,
+        cells=1,
+        options=QUICK | {"fisher.tasks": [NEAR]},
+    )
     assert measured == []
     assert found.run.subspace.mask.all()
     notes = [h["note"] for h in found.run.history if "note" in h]
@@ -112,10 +125,19 @@ def test_a_task_is_known_by_its_content():
 
 
 def engine(path, stop=lambda: False) -> Engine:
-    composed = compose("spos+fisher", QUICK | {"fisher.tasks": [FAR, NEAR, NEXT],
-                                               "fisher.nearest": 1})
-    run = Run(NB201, task(), Subspace(NB201, 3), Budget(images=160), plan("cpu"),
-              {"channels": 2, "cells": 1}, 0, stop)
+    composed = compose(
+        "spos+fisher", QUICK | {"fisher.tasks": [FAR, NEAR, NEXT], "fisher.nearest": 1}
+    )
+    run = Run(
+        NB201,
+        task(),
+        Subspace(NB201, 3),
+        Budget(images=160),
+        plan("cpu"),
+        {"channels": 2, "cells": 1},
+        0,
+        stop,
+    )
     return Engine(run, composed, {}, path)
 
 

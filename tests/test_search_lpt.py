@@ -26,8 +26,9 @@ def lpt(search: Search) -> Lpt:
 
 def make(gamma: float = 1.0, lam: float = 1.0, **rates) -> tester.Tester:
     with seeded(0):
-        return tester.Tester(3, rates.get("rate", 0.05), rates.get("selector_rate", 0.01), gamma,
-                             lam)
+        return tester.Tester(
+            3, rates.get("rate", 0.05), rates.get("selector_rate", 0.01), gamma, lam
+        )
 
 
 def images(count: int, seed: int, classes: int = 3) -> tester.Images:
@@ -192,8 +193,9 @@ def test_wrong_options_are_refused():
 
 def test_a_resumed_run_goes_on_to_the_last_bit(tmp_path):
     asked = iter(range(2))
-    short("darts+lpt", 200, checkpoint=tmp_path / "run",
-          should_stop=lambda: next(asked, None) is None)
+    short(
+        "darts+lpt", 200, checkpoint=tmp_path / "run", should_stop=lambda: next(asked, None) is None
+    )
     resumed, whole = short("darts+lpt", 200, checkpoint=tmp_path / "run"), short("darts+lpt", 200)
     assert resumed.run.steps == whole.run.steps == 5
     left, right = lpt(whole).tensors(), lpt(resumed).tensors()

@@ -22,16 +22,19 @@ def learnt(probabilities, visits, values, rate=0.01):
     return slot.probabilities[0]
 
 
-@pytest.mark.parametrize(("probabilities", "visits", "values", "after"), [
-    ([0.5, 0.5], [1, 1], [0.9, 0.1], [0.51, 0.49]),  # equally often, and better
-    ([0.5, 0.5], [1, 4], [0.9, 0.1], [0.51, 0.49]),  # less often, and better
-    ([0.5, 0.5], [4, 1], [0.9, 0.1], [0.5, 0.5]),  # more often, and better: no evidence
-    ([0.5, 0.5], [4, 1], [0.1, 0.9], [0.49, 0.51]),
-    ([0.5, 0.5], [1, 1], [0.3, 0.3], [0.5, 0.5]),  # a tie
-    ([0.996, 0.004], [1, 1], [0.9, 0.1], [1.0, 0.0]),  # not below zero
-    ([0.5, 0.5], [0, 1], [0.0, 0.9], [0.5, 0.5]),  # one was never visited
-    ([0.2, 0.3, 0.5], [1, 1, 1], [0.9, 0.5, 0.1], [0.22, 0.3, 0.48]),
-])
+@pytest.mark.parametrize(
+    ("probabilities", "visits", "values", "after"),
+    [
+        ([0.5, 0.5], [1, 1], [0.9, 0.1], [0.51, 0.49]),  # equally often, and better
+        ([0.5, 0.5], [1, 4], [0.9, 0.1], [0.51, 0.49]),  # less often, and better
+        ([0.5, 0.5], [4, 1], [0.9, 0.1], [0.5, 0.5]),  # more often, and better: no evidence
+        ([0.5, 0.5], [4, 1], [0.1, 0.9], [0.49, 0.51]),
+        ([0.5, 0.5], [1, 1], [0.3, 0.3], [0.5, 0.5]),  # a tie
+        ([0.996, 0.004], [1, 1], [0.9, 0.1], [1.0, 0.0]),  # not below zero
+        ([0.5, 0.5], [0, 1], [0.0, 0.9], [0.5, 0.5]),  # one was never visited
+        ([0.2, 0.3, 0.5], [1, 1, 1], [0.9, 0.5, 0.1], [0.22, 0.3, 0.48]),
+    ],
+)
 def test_the_rule_moves_probability_to_what_does_better_with_no_more_visits(
     probabilities, visits, values, after
 ):
@@ -97,9 +100,16 @@ def test_the_warm_up_visits_each_operation_once_before_anything_is_learnt(space,
     operations = len(SPACES.get(space).operations)
     for steps in (operations, operations + 1):  # a path is judged as the next one begins
         asked = iter(range(steps))
-        found = conduct(task(), space, "mdenas", images=10**6, channels=2, cells=cells,
-                        options={"mdenas.passes": 10**6},
-                        should_stop=lambda asked=asked: next(asked, None) is None)
+        found = conduct(
+            task(),
+            space,
+            "mdenas",
+            images=10**6,
+            channels=2,
+            cells=cells,
+            options={"mdenas.passes": 10**6},
+            should_stop=lambda asked=asked: next(asked, None) is None,
+        )
         learner = found.composed.method.multinomial
         assert learner.visits.sum(1).tolist() == [steps - 1] * found.run.space.slots
         assert learner.visits.max() == 1
@@ -108,14 +118,20 @@ def test_the_warm_up_visits_each_operation_once_before_anything_is_learnt(space,
 
 
 def test_passes_divide_the_budget_and_the_most_probable_member_wins():
-    found = conduct(task(), "nasbench201", "mdenas", images=40 * 30, channels=2, cells=1,
-                    options={"mdenas.passes": 8, "mdenas.rate": 0.1})
+    found = conduct(
+        task(),
+        "nasbench201",
+        "mdenas",
+        images=40 * 30,
+        channels=2,
+        cells=1,
+        options={"mdenas.passes": 8, "mdenas.rate": 0.1},
+    )
     learner, run = found.composed.method.multinomial, found.run
     assert learner.visits.sum(1).tolist() == [7] * 6  # the last path is never judged
     best = run.space.discretise(learner.probabilities)
     assert found.ranking[0][0] == best
-    assert found.ranking[0][1] == pytest.approx(
-        learner.probabilities[np.arange(6), best].sum())
+    assert found.ranking[0][1] == pytest.approx(learner.probabilities[np.arange(6), best].sum())
 
 
 def test_what_is_forbidden_later_is_neither_drawn_nor_named():
@@ -129,13 +145,15 @@ def test_what_is_forbidden_later_is_neither_drawn_nor_named():
 
 def test_the_distribution_goes_on_from_a_checkpoint_to_the_last_bit(tmp_path):
     def searched(**arguments):
-        return conduct(task(), "nasbench201", "mdenas", images=40 * 12, channels=2, cells=1,
-                       **arguments).composed.method
+        return conduct(
+            task(), "nasbench201", "mdenas", images=40 * 12, channels=2, cells=1, **arguments
+        ).composed.method
 
     asked = iter(range(8))
     searched(checkpoint=tmp_path / "run", should_stop=lambda: next(asked, None) is None)
     resumed, whole = searched(checkpoint=tmp_path / "run"), searched()
     assert resumed.facts() == whole.facts()
-    assert all(torch.equal(resumed.tensors()[name], value)
-               for name, value in whole.tensors().items())
+    assert all(
+        torch.equal(resumed.tensors()[name], value) for name, value in whole.tensors().items()
+    )
     assert whole.multinomial.visits.sum() == 11 * 6

@@ -18,8 +18,9 @@ CELLS = {"nasbench201": 1, "darts": 3}  # with fewer, darts has no normal cell
 
 def searched(space="nasbench201", images=16, **arguments):
     """Return run and method after one step or more of a tiny search."""
-    found = conduct(task(), space, "proxylessnas", images=images, channels=2, cells=CELLS[space],
-                    **arguments)
+    found = conduct(
+        task(), space, "proxylessnas", images=images, channels=2, cells=CELLS[space], **arguments
+    )
     return found.run, found.composed.method
 
 
@@ -47,7 +48,8 @@ def test_the_two_path_gradient_is_that_of_the_softmax_over_the_pair(name):
     # <o_j(x), dL/do> at one-hot gates, with everything on the graph; then softmax by autograd.
     gates = torch.from_numpy(active).double().requires_grad_(True)
     (by_gate,) = torch.autograd.grad(
-        F.cross_entropy(network(x, Gates(active | idle, gates)), y), gates)
+        F.cross_entropy(network(x, Gates(active | idle, gates)), y), gates
+    )
     assert float(by_gate[:, 0].abs().max()) == 0  # none gives nothing
     softmax = torch.where(torch.from_numpy(active | idle), alpha, -torch.inf).softmax(-1)
     (wanted,) = torch.autograd.grad((softmax * by_gate).sum(), alpha)
@@ -107,7 +109,8 @@ def test_alphas_learn_at_every_fifth_step_after_the_warm_up(monkeypatch):
     fractions = []
     step = proxylessnas.ProxylessNas._step_alphas
     monkeypatch.setattr(
-        proxylessnas.ProxylessNas, "_step_alphas",
+        proxylessnas.ProxylessNas,
+        "_step_alphas",
         lambda method, run: (fractions.append((run.steps, run.fraction)), step(method, run)),
     )
     run, _ = searched(images=1200)
@@ -160,11 +163,16 @@ def test_a_cost_weight_makes_costly_operations_rare(monkeypatch):
 def test_alphas_go_on_from_a_checkpoint_to_the_last_bit(tmp_path):
     limit = 3 * SPACES.get("nasbench201").smallest(3).macs
     asked = iter(range(16))
-    searched(images=400, max_macs=limit, checkpoint=tmp_path / "run",
-             should_stop=lambda: next(asked, None) is None)
+    searched(
+        images=400,
+        max_macs=limit,
+        checkpoint=tmp_path / "run",
+        should_stop=lambda: next(asked, None) is None,
+    )
     _, resumed = searched(images=400, max_macs=limit, checkpoint=tmp_path / "run")
     _, whole = searched(images=400, max_macs=limit)
     assert resumed.tensors().keys() == {"alpha", "moments", "prices"}
-    assert all(torch.equal(resumed.tensors()[name], value)
-               for name, value in whole.tensors().items())
+    assert all(
+        torch.equal(resumed.tensors()[name], value) for name, value in whole.tensors().items()
+    )
     assert whole.tensors()["moments"].any()

@@ -19,15 +19,27 @@ from search.subspace import Subspace
 from search.wrappers.pwsnas import Pwsnas
 
 NB201, DARTS = SPACES.get("nasbench201"), SPACES.get("darts")
-QUICK = {"spos.population": 2, "spos.generations": 1, "fairnas.population": 2,
-         "fairnas.generations": 1}
+QUICK = {
+    "spos.population": 2,
+    "spos.generations": 1,
+    "fairnas.population": 2,
+    "fairnas.generations": 1,
+}
 
 
 def short(method: str, images: int, space: str = "nasbench201", **arguments) -> Search:
     parts = method.split("+")
     options = {k: v for k, v in QUICK.items() if k.split(".")[0] in parts}
-    return conduct(task(), space, method, images=images, channels=2, cells=1,
-                   options=options | arguments.pop("options", {}), **arguments)
+    return conduct(
+        task(),
+        space,
+        method,
+        images=images,
+        channels=2,
+        cells=1,
+        options=options | arguments.pop("options", {}),
+        **arguments,
+    )
 
 
 def events(search: Search) -> list[dict]:
@@ -232,8 +244,13 @@ def test_the_method_goes_on_with_the_weights_or_begins_anew_where_faithful(monke
         before = run.network.classifier.weight.detach().clone()
         finish(self, run)
         after = run.network.classifier.weight
-        ends.append((torch.equal(before, after), torch.equal(after, run.initial.classifier.weight),
-                     list(run.supernet.clones)))
+        ends.append(
+            (
+                torch.equal(before, after),
+                torch.equal(after, run.initial.classifier.weight),
+                list(run.supernet.clones),
+            )
+        )
 
     monkeypatch.setattr(Shrinking, "finish", watched)
     short("spos+pwsnas", 2 * 6 * 40, space="darts")
@@ -262,8 +279,9 @@ def test_a_method_that_takes_new_weights_is_noted():
     assert (found.run.subspace.mask[:, 1:].sum(1) <= 2).all()
 
 
-@pytest.mark.parametrize("method", ["spos", "fairnas", "proxylessnas", "darts", "darts2", "pdarts",
-                                    "dropnas"])
+@pytest.mark.parametrize(
+    "method", ["spos", "fairnas", "proxylessnas", "darts", "darts2", "pdarts", "dropnas"]
+)
 def test_every_host_searches_the_narrowed_space(method):
     found = short(f"{method}+pwsnas", 16 * 40)
     assert len(events(found)) in (1, 3)
@@ -285,8 +303,12 @@ def test_a_resumed_run_goes_on_to_the_last_bit(tmp_path, steps):
     # Stopped between two events, and in the method.
     arguments = {"space": "darts", "images": 2 * 6 * 40}
     asked = iter(range(steps))
-    first = short("spos+pwsnas", checkpoint=tmp_path / "run", **arguments,
-                  should_stop=lambda: next(asked, None) is None)
+    first = short(
+        "spos+pwsnas",
+        checkpoint=tmp_path / "run",
+        **arguments,
+        should_stop=lambda: next(asked, None) is None,
+    )
     assert len(events(first)) == (1 if steps == 5 else 5)
     resumed = short("spos+pwsnas", checkpoint=tmp_path / "run", **arguments)
     whole = short("spos+pwsnas", **arguments)

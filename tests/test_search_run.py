@@ -27,8 +27,16 @@ OPERATIONS = len(SPACE.operations)
 
 def fresh(space=SPACE, data=None, seed=0, **training) -> Run:
     data = data or task()
-    run = Run(space, data, Subspace(space, data.classes), Budget(images=10**6), plan("cpu"),
-              {"channels": 4, "cells": 1}, seed, lambda: False)
+    run = Run(
+        space,
+        data,
+        Subspace(space, data.classes),
+        Budget(images=10**6),
+        plan("cpu"),
+        {"channels": 4, "cells": 1},
+        seed,
+        lambda: False,
+    )
     run.begin_phase(Training(**{"batch": 16, **training}))
     return run
 
@@ -69,8 +77,12 @@ def test_cropped_images_are_parts_of_the_padded_ones():
     assert crops.is_contiguous(memory_format=torch.channels_last)
     padded, places = F.pad(images, (2, 2, 2, 2)), set()
     for image, crop in zip(padded, crops, strict=True):
-        found = [(t, s) for t in range(5) for s in range(5)
-                 if torch.equal(image[:, t : t + 16, s : s + 16], crop)]
+        found = [
+            (t, s)
+            for t in range(5)
+            for s in range(5)
+            if torch.equal(image[:, t : t + 16, s : s + 16], crop)
+        ]
         assert len(found) == 1
         places.update(found)
     assert len(places) > 1
@@ -107,16 +119,24 @@ def test_untouched_weights_are_bit_identical_after_a_step_with_momentum_and_deca
     run.train_weights(run.batch(), gates((2,) * 6))
     before = {n: p.detach().clone() for n, p in run.network.named_parameters()}
     run.train_weights(run.batch(), gates((3, 2, 3, 2, 3, 2)))
-    used = {id(p) for slot, op in enumerate((3, 2, 3, 2, 3, 2))
-            for edge in run.supernet.edges(slot) for m in edge.operation(op)
-            for p in m.parameters()}
-    mixed = {id(p) for slot in range(6) for edge in run.supernet.edges(slot)
-             for p in edge.parameters()}
+    used = {
+        id(p)
+        for slot, op in enumerate((3, 2, 3, 2, 3, 2))
+        for edge in run.supernet.edges(slot)
+        for m in edge.operation(op)
+        for p in m.parameters()
+    }
+    mixed = {
+        id(p) for slot in range(6) for edge in run.supernet.edges(slot) for p in edge.parameters()
+    }
     for name, parameter in run.network.named_parameters():
         if id(parameter) in mixed - used:
             assert torch.equal(parameter, before[name])
-    changed = [not torch.equal(p, before[n]) for n, p in run.network.named_parameters()
-               if id(p) in used and p.dim() == 4]
+    changed = [
+        not torch.equal(p, before[n])
+        for n, p in run.network.named_parameters()
+        if id(p) in used and p.dim() == 4
+    ]
     assert all(changed)
 
 
@@ -150,8 +170,13 @@ def test_the_static_forms_take_the_same_step_as_the_branches(monkeypatch):
                 run.train_weights(run.batch(), chosen)
             states.append(dict(run.network.named_parameters()))
         for key, value in states[0].items():
-            torch.testing.assert_close(states[1][key], value, atol=2e-5, rtol=1e-4,
-                                       msg=lambda m, k=key, n=name: f"{n} {k}: {m}")
+            torch.testing.assert_close(
+                states[1][key],
+                value,
+                atol=2e-5,
+                rtol=1e-4,
+                msg=lambda m, k=key, n=name: f"{n} {k}: {m}",
+            )
 
 
 def test_a_compiled_form_gives_the_same_logits():
@@ -218,14 +243,23 @@ def test_a_budget_is_of_time_or_of_images():
 def test_whatever_a_subspace_gives_obeys_mask_and_limits(name):
     space, rng = SPACES.get(name), np.random.default_rng(0)
     least = space.smallest(10)
-    subspace = Subspace(space, 10, max_params=round(1.2 * least.params),
-                        max_macs=round(1.3 * least.macs))
-    dropped = [pair for pair in rng.permutation(np.argwhere(subspace.mask))[:6]
-               if subspace.drop(*map(int, pair))]
+    subspace = Subspace(
+        space, 10, max_params=round(1.2 * least.params), max_macs=round(1.3 * least.macs)
+    )
+    dropped = [
+        pair
+        for pair in rng.permutation(np.argwhere(subspace.mask))[:6]
+        if subspace.drop(*map(int, pair))
+    ]
     first, second = subspace.sample(rng), subspace.sample(rng)
-    given = [first, second, subspace.mutate(first, rng), subspace.cross(first, second, rng),
-             *(subspace.sample(rng) for _ in range(10)),
-             *(subspace.best(rng.normal(size=subspace.mask.shape))[0] for _ in range(5))]
+    given = [
+        first,
+        second,
+        subspace.mutate(first, rng),
+        subspace.cross(first, second, rng),
+        *(subspace.sample(rng) for _ in range(10)),
+        *(subspace.best(rng.normal(size=subspace.mask.shape))[0] for _ in range(5)),
+    ]
     for one in given:
         assert subspace.contains(one)
         cost = space.cost(one, 10)
@@ -257,7 +291,8 @@ def test_the_best_under_a_limit_is_near_the_best_there_is():
         assert value == pytest.approx(scores[np.arange(6), found].sum())
         assert (every > value).mean() < 0.005
         assert Subspace(SPACE, 10).best(scores)[1] == pytest.approx(
-            scores[np.arange(6), joined].sum(1).max())
+            scores[np.arange(6), joined].sum(1).max()
+        )
 
 
 def test_the_last_operation_of_a_slot_is_never_dropped():
@@ -300,8 +335,16 @@ def test_batches_grow_and_shrink_with_the_time_that_steps_take():
     run = fresh(batch=32)
     run.fit_batch(1e9)
     assert run.batch_size() == 32  # a budget of images changes nothing
-    run = Run(SPACE, task(), Subspace(SPACE, 3), Budget(seconds=100), plan("cpu"),
-              {"channels": 4, "cells": 1}, 0, lambda: False)
+    run = Run(
+        SPACE,
+        task(),
+        Subspace(SPACE, 3),
+        Budget(seconds=100),
+        plan("cpu"),
+        {"channels": 4, "cells": 1},
+        0,
+        lambda: False,
+    )
     run.begin_phase(Training(batch=32))
     sizes = []
     for seconds in (1.0, 1.0, 1.0, 2.0, 5.0, 5.0, 5.0, 5.0, 1.0):

@@ -41,14 +41,16 @@ def test_each_of_the_best_has_a_score_and_an_accuracy(found):
 def test_the_same_seed_gives_the_same_rows_in_another_copy(found):
     again = pickle.loads(pickle.dumps(fairnas())).measure(task(), SPACE, [], seed=3)
     assert [(row.protocol, row.architecture, row.value) for row in again] == [
-        (row.protocol, row.architecture, row.value) for row in found]
+        (row.protocol, row.architecture, row.value) for row in found
+    ]
 
 
 def test_the_images_of_the_test_side_are_never_looked_at(found):
     data = task()
     noise = replace(data, test_x=data.test_x.flip(0), test_y=(data.test_y + 1) % 3)
     assert [row.value for row in fairnas().measure(noise, SPACE, [], seed=3)] == [
-        row.value for row in found]
+        row.value for row in found
+    ]
 
 
 def test_a_method_that_measures_nothing_has_scores_alone():
@@ -62,16 +64,28 @@ def test_a_method_that_measures_nothing_has_scores_alone():
 def test_the_name_stands_for_the_whole_recipe():
     assert fairnas().name == fairnas().name
     assert fairnas().name.startswith("fairnas@")
-    assert len({fairnas().name, fairnas(images=500).name, fairnas(keep=3).name,
-                replace(fairnas(), channels=8).name}) == 4
+    assert (
+        len(
+            {
+                fairnas().name,
+                fairnas(images=500).name,
+                fairnas(keep=3).name,
+                replace(fairnas(), channels=8).name,
+            }
+        )
+        == 4
+    )
     assert '"images": 400' in fairnas().protocols[1].description
 
 
-@pytest.mark.parametrize(("method", "options", "message"), [
-    ("fairnass", {}, "Did you mean 'fairnas'"),
-    ("fairnas+curiculum", {}, "Did you mean 'curriculum'"),
-    ("fairnas", {"fairnas.populatoin": 3}, "population"),
-])
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("fairnass", {}, "Did you mean 'fairnas'"),
+        ("fairnas+curiculum", {}, "Did you mean 'curriculum'"),
+        ("fairnas", {"fairnas.populatoin": 3}, "population"),
+    ],
+)
 def test_what_cannot_be_a_search_is_refused_at_once(method, options, message):
     with pytest.raises(InputError, match=message):
         SearchLabeller(method, 400, 2, options=options)

@@ -19,8 +19,16 @@ PART = 4 * 32  # images of a training of four steps
 
 def searched(method, images, space="nasbench201", **arguments):
     options = {f"{method}.{name}": value for name, value in arguments.pop("options", {}).items()}
-    return conduct(arguments.pop("data", task()), space, method, images=images, channels=2,
-                   cells=1, options=options, **arguments)
+    return conduct(
+        arguments.pop("data", task()),
+        space,
+        method,
+        images=images,
+        channels=2,
+        cells=1,
+        options=options,
+        **arguments,
+    )
 
 
 @pytest.fixture
@@ -73,8 +81,13 @@ def test_the_winner_is_the_best_and_its_trained_network_is_returned():
 def test_a_resumed_search_keeps_the_same_network_to_the_last_bit(method, tmp_path):
     options = {"trainings": 4}
     asked = iter(range(10))  # in the midst of the third training
-    stopped = searched(method, 4 * PART, options=options, checkpoint=tmp_path / "run",
-                       should_stop=lambda: next(asked, None) is None)
+    stopped = searched(
+        method,
+        4 * PART,
+        options=options,
+        checkpoint=tmp_path / "run",
+        should_stop=lambda: next(asked, None) is None,
+    )
     assert len(stopped.composed.method.results) == 3  # two, and what was begun
     resumed = searched(method, 4 * PART, options=options, checkpoint=tmp_path / "run")
     whole = searched(method, 4 * PART, options=options)
@@ -148,8 +161,13 @@ def test_screening_puts_the_best_by_score_into_the_first_population():
 def test_a_search_resumed_while_candidates_are_scored_ends_as_any_other(tmp_path):
     options = {"trainings": 4, "population": 2, "screening": 2}
     asked = iter(range(4))
-    stopped = searched("evolution", 4 * PART, options=options, checkpoint=tmp_path / "run",
-                       should_stop=lambda: next(asked, None) is None)
+    stopped = searched(
+        "evolution",
+        4 * PART,
+        options=options,
+        checkpoint=tmp_path / "run",
+        should_stop=lambda: next(asked, None) is None,
+    )
     assert len(stopped.composed.method.screening.best(10)) == 4
     resumed = searched("evolution", 4 * PART, options=options, checkpoint=tmp_path / "run")
     whole = searched("evolution", 4 * PART, options=options)
@@ -179,10 +197,16 @@ def test_a_space_that_is_used_up_does_not_stop_a_search():
     assert 1 <= len(found.ranking) <= 10
 
 
-@pytest.mark.parametrize(("method", "options"), [
-    ("random", {"trainings": 0}), ("evolution", {"population": 0}), ("evolution", {"sample": 0}),
-    ("evolution", {"screening": 30}), ("evolution", {"screening": -1}),
-])
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("random", {"trainings": 0}),
+        ("evolution", {"population": 0}),
+        ("evolution", {"sample": 0}),
+        ("evolution", {"screening": 30}),
+        ("evolution", {"screening": -1}),
+    ],
+)
 def test_sizes_that_cannot_be_are_refused(method, options):
     name, value = next(iter(options.items()))
     with pytest.raises(InputError, match=f"{name}={value}"):

@@ -29,8 +29,16 @@ EXACT = DevicePlan(torch.device("cpu"), torch.float32)
 def begun(space=NASBENCH, **options):
     """Return a run and the method, before its first step."""
     data = task()
-    run = Run(space, data, Subspace(space, data.classes), Budget(images=10**6), plan("cpu"),
-              dict(SMALL), 0, lambda: False)
+    run = Run(
+        space,
+        data,
+        Subspace(space, data.classes),
+        Budget(images=10**6),
+        plan("cpu"),
+        dict(SMALL),
+        0,
+        lambda: False,
+    )
     method = compose("sswp", {f"sswp.{name}": value for name, value in options.items()}).method
     run.begin_phase(method.training)
     method.begin(run)
@@ -42,8 +50,9 @@ def copies(module):
 
 
 def changed(before, module):
-    return {name for name, value in module.named_parameters()
-            if not torch.equal(before[name], value)}
+    return {
+        name for name, value in module.named_parameters() if not torch.equal(before[name], value)
+    }
 
 
 # -- objectives ------------------------------------------------------------------------------------
@@ -88,8 +97,11 @@ def test_a_weight_step_moves_one_path_and_the_head_and_nothing_else():
     run, method = begun()
     run.rng = np.random.default_rng(1)
     method.step(run)  # with momentum from here on
-    network, head, alpha = copies(run.network), copies(method.objective.head.network), (
-        method.alphas.alpha.clone())
+    network, head, alpha = (
+        copies(run.network),
+        copies(method.objective.head.network),
+        (method.alphas.alpha.clone()),
+    )
     rng = np.random.default_rng(2)
     run.rng, run.steps = np.random.default_rng(2), 5
     path = method.draw_path(run, dropout=False).argmax(1)
@@ -122,8 +134,10 @@ def test_an_alpha_step_sees_held_out_images_and_moves_alphas_only(loss, monkeypa
     moved = (method.alphas.alpha != alpha).numpy()
     assert moved.sum(1).tolist() == [2] * 6  # a pair in each slot
     assert not moved[:, 0].any()  # none is not drawn
-    torch.testing.assert_close(method.alphas.alpha.softmax(1)[~torch.from_numpy(moved)],
-                               alpha.softmax(1)[~torch.from_numpy(moved)])
+    torch.testing.assert_close(
+        method.alphas.alpha.softmax(1)[~torch.from_numpy(moved)],
+        alpha.softmax(1)[~torch.from_numpy(moved)],
+    )
 
 
 def test_alphas_start_after_the_warm_up_and_move_at_every_fifth_step(monkeypatch):
@@ -260,8 +274,9 @@ def test_the_saved_weights_give_the_reported_accuracy_again(tmp_path):
 def test_a_stopped_search_goes_on_to_the_last_bit(loss, steps, tmp_path):
     def searched(**more):
         # Alphas move, slots freeze, and the kept network trains.
-        return conduct(task(), "nasbench201", "sswp", images=440, options={"sswp.loss": loss},
-                       **SMALL, **more)
+        return conduct(
+            task(), "nasbench201", "sswp", images=440, options={"sswp.loss": loss}, **SMALL, **more
+        )
 
     asked = iter(range(steps))
     path = tmp_path / "run"
@@ -270,8 +285,11 @@ def test_a_stopped_search_goes_on_to_the_last_bit(loss, steps, tmp_path):
     resumed, whole = searched(checkpoint=path), searched()
     assert resumed.run.steps == whole.run.steps > steps
     assert resumed.ranking == whole.ranking
-    for left, right in zip(resumed.composed.method.tensors().items(),
-                           whole.composed.method.tensors().items(), strict=True):
+    for left, right in zip(
+        resumed.composed.method.tensors().items(),
+        whole.composed.method.tensors().items(),
+        strict=True,
+    ):
         assert left[0] == right[0]
         assert torch.equal(left[1], right[1]), left[0]
     assert resumed.result().accuracy == whole.result().accuracy

@@ -16,8 +16,10 @@ from search.labels import LABELLERS, Measurement
 from search.trainer import TrainRecipe, learning_rate, train
 
 SPACE = SPACES.get("nasbench201")
-CELL = SPACE.parse("|nor_conv_3x3~0|+|skip_connect~0|nor_conv_3x3~1|+"
-                   "|skip_connect~0|nor_conv_1x1~1|nor_conv_3x3~2|")
+CELL = SPACE.parse(
+    "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_3x3~1|+"
+    "|skip_connect~0|nor_conv_1x1~1|nor_conv_3x3~2|"
+)
 DEAD = SPACE.parse("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|none~0|none~1|none~2|")
 TINY = TrainRecipe(channels=4, steps=6, batch=16)
 

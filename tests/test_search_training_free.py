@@ -22,8 +22,10 @@ from search.training_free import (
 )
 
 SPACE = SPACES.get("nasbench201")
-STRONG = SPACE.parse("|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+"
-                     "|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|")
+STRONG = SPACE.parse(
+    "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+"
+    "|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+)
 WEAK = SPACE.parse("|none~0|+|none~0|none~1|+|avg_pool_3x3~0|none~1|none~2|")
 DEAD = SPACE.parse("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|none~0|none~1|none~2|")
 
@@ -98,7 +100,9 @@ def test_trainability_is_0_for_an_isometry_and_falls_with_scale():
 def test_synflow_of_a_linear_network_is_the_log_of_its_paths():
     first, second = torch.randn(3, 3, generator=generator()), torch.randn(2, 3)
     network = nn.Sequential(
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3, bias=False),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(3, 3, bias=False),
         nn.Linear(3, 2, bias=False),
     )
     network[2].weight.data, network[3].weight.data = first, second

@@ -40,8 +40,12 @@ def test_without_changes_of_colour_crops_show_what_the_image_shows(monkeypatch):
     monkeypatch.setattr(views, "_AREA", (1.0, 1.0))
     monkeypatch.setattr(views, "_RATIO", (1.0, 1.0))
     monkeypatch.setattr(views, "_FLIP", 0.0)
-    torch.testing.assert_close(two_views(images(), torch.zeros(3), np.random.default_rng(0)),
-                               images().repeat(2, 1, 1, 1), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        two_views(images(), torch.zeros(3), np.random.default_rng(0)),
+        images().repeat(2, 1, 1, 1),
+        rtol=1e-5,
+        atol=1e-5,
+    )
 
 
 def test_colours_change_as_they_would_in_pixels(monkeypatch):
@@ -80,14 +84,16 @@ def test_a_blur_spreads_a_point_over_its_neighbours(monkeypatch):
     torch.testing.assert_close(seen.sum((2, 3)), torch.ones(3, 3))
     assert (seen[:, :, 1:4, 1:4] > 0).all()
     assert (seen[:, :, 2, 2] > seen[:, :, 1, 2]).all()
-    torch.testing.assert_close(views._blur(torch.ones(3, 3, 5, 5), np.random.default_rng(0)),
-                               torch.ones(3, 3, 5, 5))
+    torch.testing.assert_close(
+        views._blur(torch.ones(3, 3, 5, 5), np.random.default_rng(0)), torch.ones(3, 3, 5, 5)
+    )
 
 
 def test_info_nce_is_what_a_loop_over_all_pairs_gives():
     z = torch.randn(10, 6, generator=torch.Generator().manual_seed(0)).double()
     total = 0.0
     for i in range(10):
+
         def cosine(j, i=i):
             return float(z[i] @ z[j] / (z[i].norm() * z[j].norm()))
 

@@ -50,8 +50,13 @@ def set_weights_by_shape(network: nn.Module) -> nn.Module:
             generator = torch.Generator().manual_seed(math.prod(parameter.shape))
             drawn = torch.randn(parameter.shape, generator=generator)
             if parameter.shape[1] % 4 == 0:
-                drawn = drawn[:, : parameter.shape[1] // 4].repeat_interleave(4, 1).unflatten(
-                    1, (-1, 4)).transpose(1, 2).flatten(1, 2)
+                drawn = (
+                    drawn[:, : parameter.shape[1] // 4]
+                    .repeat_interleave(4, 1)
+                    .unflatten(1, (-1, 4))
+                    .transpose(1, 2)
+                    .flatten(1, 2)
+                )
             parameter.data = drawn / math.sqrt(drawn[0].numel())
         elif name.endswith("bias"):
             parameter.data.zero_()
@@ -61,8 +66,9 @@ def set_weights_by_shape(network: nn.Module) -> nn.Module:
 def nothing_behind_a_cut(space, architecture):
     """Whether every operation is reached by the image."""
     passes = [space.operations[op] != "none" for op in architecture]
-    reached = {slot for path in space.paths()
-               for slot in itertools.takewhile(passes.__getitem__, path)}
+    reached = {
+        slot for path in space.paths() for slot in itertools.takewhile(passes.__getitem__, path)
+    }
     return reached == {slot for slot, alive in enumerate(passes) if alive}
 
 
@@ -73,8 +79,10 @@ def test_string_and_json_round_trip(space, data):
     architecture = data.draw(architectures(space))
     assert space.parse(space.format(architecture)) == architecture
     assert architecture_from_json(space.to_json(architecture)) == (space, architecture)
-    assert space.as_array([space.format(architecture), architecture]).tolist() == [
-        list(architecture)] * 2
+    assert (
+        space.as_array([space.format(architecture), architecture]).tolist()
+        == [list(architecture)] * 2
+    )
 
 
 @each_space
@@ -119,8 +127,10 @@ def test_variation_keeps_to_the_parents(space, data, seed):
     mutant = space.mutate(first, rng)
     assert 1 <= sum(a != b for a, b in zip(first, mutant, strict=True)) <= 2
     child = space.cross(first, second, rng)
-    assert all(c in (a, b) or space.operations[c] == "none"
-               for c, a, b in zip(child, first, second, strict=True))
+    assert all(
+        c in (a, b) or space.operations[c] == "none"
+        for c, a, b in zip(child, first, second, strict=True)
+    )
     for made in (mutant, child, space.sample(rng)):
         assert space.parse(space.format(made)) == made
 
@@ -134,11 +144,15 @@ def test_variation_keeps_to_what_is_allowed(space, seed, banned):
     allowed[:, 1] = True
     allowed[:, list(banned)] = False
     one = space.sample(rng, allowed)
-    for made in (one, space.mutate(one, rng, allowed), space.cross(one, space.sample(rng, allowed),
-                                                                   rng)):
+    for made in (
+        one,
+        space.mutate(one, rng, allowed),
+        space.cross(one, space.sample(rng, allowed), rng),
+    ):
         assert space.parse(space.format(made)) == made
-        assert all(allowed[slot, op] or space.operations[op] == "none"
-                   for slot, op in enumerate(made))
+        assert all(
+            allowed[slot, op] or space.operations[op] == "none" for slot, op in enumerate(made)
+        )
 
 
 @each_space
@@ -156,16 +170,26 @@ def test_what_cannot_change_stays(space):
 def test_chance_reaches_every_operation_of_every_slot_and_obeys_the_seed(space):
     drawn = draw(space, 60 * len(space.operations))
     none = {space.operations.index("none")}
-    assert all(set(column) | none == set(range(len(space.operations)))
-               for column in zip(*drawn, strict=True))
+    assert all(
+        set(column) | none == set(range(len(space.operations)))
+        for column in zip(*drawn, strict=True)
+    )
     assert drawn == draw(space, 60 * len(space.operations))
     rng = np.random.default_rng(0)
     mutants = [space.mutate(drawn[0], rng) for _ in range(900)]
-    changed = {(slot, b) for mutant in mutants
-               for slot, (a, b) in enumerate(zip(drawn[0], mutant, strict=True)) if a != b}
+    changed = {
+        (slot, b)
+        for mutant in mutants
+        for slot, (a, b) in enumerate(zip(drawn[0], mutant, strict=True))
+        if a != b
+    }
     assert {slot for slot, _ in changed} == set(range(space.slots))
-    assert changed >= {(slot, op) for slot, used in enumerate(drawn[0]) if used not in none
-                       for op in set(range(len(space.operations))) - none - {used}}
+    assert changed >= {
+        (slot, op)
+        for slot, used in enumerate(drawn[0])
+        if used not in none
+        for op in set(range(len(space.operations))) - none - {used}
+    }
     children = {space.cross(drawn[0], drawn[1], rng) for _ in range(50)}
     assert len(children) > 10
 
@@ -243,9 +267,13 @@ def test_width_and_depth_measure_what_is_alive(space):
 
 @each_space
 def test_the_preceding_slot_leads_to_the_source(space):
-    inner = {path[i + 1]: {p[j] for p in space.paths() for j in range(len(p) - 1)
-                           if p[j + 1] == path[i + 1]}
-             for path in space.paths() for i in range(len(path) - 1)}
+    inner = {
+        path[i + 1]: {
+            p[j] for p in space.paths() for j in range(len(p) - 1) if p[j + 1] == path[i + 1]
+        }
+        for path in space.paths()
+        for i in range(len(path) - 1)
+    }
     for slot in range(space.slots):
         before = space.preceding(slot)
         assert before in inner[slot] if slot in inner else before is None
@@ -289,7 +317,8 @@ def test_limits_are_obeyed_exactly(space):
     limit, other = int(np.sort(params)[100]), int(np.sort(macs)[60])
     np.testing.assert_array_equal(space.feasible(drawn, CLASSES, limit), params <= limit)
     np.testing.assert_array_equal(
-        space.feasible(drawn, CLASSES, limit, other), (params <= limit) & (macs <= other))
+        space.feasible(drawn, CLASSES, limit, other), (params <= limit) & (macs <= other)
+    )
 
 
 @each_space
@@ -382,7 +411,8 @@ def test_paths_are_ways_through_the_slots(space):
 def test_cell_types_cover_the_slots_and_what_is_left_over_is_never_chosen(name):
     space = SPACES.get(name)
     assert [slot for slots in space.cell_types.values() for slot in slots] == list(
-        range(space.slots))
+        range(space.slots)
+    )
     if space.left_over is not None:
         scores = np.zeros((space.slots, len(space.operations)))
         plain = space.discretise(scores)

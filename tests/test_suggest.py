@@ -87,8 +87,18 @@ def test_the_answer_is_a_sequence_with_a_report(found):
     assert str(found).count("\n") == 9 + len(found.neighbourhood.lines())
     assert found[0].architecture in str(found)
     answer = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert set(answer) == {"candidates", "report", "protocol", "seconds", "latency", "nearest",
-                           "far", "distance", "usual_distance", "warning"}
+    assert set(answer) == {
+        "candidates",
+        "report",
+        "protocol",
+        "seconds",
+        "latency",
+        "nearest",
+        "far",
+        "distance",
+        "usual_distance",
+        "warning",
+    }
     assert answer["candidates"][0]["interval"] == list(found[0].interval)
 
 
@@ -118,7 +128,8 @@ def test_the_same_seed_gives_the_same_answer(folder, found):
 
 def test_fewer_asked_are_the_first_of_more(folder, found):
     assert [one.architecture for one in metad2a.suggest(folder, k=2, seed=3)] == [
-        one.architecture for one in found[:2]]
+        one.architecture for one in found[:2]
+    ]
 
 
 PROGRAM = """
@@ -133,8 +144,13 @@ print(json.dumps(found))
 def test_another_process_and_hash_seed_give_the_same(folder):
     def run(seed: str) -> str:
         return subprocess.run(
-            [sys.executable, "-c", PROGRAM, str(folder)], capture_output=True, text=True,
-            check=True, timeout=300, env=os.environ | {"PYTHONHASHSEED": seed}).stdout
+            [sys.executable, "-c", PROGRAM, str(folder)],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=300,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+        ).stdout
 
     first = run("0")
     assert len(json.loads(first)["candidates"]) == 6
@@ -172,7 +188,8 @@ def test_every_form_of_the_same_images_gives_the_same_candidates(arrays, folder,
         "floats": (images / 255, labels),
         "torch dataset": Listed(images, labels),
         "tensor dataset": TensorDataset(
-            torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels)),
+            torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels)
+        ),
         "loaded": metad2a.load_dataset(images, labels, classes=CLASSES),
     }
     expected = plain(metad2a.suggest(folder, k=4))
@@ -182,8 +199,7 @@ def test_every_form_of_the_same_images_gives_the_same_candidates(arrays, folder,
 
 def test_other_images_give_other_predictions(arrays, folder):
     images, labels = arrays
-    assert plain(metad2a.suggest((images // 2, labels), k=4)) != plain(
-        metad2a.suggest(folder, k=4))
+    assert plain(metad2a.suggest((images // 2, labels), k=4)) != plain(metad2a.suggest(folder, k=4))
 
 
 def test_unreadable_images_are_counted(folder, tmp_path):
@@ -213,7 +229,8 @@ def test_the_model_may_be_a_folder_or_an_object(folder, found):
     loaded = MetaD2A.from_pretrained(place)
     for model in (place, str(place), loaded):
         assert [one.architecture for one in metad2a.suggest(folder, k=8, seed=3, model=model)] == [
-            one.architecture for one in found]
+            one.architecture for one in found
+        ]
 
 
 def test_a_model_that_is_not_there(folder, tmp_path):

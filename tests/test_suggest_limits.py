@@ -23,10 +23,15 @@ def data() -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
-@pytest.mark.parametrize("limits", [
-    {"max_params": 300_000}, {"max_macs": 40_000_000},
-    {"max_params": 150_000, "max_macs": 20_000_000},
-], ids=str)
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"max_params": 300_000},
+        {"max_macs": 40_000_000},
+        {"max_params": 150_000, "max_macs": 20_000_000},
+    ],
+    ids=str,
+)
 def test_limits_are_obeyed_by_the_networks_as_built(data, limits):
     found = metad2a.suggest(data, k=5, **limits)
     assert len(found) == 5
@@ -46,8 +51,11 @@ def counted_macs(network: torch.nn.Module) -> int:
 
     def count(module: torch.nn.Module, _: object, out: torch.Tensor) -> None:
         nonlocal total
-        total += module.weight[0].numel() * out[0].numel() if isinstance(
-            module, torch.nn.Conv2d) else module.weight.numel()
+        total += (
+            module.weight[0].numel() * out[0].numel()
+            if isinstance(module, torch.nn.Conv2d)
+            else module.weight.numel()
+        )
 
     for module in network.modules():
         if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
@@ -77,25 +85,51 @@ def test_fewer_come_back_when_fewer_obey(data):
     assert {(one.params, one.macs) for one in found} == {(least.params, least.macs)}
 
 
-@pytest.mark.parametrize("arguments", [
-    {"k": 0}, {"k": -1}, {"k": 2.5}, {"k": True}, {"k": None}, {"k": "five"}, {"k": [5]},
-    {"k": float("nan")}, {"k": float("inf")},
-    {"max_params": 0}, {"max_params": -5}, {"max_params": "2M"}, {"max_macs": 1.5},
-    {"max_macs": float("inf")}, {"max_macs": 10**400}, {"seed": -1}, {"seed": 1.5},
-    {"seed": "x"}, {"seed": None}, {"seed": 2**63},
-    {"space": "nasbench"},
-], ids=lambda arguments: str(arguments)[:30])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"k": 0},
+        {"k": -1},
+        {"k": 2.5},
+        {"k": True},
+        {"k": None},
+        {"k": "five"},
+        {"k": [5]},
+        {"k": float("nan")},
+        {"k": float("inf")},
+        {"max_params": 0},
+        {"max_params": -5},
+        {"max_params": "2M"},
+        {"max_macs": 1.5},
+        {"max_macs": float("inf")},
+        {"max_macs": 10**400},
+        {"seed": -1},
+        {"seed": 1.5},
+        {"seed": "x"},
+        {"seed": None},
+        {"seed": 2**63},
+        {"space": "nasbench"},
+    ],
+    ids=lambda arguments: str(arguments)[:30],
+)
 def test_bad_arguments_are_named(data, arguments):
     with pytest.raises(InputError) as caught:
         metad2a.suggest(data, **arguments)
-    (name, value), = arguments.items()
+    ((name, value),) = arguments.items()
     assert repr(value) in str(caught.value)
     assert name in str(caught.value) or "search space" in str(caught.value)
 
 
-@pytest.mark.parametrize("arguments", [
-    {"seed": 2**63 - 1}, {"k": 3.0}, {"k": np.int32(3)}, {"max_params": 2**63 - 1},
-    {"max_macs": 1e9},
-], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"seed": 2**63 - 1},
+        {"k": 3.0},
+        {"k": np.int32(3)},
+        {"max_params": 2**63 - 1},
+        {"max_macs": 1e9},
+    ],
+    ids=str,
+)
 def test_odd_but_meaningful_arguments(data, arguments):
     assert len(metad2a.suggest(data, **{"k": 3, **arguments})) == 3

@@ -51,14 +51,21 @@ def loss(logits):
 
 
 def gradients(network):
-    return {name: None if p.grad is None else p.grad.clone()
-            for name, p in network.named_parameters()}
+    return {
+        name: None if p.grad is None else p.grad.clone() for name, p in network.named_parameters()
+    }
 
 
 def active_weights(network, space, chosen):
     """Return the ids of the parameters of the operations that ``chosen(slot)`` holds."""
-    return {id(p) for slot in range(space.slots) for edge in network.edges(slot)
-            for op in chosen(slot) for one in edge.operation(op) for p in one.parameters()}
+    return {
+        id(p)
+        for slot in range(space.slots)
+        for edge in network.edges(slot)
+        for op in chosen(slot)
+        for one in edge.operation(op)
+        for p in one.parameters()
+    }
 
 
 def operation_weights(network, space):
@@ -132,14 +139,19 @@ def test_every_shared_weight_is_listed_once(space):
     loss(network(images(), architecture)).backward()
     fixed = network.fixed_weights()
     assert all(weight.grad is not None for weight in fixed)
-    slots = [id(p) for slot, op in itertools.product(range(space.slots),
-                                                     range(len(space.operations)))
-             for p in network.slot_weights(slot, op) if p.requires_grad]
+    slots = [
+        id(p)
+        for slot, op in itertools.product(range(space.slots), range(len(space.operations)))
+        for p in network.slot_weights(slot, op)
+        if p.requires_grad
+    ]
     listed = [*map(id, fixed), *slots]
     assert len(listed) == len(set(listed))
     assert set(listed) == {id(p) for p in network.parameters() if p.dim() > 1}
-    counted = sum(network.operation_params(slot, op) for slot, op in itertools.product(
-        range(space.slots), range(len(space.operations))))
+    counted = sum(
+        network.operation_params(slot, op)
+        for slot, op in itertools.product(range(space.slots), range(len(space.operations)))
+    )
     own = operation_weights(network, space)
     assert counted == sum(p.numel() for p in network.parameters() if id(p) in own)
 
@@ -237,8 +249,9 @@ def test_frozen_paths_change_no_weight(space):
     on_path = active_weights(network, space, lambda slot: [first[slot]])
     beside = operation_weights(network, space) - on_path
     assert all((p.grad is None) == (id(p) in beside) for p in network.parameters())
-    parametric = [(s, o) for s, o in enumerate(second)
-                  if frozen[s, o] and space.operations[o] != "none"]
+    parametric = [
+        (s, o) for s, o in enumerate(second) if frozen[s, o] and space.operations[o] != "none"
+    ]
     assert any(weights.grad[s, o] != 0 for s, o in parametric)
 
 
@@ -294,7 +307,8 @@ class Chain(MixedNetwork):
         self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
         self.chain = nn.ModuleList(
             MixedOperation([None, nn.Identity(), nn.Conv2d(4, 4, 3, padding=1)], 4)
-            for _ in range(self.slots))
+            for _ in range(self.slots)
+        )
         self.classifier = nn.Linear(4, CLASSES)
 
     def pooled(self, x, choice):
@@ -345,8 +359,7 @@ def test_one_graph_of_a_slot_serves_every_route(space):
 
     mixed = network.edges(0)[0]
     compiled = torch.compile(mixed, backend=backend, fullgraph=True)
-    x = torch.randn(2 * len(space.operations), 4, 4, 4,
-                    generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2 * len(space.operations), 4, 4, 4, generator=torch.Generator().manual_seed(0))
     for seed in range(2):
         route = Route.of(fair_paths(space, seed))
         torch.testing.assert_close(compiled(x, route, 0), mixed(x, route, 0))
@@ -358,9 +371,11 @@ def test_one_graph_of_a_slot_serves_every_route(space):
 
 def clonable(space, network):
     """Return (slot, operation, by_slot) with weights, behind another slot."""
-    return next((slot, op, space.preceding(slot)) for slot, op in itertools.product(
-        range(space.slots), range(len(space.operations)))
-        if space.preceding(slot) is not None and network.operation_params(slot, op))
+    return next(
+        (slot, op, space.preceding(slot))
+        for slot, op in itertools.product(range(space.slots), range(len(space.operations)))
+        if space.preceding(slot) is not None and network.operation_params(slot, op)
+    )
 
 
 def through(space, slot, op, by_slot, lead):
@@ -396,7 +411,8 @@ def test_clones_begin_equal_then_differ_and_follow_the_slot_before(space):
     weights = [next(one.parameters()) for one in copies]
     assert not torch.equal(weights[leads[0]], weights[leads[1]])
     assert len(network.slot_weights(slot, op)) == len(copies) * len(
-        supernet(space).slot_weights(slot, op))
+        supernet(space).slot_weights(slot, op)
+    )
 
 
 @each_space
@@ -431,8 +447,11 @@ def test_what_cannot_be_cloned_or_routed(space):
 @each_space
 def test_choices_of_another_space_are_refused(space):
     network, count = supernet(space), len(space.operations)
-    for wrong in ((0,) * (space.slots - 1), Gates.mixture(torch.ones(space.slots, count + 1)),
-                  Route.of([(0,), (1,)])):
+    for wrong in (
+        (0,) * (space.slots - 1),
+        Gates.mixture(torch.ones(space.slots, count + 1)),
+        Route.of([(0,), (1,)]),
+    ):
         with pytest.raises(InputError, match="does not fit a supernet"):
             network(images(), wrong)
     with pytest.raises(InputError, match="beyond the"):

@@ -24,8 +24,12 @@ def entry_copies(data: bytes, count: int, stated: int | None = None) -> bytes:
     entry = data[start:end]
     copies = b"".join(entry.replace(b"/000000.", f"/{i:06}.".encode()) for i in range(count))
     stated = count if stated is None else stated
-    return (data[:start] + copies + data[end : end + 8]
-            + struct.pack("<HHLLH", stated, stated, len(copies), start, 0))
+    return (
+        data[:start]
+        + copies
+        + data[end : end + 8]
+        + struct.pack("<HHLLH", stated, stated, len(copies), start, 0)
+    )
 
 
 @archives
@@ -56,8 +60,9 @@ def test_z2_archives_inside_are_not_opened(tmp_path: Path, ending: str) -> None:
     assert read(tmp_path, pack(TREE | {"c/inner.zip": inner}), ending) == list(TREE)
     assert "No image found" in refusal(tmp_path, pack({"a/inner.zip": inner}), ending)
     names = listed(tmp_path, pack(TREE | {"a/9.png": inner}), ending)
-    with load_dataset(tmp_path / f"x{ending}") as dataset, pytest.raises(
-        UnreadableImage, match="not an image"
+    with (
+        load_dataset(tmp_path / f"x{ending}") as dataset,
+        pytest.raises(UnreadableImage, match="not an image"),
     ):
         dataset.image(names.index("a/9.png"))
 
@@ -85,8 +90,14 @@ def test_z4_full_overlap(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("told", [0, 100])
 def test_z5_the_size_is_a_lie(tmp_path: Path, told: int) -> None:
-    data = zip_bytes({"b/1.png": TREE["b/1.png"], "b/2.png": TREE["b/2.png"], "a/0.png": picture(1),
-                      "a/1.png": ZEROS})
+    data = zip_bytes(
+        {
+            "b/1.png": TREE["b/1.png"],
+            "b/2.png": TREE["b/2.png"],
+            "a/0.png": picture(1),
+            "a/1.png": ZEROS,
+        }
+    )
     path = tmp_path / "x.zip"
     path.write_bytes(patched(data, b"PK\1\2", 24, "L", told))
     with load_dataset(path) as dataset:
@@ -109,8 +120,11 @@ def test_z5_a_stored_file_with_two_sizes_and_a_tar_that_promises(tmp_path: Path)
 @pytest.mark.parametrize("stated", [60_000, 1, 0])
 def test_z6_too_many_members(tmp_path: Path, stated: int) -> None:
     data = entry_copies(zip_bytes({"a/000000.txt": b""}), 60_000, stated)
-    assert ("It has 60,000 files or more, and the limit is 50,000" if stated == 60_000
-            else "list disagree") in refusal(tmp_path, data)
+    assert (
+        "It has 60,000 files or more, and the limit is 50,000"
+        if stated == 60_000
+        else "list disagree"
+    ) in refusal(tmp_path, data)
 
 
 @pytest.mark.parametrize("ending", [".tar", ".tar.gz"])

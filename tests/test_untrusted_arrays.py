@@ -44,8 +44,22 @@ def test_images_without_any_variation_are_described(images: np.ndarray) -> None:
         ([*LABELS, 0], "12 images but 13 labels"),
         ("cat", "Labels have shape"),
     ],
-    ids=["off by one", "-1", "2^70", "10^5000", "uint64", "1e300", "NaN among strings",
-         "None among strings", "tuple", "dicts", "soft one-hot", "one short", "one more", "a word"],
+    ids=[
+        "off by one",
+        "-1",
+        "2^70",
+        "10^5000",
+        "uint64",
+        "1e300",
+        "NaN among strings",
+        "None among strings",
+        "tuple",
+        "dicts",
+        "soft one-hot",
+        "one short",
+        "one more",
+        "a word",
+    ],
 )
 def test_i19_labels(labels: Any, message: str) -> None:
     names = ["x", "y", "z"] if "outside" in message else None
@@ -55,7 +69,10 @@ def test_i19_labels(labels: Any, message: str) -> None:
 
 def test_i19_bytes_are_text() -> None:
     assert load_dataset(IMAGES, np.array([b"cat", b"dog", b"eel"] * 4)).classes == (
-        "cat", "dog", "eel")
+        "cat",
+        "dog",
+        "eel",
+    )
 
 
 @pytest.mark.parametrize("images", [IMAGES[:0], [], torch.zeros(0, 3, 8, 8)])
@@ -105,5 +122,6 @@ def test_i24_i25_gray_and_colour_and_all_sizes() -> None:
     images = [IMAGES[0], IMAGES[1, :, :, 0], np.tile(IMAGES[2], (40, 1, 1)), *IMAGES[3:]]
     report = check(load_dataset(images, LABELS))
     assert (report.gray, report.sizes) == (False, (8, 8, 360))
-    assert check(load_dataset([image[:, :, 0] for image in images if image.ndim == 3],
-                              [0, 1] * 5 + [0])).gray
+    assert check(
+        load_dataset([image[:, :, 0] for image in images if image.ndim == 3], [0, 1] * 5 + [0])
+    ).gray

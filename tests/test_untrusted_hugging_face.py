@@ -19,8 +19,11 @@ def hf() -> Any:
 
 
 def table(hf: Any, label: Any, values: Any = LABELS, column: str = "label", **more: Any) -> Any:
-    columns = {"image": [{"bytes": png(image), "path": None} for image in IMAGES[: len(values)]],
-               column: values, **more}
+    columns = {
+        "image": [{"bytes": png(image), "path": None} for image in IMAGES[: len(values)]],
+        column: values,
+        **more,
+    }
     kinds = {"image": hf.Image(), column: label, **{name: hf.Value("float32") for name in more}}
     return hf.Dataset.from_dict(columns, features=hf.Features(kinds))
 
@@ -77,12 +80,27 @@ def test_t_hugging_face_files_elsewhere(hf: Any, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(IMAGES[0]))
     (tmp_path / "notes.png").write_text("secret: hidden")
     os.mkfifo(tmp_path / "pipe.png")
-    paths = [*(str(tmp_path / name) for name in ("a.png", "notes.png", "gone.png", "pipe.png")),
-             "https://example.org/x.png", "zip://x.png::/data.zip", "a\0b", None]
+    paths = [
+        *(str(tmp_path / name) for name in ("a.png", "notes.png", "gone.png", "pipe.png")),
+        "https://example.org/x.png",
+        "zip://x.png::/data.zip",
+        "a\0b",
+        None,
+    ]
     images = hf.Dataset.from_dict({"image": paths, "label": [0, 1] * 4})
     dataset = load_dataset(images.cast_column("image", hf.Image()))
     np.testing.assert_array_equal(dataset.image(0), decode(png(IMAGES[0]))[0])
-    for index, reason in enumerate(["not an image", "No such file", "not a file", "elsewhere",
-                                    "elsewhere", "no such file", "no image in the row"], start=1):
+    for index, reason in enumerate(
+        [
+            "not an image",
+            "No such file",
+            "not a file",
+            "elsewhere",
+            "elsewhere",
+            "no such file",
+            "no image in the row",
+        ],
+        start=1,
+    ):
         with pytest.raises(UnreadableImage, match=reason):
             dataset.image(index)

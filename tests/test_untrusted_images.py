@@ -38,8 +38,13 @@ def flat_png(width: int, height: int, *extra: bytes) -> bytes:
     """Return a black PNG of one bit a pixel, with more chunks before its data."""
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     rows = zlib.compress(bytes((1 + (width + 7) // 8) * height), 1)
-    return (SIGNATURE + chunk(b"IHDR", header) + b"".join(extra) + chunk(b"IDAT", rows)
-            + chunk(b"IEND", b""))
+    return (
+        SIGNATURE
+        + chunk(b"IHDR", header)
+        + b"".join(extra)
+        + chunk(b"IDAT", rows)
+        + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,9 +111,15 @@ def test_i6_flipped_bits(kind: str, box: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("data", "name"),
     [(encode(RED, kind), kind) for kind in ("EPS", "PDF", "ICO", "TGA", "PCX", "SGI", "DDS", "IM")]
-    + [(b"SIMPLE  =                    T".ljust(2880), "FITS"), (b"8BPS\0\1" + bytes(40), "PSD"),
-       (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"), (b"<html></html>", "HTML"),
-       (b"\0" * 300, "I14 zeros"), (b"", "I14 nothing"), (b"\x7fELF" + bytes(90), "ELF")],
+    + [
+        (b"SIMPLE  =                    T".ljust(2880), "FITS"),
+        (b"8BPS\0\1" + bytes(40), "PSD"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"<html></html>", "HTML"),
+        (b"\0" * 300, "I14 zeros"),
+        (b"", "I14 nothing"),
+        (b"\x7fELF" + bytes(90), "ELF"),
+    ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_i7_other_things_called_png(data: bytes, name: str, tmp_path: Path) -> None:
@@ -138,8 +149,11 @@ def animation(kind: str, frames: int) -> bytes:
     start, end = data.rindex(b"fcTL") - 4, data.index(b"IEND") - 4
     control = bytearray(data[start + 8 : start + 8 + 26])
     body = data[data.index(b"fdAT") + 8 : end - 4]
-    out = [data[: data.index(b"acTL") - 4], chunk(b"acTL", struct.pack(">II", frames + 1, 0)),
-           data[data.index(b"acTL") + 16 : start]]
+    out = [
+        data[: data.index(b"acTL") - 4],
+        chunk(b"acTL", struct.pack(">II", frames + 1, 0)),
+        data[data.index(b"acTL") + 16 : start],
+    ]
     for i in range(frames):
         control[:4] = struct.pack(">I", 1 + 2 * i)
         out += [chunk(b"fcTL", bytes(control)), chunk(b"fdAT", struct.pack(">I", 2 + 2 * i) + body)]
@@ -162,12 +176,14 @@ def test_i8_animations_of_ten_thousand_frames(kind: str) -> None:
 
 @pytest.mark.parametrize(
     "extra",
-    [chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(200_000_000))),
-     chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(200_000_000))),
-     chunk(b"iTXt", b"a\0\1\0\0\0" + zlib.compress(bytes(200_000_000))),
-     chunk(b"tEXt", b"a\0" + bytes(5_000_000)),
-     chunk(b"eXIf", b"MM\0*\0\0\0\x08\xff\xff" + b"\x01\x12\0\3\xff\xff\xff\xff" * 6_000),
-     b"".join(chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(900_000))) for _ in range(100))],
+    [
+        chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(200_000_000))),
+        chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(200_000_000))),
+        chunk(b"iTXt", b"a\0\1\0\0\0" + zlib.compress(bytes(200_000_000))),
+        chunk(b"tEXt", b"a\0" + bytes(5_000_000)),
+        chunk(b"eXIf", b"MM\0*\0\0\0\x08\xff\xff" + b"\x01\x12\0\3\xff\xff\xff\xff" * 6_000),
+        b"".join(chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(900_000))) for _ in range(100)),
+    ],
     ids=["zTXt", "iCCP", "iTXt", "tEXt", "EXIF", "many zTXt"],
 )
 def test_i11_metadata_bombs(extra: bytes, box: Sandbox) -> None:

@@ -71,8 +71,16 @@ def raising(index: int) -> Any:
         (Lengthless(raising), "Lengthless has no length"),
         (Claiming(raising), "Claiming claims 9,223,372,036,854,775,807 items, more than"),
     ],
-    ids=["raises at item k", "tuple of 3", "no label", "label None", "iterable and infinite",
-         "no __len__", "__len__ raises", "__len__ without end"],
+    ids=[
+        "raises at item k",
+        "tuple of 3",
+        "no label",
+        "label None",
+        "iterable and infinite",
+        "no __len__",
+        "__len__ raises",
+        "__len__ without end",
+    ],
 )
 def test_t_torch_datasets_that_cannot_be_used(source: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
@@ -81,8 +89,12 @@ def test_t_torch_datasets_that_cannot_be_used(source: Any, message: str) -> None
 
 @pytest.mark.parametrize(
     "convert",
-    [lambda image: image, Image.fromarray, torch.from_numpy,
-     lambda image: torch.from_numpy(image).permute(2, 0, 1) / 255],
+    [
+        lambda image: image,
+        Image.fromarray,
+        torch.from_numpy,
+        lambda image: torch.from_numpy(image).permute(2, 0, 1) / 255,
+    ],
     ids=["array", "PIL", "tensor", "tensor 0..1, channels first"],
 )
 def test_t_torch_items_of_every_kind(convert: Any) -> None:

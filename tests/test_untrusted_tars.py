@@ -35,8 +35,15 @@ def record(key: str, value: str) -> bytes:
     return str(length).encode() + body
 
 
-@pytest.mark.parametrize("field", [b"%11o " % len(IMAGE), b"%o\0" % len(IMAGE), b" %o" % len(IMAGE),
-                                   b"\x80" + len(IMAGE).to_bytes(11, "big")])
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"%11o " % len(IMAGE),
+        b"%o\0" % len(IMAGE),
+        b" %o" % len(IMAGE),
+        b"\x80" + len(IMAGE).to_bytes(11, "big"),
+    ],
+)
 def test_ways_of_writing_a_size(tmp_path: Path, field: bytes) -> None:
     data = entry("a/9.png", IMAGE, field=field.ljust(12, b"\0")) + REST
     assert "a/9.png" in read(tmp_path, data, ".tar")
@@ -67,8 +74,21 @@ def test_pax_records_win_over_the_header(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "pax", [b"5", b"x a=b\n", b"99 a=b\n", b"5 a=b\n", b"6 a=b\0", b"6 aab\n", b"0 a=b\n",
-            b"-6 a=b\n", b"1" * 1000, record("size", "-1"), record("size", "9" * 5000)])
+    "pax",
+    [
+        b"5",
+        b"x a=b\n",
+        b"99 a=b\n",
+        b"5 a=b\n",
+        b"6 a=b\0",
+        b"6 aab\n",
+        b"0 a=b\n",
+        b"-6 a=b\n",
+        b"1" * 1000,
+        record("size", "-1"),
+        record("size", "9" * 5000),
+    ],
+)
 def test_damaged_pax_records(tmp_path: Path, pax: bytes) -> None:
     data = entry("x", pax, b"x") + entry("a/9.png", IMAGE) + REST
     assert "no readable tar" in refusal(tmp_path, data, ".tar")

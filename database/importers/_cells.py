@@ -19,8 +19,9 @@ class Cells:
             InputError: it cannot be read, or lacks the columns idx and arch.
         """
         self._path = path
-        self._cells = {line.integer("idx"): line.text("arch")
-                       for line in lines(path, ("idx", "arch"))}
+        self._cells = {
+            line.integer("idx"): line.text("arch") for line in lines(path, ("idx", "arch"))
+        }
 
     def at(self, line: Line, column: str) -> tuple[int, str]:
         """Return the index that a row of another table names, and its cell.
@@ -30,6 +31,7 @@ class Cells:
         """
         index = line.integer(column)
         if index not in self._cells:
-            raise line.wrong(column, f"the index of one of the {len(self._cells)} cells in "
-                                     f"{str(self._path)!r}")
+            raise line.wrong(
+                column, f"the index of one of the {len(self._cells)} cells in {str(self._path)!r}"
+            )
         return index, self._cells[index]

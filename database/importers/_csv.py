@@ -53,9 +53,11 @@ class Line:
 
     def wrong(self, column: str, wanted: str) -> InputError:
         """Return the error that a cell is not what was ``wanted``."""
-        return InputError(f"{str(self.path)!r}, row {self.number}: column {column!r} holds "
-                          f"{self.cells[column][:100]!r}, which is not {wanted}. Download the "
-                          "table again, or mend the row.")
+        return InputError(
+            f"{str(self.path)!r}, row {self.number}: column {column!r} holds "
+            f"{self.cells[column][:100]!r}, which is not {wanted}. Download the "
+            "table again, or mend the row."
+        )
 
 
 @contextlib.contextmanager
@@ -75,8 +77,9 @@ def opened(path: Path | str) -> Iterator[IO[str]]:
         with cast(IO[str], opener(path, "rt", encoding="utf-8", newline="")) as file:
             yield file
     except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{str(path)!r} cannot be read, or is cut off: {error}. Download it "
-                         "again.") from error
+        raise InputError(
+            f"{str(path)!r} cannot be read, or is cut off: {error}. Download it again."
+        ) from error
 
 
 def header(path: Path | str) -> tuple[str, ...]:
@@ -95,15 +98,19 @@ def lines(path: Path | str, columns: Collection[str]) -> Iterator[Line]:
     """
     names = header(path)
     if missing := [name for name in columns if name not in names]:
-        raise InputError(f"{str(path)!r} lacks the columns {', '.join(missing)}; it has "
-                         f"{', '.join(names)[:300] or 'none'}. Give the table in the form in "
-                         "which it was published.")
+        raise InputError(
+            f"{str(path)!r} lacks the columns {', '.join(missing)}; it has "
+            f"{', '.join(names)[:300] or 'none'}. Give the table in the form in "
+            "which it was published."
+        )
     with opened(path) as file:
         reader = csv.reader(file, strict=True)
         next(reader)
         for number, cells in enumerate(reader, 1):
             if len(cells) != len(names):
-                raise InputError(f"{str(path)!r}, row {number}, has {len(cells)} cells for "
-                                 f"{len(names)} columns; the file may be cut off. Download it "
-                                 "again.")
+                raise InputError(
+                    f"{str(path)!r}, row {number}, has {len(cells)} cells for "
+                    f"{len(names)} columns; the file may be cut off. Download it "
+                    "again."
+                )
             yield Line(Path(path), number, dict(zip(names, cells, strict=True)))

@@ -30,18 +30,27 @@ class PublishedDataset:
     side: int
 
     def task(
-        self, classes: Sequence[int] | None = None, name: str = "",
-        train_images: int | None = None, test_images: int | None = None,
+        self,
+        classes: Sequence[int] | None = None,
+        name: str = "",
+        train_images: int | None = None,
+        test_images: int | None = None,
     ) -> Row:
         """Return the task of some classes (their numbers from 0), or of all, as a plain row."""
         numbers = tuple(range(self.classes)) if classes is None else tuple(classes)
-        task = Task(name or f"{self.name}-published", f"{PUBLISHED}{self.name}", numbers, (), (),
-                    self.side)
+        task = Task(
+            name or f"{self.name}-published", f"{PUBLISHED}{self.name}", numbers, (), (), self.side
+        )
         return {
-            "task": task.key, "name": task.name, "dataset": f"{self.name} (published)",
-            "fingerprint": task.dataset, "family": family_of(self.name), "form": "published",
+            "task": task.key,
+            "name": task.name,
+            "dataset": f"{self.name} (published)",
+            "fingerprint": task.dataset,
+            "family": family_of(self.name),
+            "form": "published",
             "dataset_images": self.train_images + self.test_images,
-            "dataset_classes": self.classes, "dataset_resolution": self.side,
+            "dataset_classes": self.classes,
+            "dataset_resolution": self.side,
             "train_images": self.train_images if train_images is None else train_images,
             "test_images": self.test_images if test_images is None else test_images,
             **task.definition(),
@@ -62,8 +71,14 @@ class PublishedProtocol:
     description: str
 
     def evaluation(
-        self, origin: Origin, task: Row, cell: str, index: int, percent: float,
-        seconds: float = 0.0, versions: str = "not published",
+        self,
+        origin: Origin,
+        task: Row,
+        cell: str,
+        index: int,
+        percent: float,
+        seconds: float = 0.0,
+        versions: str = "not published",
     ) -> dict[str, Any]:
         """Return one accuracy as a plain row.
 
@@ -71,10 +86,19 @@ class PublishedProtocol:
         here, were trained one by one there. ``seconds`` is 0 where it was not published.
         """
         return {
-            "task": task["task"], "space": CELLS, "architecture": cell, "protocol": self.name,
-            "kind": "accuracy", "description": self.description, "seed": index,
+            "task": task["task"],
+            "space": CELLS,
+            "architecture": cell,
+            "protocol": self.name,
+            "kind": "accuracy",
+            "description": self.description,
+            "seed": index,
             # As near to the decimal as can be: 63.364 % is 0.63364.
             "value": round(percent / 100, 12),
-            "seconds": seconds, "curve": [], "device": "not published", "versions": versions,
-            "created": origin.created, **origin.columns(),
+            "seconds": seconds,
+            "curve": [],
+            "device": "not published",
+            "versions": versions,
+            "created": origin.created,
+            **origin.columns(),
         }

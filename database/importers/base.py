@@ -71,8 +71,10 @@ def import_published(store: Store, name: str, *given: Any) -> dict[str, Recorded
 
     importer = IMPORTERS.get(name)
     if len(given) != len(importer.wants):
-        raise InputError(f"The importer {name!r} wants {len(importer.wants)} things, not "
-                         f"{len(given)}: {'; '.join(importer.wants)}.")
+        raise InputError(
+            f"The importer {name!r} wants {len(importer.wants)} things, not "
+            f"{len(given)}: {'; '.join(importer.wants)}."
+        )
     return merge(store, importer.tables(*given))
 
 

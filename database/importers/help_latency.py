@@ -60,9 +60,15 @@ def _latencies(path: Path, cells: Path) -> Iterator[Row]:
     for column in devices:
         device, batch = _device(column)
         for name, (_, milliseconds) in chosen.items():
-            yield {"space": CELLS, "architecture": name, "device": device, "batch": batch,
-                   "resolution": _RESOLUTION, "milliseconds": milliseconds[column],
-                   **ORIGIN.columns()}
+            yield {
+                "space": CELLS,
+                "architecture": name,
+                "device": device,
+                "batch": batch,
+                "resolution": _RESOLUTION,
+                "milliseconds": milliseconds[column],
+                **ORIGIN.columns(),
+            }
 
 
 def _device(column: str) -> tuple[str, int]:

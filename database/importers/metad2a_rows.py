@@ -20,8 +20,10 @@ from metad2a.errors import InputError
 
 ORIGIN = Origin("metad2a-rows", "MIT", "https://github.com/HayeonLee/MetaD2A", 2021)
 PROTOCOL = PublishedProtocol(
-    "metad2a-train", "Accuracy of a cell trained on 20 classes of ImageNet-32, as MetaD2A "
-    "published it without the schedule. The seed here is the cell's official index.")
+    "metad2a-train",
+    "Accuracy of a cell trained on 20 classes of ImageNet-32, as MetaD2A "
+    "published it without the schedule. The seed here is the cell's official index.",
+)
 _SPLITS = ("train", "valid")
 
 
@@ -33,15 +35,21 @@ class MetaD2ARows(Importer):
     """
 
     origin = ORIGIN
-    wants = ("CSV file with the columns task, arch_idx, acc, split",
-             "JSON file with the list of the classes of each task", WANTED)
+    wants = (
+        "CSV file with the columns task, arch_idx, acc, split",
+        "JSON file with the list of the classes of each task",
+        WANTED,
+    )
 
     def tables(self, *given: Any) -> Mapping[str, Iterable[Row]]:
         """Return a task for every one that has a row, and its evaluations."""
         path, classes, cells = given
         numbers = {line.integer("task") for line in lines(path, ("task",))}
-        tasks = {number: _task(classes, number, found)
-                 for number, found in enumerate(_class_lists(classes)) if number in numbers}
+        tasks = {
+            number: _task(classes, number, found)
+            for number, found in enumerate(_class_lists(classes))
+            if number in numbers
+        }
         return {"tasks": tasks.values(), "evaluations": _evaluations(path, tasks, cells)}
 
 
@@ -52,8 +60,9 @@ def _class_lists(path: Path) -> list[Any]:
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{str(path)!r} is not JSON, or is cut off: {error}. Download it "
-                         "again.") from error
+        raise InputError(
+            f"{str(path)!r} is not JSON, or is cut off: {error}. Download it again."
+        ) from error
     if not isinstance(found, list):
         raise InputError(f"{str(path)!r} holds no list. Give the class lists as published.")
     return found
@@ -61,14 +70,21 @@ def _class_lists(path: Path) -> list[Any]:
 
 def _task(path: Path, number: int, classes: Any) -> Row:
     least, most = 1, IMAGENET32.classes
-    if not isinstance(classes, list) or len(classes) < 2 or not all(
-            isinstance(one, int) and least <= one <= most for one in classes):
-        raise InputError(f"{str(path)!r}: the classes of task {number} are {str(classes)[:100]}, "
-                         f"not two or more numbers from {least} to {most}. Download it again.")
+    if (
+        not isinstance(classes, list)
+        or len(classes) < 2
+        or not all(isinstance(one, int) and least <= one <= most for one in classes)
+    ):
+        raise InputError(
+            f"{str(path)!r}: the classes of task {number} are {str(classes)[:100]}, "
+            f"not two or more numbers from {least} to {most}. Download it again."
+        )
     return IMAGENET32.task(
-        [one - 1 for one in classes], f"metad2a-{number:04d}",
+        [one - 1 for one in classes],
+        f"metad2a-{number:04d}",
         train_images=len(classes) * IMAGENET32.train_images // IMAGENET32.classes,
-        test_images=len(classes) * IMAGENET32.test_images // IMAGENET32.classes)
+        test_images=len(classes) * IMAGENET32.test_images // IMAGENET32.classes,
+    )
 
 
 def _evaluations(path: Path, tasks: Mapping[int, Row], cells: Path) -> Iterator[Row]:
@@ -80,8 +96,13 @@ def _evaluations(path: Path, tasks: Mapping[int, Row], cells: Path) -> Iterator[
             raise line.wrong("split", " or ".join(_SPLITS))
         index, cell = known.at(line, "arch_idx")
         yield PROTOCOL.evaluation(
-            ORIGIN, tasks[line.integer("task")], cell, index, line.real("acc"),
-            versions=f"MetaD2A split {line.text('split')}")
+            ORIGIN,
+            tasks[line.integer("task")],
+            cell,
+            index,
+            line.real("acc"),
+            versions=f"MetaD2A split {line.text('split')}",
+        )
 
 
 IMPORTERS.register(ORIGIN.name)(MetaD2ARows())

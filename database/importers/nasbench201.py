@@ -22,11 +22,12 @@ _WHOLE = "trained on CIFAR-10's train and validation halves, accuracy on its tes
 _SEED = "Mean over the benchmark's seeds; the seed here is the cell's official index."
 PROTOCOLS = {
     f"c10_{side}{epochs}": PublishedProtocol(
-        f"nasbench201-{side}{epochs}", f"{epochs} epochs, {split}. {_SEED}")
-    for epochs in (12, 200) for side, split in (("val", _HALF), ("test", _WHOLE))
+        f"nasbench201-{side}{epochs}", f"{epochs} epochs, {split}. {_SEED}"
+    )
+    for epochs in (12, 200)
+    for side, split in (("val", _HALF), ("test", _WHOLE))
 }
 """Column of the table to its protocol."""
-
 
 
 class NasBench201(Importer):
@@ -46,12 +47,15 @@ def _evaluations(path: Path, task: Row) -> Iterator[Row]:
     columns = header(path)
     found = {name: protocol for name, protocol in PROTOCOLS.items() if name in columns}
     if not found:
-        raise InputError(f"{str(path)!r} has none of the columns {', '.join(PROTOCOLS)}; it has "
-                         f"{', '.join(columns)[:300] or 'none'}. Give the table of accuracies.")
+        raise InputError(
+            f"{str(path)!r} has none of the columns {', '.join(PROTOCOLS)}; it has "
+            f"{', '.join(columns)[:300] or 'none'}. Give the table of accuracies."
+        )
     for line in lines(path, ("idx", "arch", *found)):
         for column, protocol in found.items():
-            yield protocol.evaluation(ORIGIN, task, line.text("arch"), line.integer("idx"),
-                                      line.real(column))
+            yield protocol.evaluation(
+                ORIGIN, task, line.text("arch"), line.integer("idx"), line.real(column)
+            )
 
 
 IMPORTERS.register("nasbench201")(NasBench201())

@@ -26,9 +26,11 @@ class OnceForAll(Importer):
 
     def tables(self, *given: Any) -> Mapping[str, Iterable[Row]]:
         """Raise the error that says what is missing."""
-        raise InputError(f"The rows of {given[0]} are of the search space {_SPACE!r}, which this "
-                         f"version does not have; it has {', '.join(SPACES.names())}. Nothing was "
-                         "imported.")
+        raise InputError(
+            f"The rows of {given[0]} are of the search space {_SPACE!r}, which this "
+            f"version does not have; it has {', '.join(SPACES.names())}. Nothing was "
+            "imported."
+        )
 
 
 IMPORTERS.register(ORIGIN.name)(OnceForAll())

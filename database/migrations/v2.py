@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, text
 
-_MEASURED = text("INSERT INTO sources (name, licence, url, imported) "
-                 "VALUES ('measured', 'own measurements', '', :now)")
+_MEASURED = text(
+    "INSERT INTO sources (name, licence, url, imported) "
+    "VALUES ('measured', 'own measurements', '', :now)"
+)
 
 _SOURCES = """
 CREATE TABLE sources (

@@ -53,8 +53,12 @@ CREATE TABLE jobs (
 )
 _TYPES = {
     "sqlite": {"key": "INTEGER", "text": "TEXT", "moment": "DATETIME", "real": "DOUBLE"},
-    "postgresql": {"key": "SERIAL", "text": 'TEXT COLLATE "C"', "real": "DOUBLE PRECISION",
-                   "moment": "TIMESTAMP WITH TIME ZONE"},
+    "postgresql": {
+        "key": "SERIAL",
+        "text": 'TEXT COLLATE "C"',
+        "real": "DOUBLE PRECISION",
+        "moment": "TIMESTAMP WITH TIME ZONE",
+    },
 }
 
 

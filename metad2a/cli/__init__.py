@@ -74,8 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    parser = Parser(prog="metad2a", description="Neural networks for your own images, suggested "
-                    "in seconds.", epilog="metad2a COMMAND --help says more about a command.")
+    parser = Parser(
+        prog="metad2a",
+        description="Neural networks for your own images, suggested in seconds.",
+        epilog="metad2a COMMAND --help says more about a command.",
+    )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = next((word for word in arguments if not word.startswith("-")), None)

@@ -21,40 +21,68 @@ _SHOWN = 20  # conflicts in an answer for people; --json has them all
 def configure(actions: _SubParsersAction[ArgumentParser]) -> None:
     """Add the four actions and their arguments."""
     export = actions.add_parser(
-        "export", help="write a database to Parquet or JSON lines",
-        description="Write a database to files: Parquet, or JSON lines where a name ends in .jsonl")
+        "export",
+        help="write a database to Parquet or JSON lines",
+        description="Write a database to files: Parquet, or JSON lines where a name ends in .jsonl",
+    )
     export.add_argument("database", metavar="DATABASE", help=DATABASE)
     export.add_argument("out", type=Path, metavar="OUT.parquet", help="file for all evaluations")
     for table in _TABLES:
         export.add_argument(f"--{table}", type=Path, metavar="FILE", help=f"file for the {table}")
 
     reading = actions.add_parser(
-        "import", help="add rows of exported files, a published table or another database",
+        "import",
+        help="add rows of exported files, a published table or another database",
         description="Add rows of exported files, a published table or another database: all of "
         "them or, on an error, none. Importing twice changes nothing. A row that is there with "
-        "another value is reported and never overwritten, and the exit code is then 1.")
+        "another value is reported and never overwritten, and the exit code is then 1.",
+    )
     reading.add_argument("database", metavar="DATABASE", help=f"{DATABASE}; made if missing")
-    reading.add_argument("given", nargs="+", metavar="FROM",
-                         help="exported files, or one other database, or what --from wants")
-    reading.add_argument("--from", dest="importer", metavar="NAME",
-                         help="importer of a published table, such as nasbench201")
+    reading.add_argument(
+        "given",
+        nargs="+",
+        metavar="FROM",
+        help="exported files, or one other database, or what --from wants",
+    )
+    reading.add_argument(
+        "--from",
+        dest="importer",
+        metavar="NAME",
+        help="importer of a published table, such as nasbench201",
+    )
 
-    push = actions.add_parser("push", help="share a database as a dataset on the Hub",
-                              description="Share a database as a dataset on the Hugging Face Hub. "
-                              "The files of an earlier push are replaced; pull first to keep them.")
+    push = actions.add_parser(
+        "push",
+        help="share a database as a dataset on the Hub",
+        description="Share a database as a dataset on the Hugging Face Hub. "
+        "The files of an earlier push are replaced; pull first to keep them.",
+    )
     push.add_argument("database", metavar="DATABASE", help=DATABASE)
     push.add_argument("repo", metavar="ORG/NAME", help="the dataset; made if it is missing")
     push.add_argument("--private", action="store_true", help="make a new dataset private")
     for action in (export, push):
         chosen = action.add_mutually_exclusive_group()
-        chosen.add_argument("--only-source", metavar="NAME", nargs="+", default=[],
-                            help="sources whose rows are written (default: all)")
-        chosen.add_argument("--exclude-source", metavar="NAME", nargs="+", default=[],
-                            help="sources whose rows are left out")
+        chosen.add_argument(
+            "--only-source",
+            metavar="NAME",
+            nargs="+",
+            default=[],
+            help="sources whose rows are written (default: all)",
+        )
+        chosen.add_argument(
+            "--exclude-source",
+            metavar="NAME",
+            nargs="+",
+            default=[],
+            help="sources whose rows are left out",
+        )
 
-    pull = actions.add_parser("pull", help="add the rows of a dataset on the Hub",
-                              description="Add the rows of a dataset on the Hugging Face Hub, as "
-                              "`metad2a db import` adds those of files.")
+    pull = actions.add_parser(
+        "pull",
+        help="add the rows of a dataset on the Hub",
+        description="Add the rows of a dataset on the Hugging Face Hub, as "
+        "`metad2a db import` adds those of files.",
+    )
     pull.add_argument("database", metavar="DATABASE", help=f"{DATABASE}; made if missing")
     pull.add_argument("repo", metavar="ORG/NAME[@REVISION]", help="the dataset")
     for action in (export, reading, push, pull):
@@ -69,19 +97,27 @@ def run_export(args: Namespace) -> int:
     files = {table: path for table, path in files.items() if path is not None}
     paths = [Path(args.database).resolve(), *(path.resolve() for path in files.values())]
     if len(set(paths)) < len(paths):
-        raise InputError(f"The database and the files to write must differ; given: "
-                         f"{args.database}, {', '.join(map(str, files.values()))}.")
+        raise InputError(
+            f"The database and the files to write must differ; given: "
+            f"{args.database}, {', '.join(map(str, files.values()))}."
+        )
     with Store(existing(args.database), create=False) as store:
         # Tasks are written after what refers to them.
         written = {
-            table: export(store, path, table, only_sources=args.only_source,
-                          exclude_sources=args.exclude_source)
+            table: export(
+                store,
+                path,
+                table,
+                only_sources=args.only_source,
+                exclude_sources=args.exclude_source,
+            )
             for table, path in sorted(files.items(), key=lambda item: item[0] == "tasks")
         }
-    answer(args, {table: {"file": str(files[table]), "rows": rows}
-                  for table, rows in written.items()},
-           "\n".join(f"{rows:,} {table} written to {files[table]}"
-                     for table, rows in written.items()))
+    answer(
+        args,
+        {table: {"file": str(files[table]), "rows": rows} for table, rows in written.items()},
+        "\n".join(f"{rows:,} {table} written to {files[table]}" for table, rows in written.items()),
+    )
     return 0
 
 
@@ -104,8 +140,9 @@ def run_import(args: Namespace) -> int:
             found = import_published(store, args.importer, *map(Path, args.given))
         elif is_database(args.given[0]):
             if len(args.given) > 1:
-                raise InputError(f"One other database is merged at a time; given: "
-                                 f"{', '.join(args.given)}.")
+                raise InputError(
+                    f"One other database is merged at a time; given: {', '.join(args.given)}."
+                )
             with Store(args.given[0], create=False) as other:
                 found = merge_store(store, other)
         else:
@@ -119,10 +156,18 @@ def run_push(args: Namespace) -> int:
     from database.share import push
 
     with Store(existing(args.database), create=False) as store:
-        written = push(store, args.repo, only_sources=args.only_source,
-                       exclude_sources=args.exclude_source, private=args.private)
-    answer(args, {"dataset": args.repo, "rows": written},
-           "\n".join(f"{rows:,} {table} pushed to {args.repo}" for table, rows in written.items()))
+        written = push(
+            store,
+            args.repo,
+            only_sources=args.only_source,
+            exclude_sources=args.exclude_source,
+            private=args.private,
+        )
+    answer(
+        args,
+        {"dataset": args.repo, "rows": written},
+        "\n".join(f"{rows:,} {table} pushed to {args.repo}" for table, rows in written.items()),
+    )
     return 0
 
 
@@ -142,8 +187,10 @@ def _tell(args: Namespace, found: dict[str, Recorded]) -> int:
         table: {"new": one.new, "known": one.known, "conflicts": list(one.conflicts)}
         for table, one in found.items()
     }
-    lines = [f"{table}: {one.new:,} new, {one.known:,} known, {len(one.conflicts):,} in conflict"
-             for table, one in found.items()]
+    lines = [
+        f"{table}: {one.new:,} new, {one.known:,} known, {len(one.conflicts):,} in conflict"
+        for table, one in found.items()
+    ]
     conflicts = [text for one in found.values() for text in one.conflicts]
     lines += [f"conflict: {text}" for text in conflicts[:_SHOWN]]
     if len(conflicts) > _SHOWN:

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 def configure(parser: ArgumentParser) -> None:
     """Add the commands and their arguments."""
     commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for name, text in (("train", "meta-train a model and write its folder"),
-                       ("evaluate", "judge by leaving each family of datasets out")):
+    for name, text in (
+        ("train", "meta-train a model and write its folder"),
+        ("evaluate", "judge by leaving each family of datasets out"),
+    ):
         one = commands.add_parser(name, help=text, description=f"{text.capitalize()}.")
         one.add_argument("evaluations", type=Path, help="Parquet file of 'metad2a db export'")
         one.add_argument("tasks", type=Path, help="Parquet file of 'metad2a db export --tasks'")
@@ -26,10 +28,15 @@ def configure(parser: ArgumentParser) -> None:
         one.add_argument("--space", default="nasbench201", help="search space")
         one.add_argument("--seed", type=integer, default=0, help="of everything (default: 0)")
         one.add_argument("--members", type=integer, default=5, help="of the ensemble (default: 5)")
-        one.add_argument("--redraws", type=integer, default=2,
-                         help="image samples a task (default: 2)")
-        one.add_argument("--cache", type=Path, default=Path("build/descriptions"),
-                         help="folder of described tasks, which a second run goes on from")
+        one.add_argument(
+            "--redraws", type=integer, default=2, help="image samples a task (default: 2)"
+        )
+        one.add_argument(
+            "--cache",
+            type=Path,
+            default=Path("build/descriptions"),
+            help="folder of described tasks, which a second run goes on from",
+        )
         if name == "train":
             one.add_argument("--out", type=Path, required=True, help="model folder to write")
         add_json(one)
@@ -65,9 +72,12 @@ def run(args: Namespace) -> int:
         model.card = model_card(space.name, ACCURACY, records, tasks, figures)
         model.golden = answers(model)
         model.save_pretrained(args.out)
-    answer(args, figures.to_dict(),
-           f"coverage {figures.coverage:.1%} of {figures.trainings} trainings, interval "
-           f"{figures.width:.1f} points\n{figures.table()}")
+    answer(
+        args,
+        figures.to_dict(),
+        f"coverage {figures.coverage:.1%} of {figures.trainings} trainings, interval "
+        f"{figures.width:.1f} points\n{figures.table()}",
+    )
     return 0
 
 

@@ -48,13 +48,17 @@ def past_tasks(database: Path, data: Path, space: SearchSpace) -> list[PastTask]
         own = {cell: sum(v) / len(v) for cell, v in values[row["task"]].items()}
         best = sorted(own, key=lambda cell: -own[cell])[:BEST]
         definition: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in row["definition"].items()}
+            k: tuple(v) if isinstance(v, list) else v for k, v in row["definition"].items()
+        }
         task = Task(name=row["name"], dataset=row["fingerprint"], **definition)
         with load_dataset(folder) as dataset:
             found[row["dataset"]] = PastTask(
-                row["name"], task.load(dataset), tuple(space.parse(cell) for cell in best))
+                row["name"], task.load(dataset), tuple(space.parse(cell) for cell in best)
+            )
     if not found:
-        raise InputError(f"None of the {len(kept)} tasks in {str(database)!r} that have accuracies "
-                         f"in the space {space.name!r} has its images under {str(data)!r}. Give "
-                         "the folder that the database was built from.")
+        raise InputError(
+            f"None of the {len(kept)} tasks in {str(database)!r} that have accuracies "
+            f"in the space {space.name!r} has its images under {str(data)!r}. Give "
+            "the folder that the database was built from."
+        )
     return list(found.values())

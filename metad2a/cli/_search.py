@@ -14,52 +14,106 @@ from metad2a.cli._interrupt import interruptible
 from metad2a.cli.common import add_json, answer, integer
 from metad2a.cli.suggest import DATA
 
-_RUN = ("space", "method", "minutes", "seed", "device", "max_params", "max_macs", "images",
-        "channels", "cells", "faithful")
+_RUN = (
+    "space",
+    "method",
+    "minutes",
+    "seed",
+    "device",
+    "max_params",
+    "max_macs",
+    "images",
+    "channels",
+    "cells",
+    "faithful",
+)
 """Arguments that are handed on as they are."""
 
 
 def _option(text: str) -> tuple[str, str]:
     name, found, value = text.partition("=")
     if not found:
-        raise ArgumentTypeError(f"{text[:100]!r} is no PART.OPTION=VALUE, such as "
-                                "dropnas.rate=1e-5")
+        raise ArgumentTypeError(
+            f"{text[:100]!r} is no PART.OPTION=VALUE, such as dropnas.rate=1e-5"
+        )
     return name, value
 
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("data", metavar="DATA", help=DATA)
-    parser.add_argument("--space", metavar="S", default="nasbench201",
-                        help="search space (default: nasbench201)")
-    parser.add_argument("--method", metavar="M", default="dropnas",
-                        help="method and wrappers, such as dropnas+curriculum+pwsnas; 'metad2a "
-                        "methods' lists them (default: dropnas)")
-    parser.add_argument("--minutes", type=float, default=10.0, metavar="T",
-                        help="minutes in all (default: 10)")
-    parser.add_argument("--images", type=integer, metavar="N",
-                        help="a budget of training images in the place of minutes; repeats exactly")
+    parser.add_argument(
+        "--space", metavar="S", default="nasbench201", help="search space (default: nasbench201)"
+    )
+    parser.add_argument(
+        "--method",
+        metavar="M",
+        default="dropnas",
+        help="method and wrappers, such as dropnas+curriculum+pwsnas; 'metad2a "
+        "methods' lists them (default: dropnas)",
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, metavar="T", help="minutes in all (default: 10)"
+    )
+    parser.add_argument(
+        "--images",
+        type=integer,
+        metavar="N",
+        help="a budget of training images in the place of minutes; repeats exactly",
+    )
     parser.add_argument("--seed", type=integer, default=0, help="default: 0")
-    parser.add_argument("--device", metavar="D", default="auto",
-                        help="auto, cpu, cuda or cuda:1 (default: auto)")
-    parser.add_argument("--max-params", type=integer, metavar="N",
-                        help="most trainable parameters: 2000000, 2e6 or 2M")
-    parser.add_argument("--max-macs", type=integer, metavar="N",
-                        help="most multiply-adds for one image: 50000000, 5e7 or 50M")
-    parser.add_argument("--channels", type=integer, metavar="C",
-                        help="of the supernet's first stage (default: the space's)")
-    parser.add_argument("--cells", type=integer, metavar="L",
-                        help="of the supernet (default: the space's)")
-    parser.add_argument("--set", type=_option, action="append", default=[], dest="options",
-                        metavar="PART.OPTION=VALUE", help="an option of the method or a wrapper")
-    parser.add_argument("--past", type=Path, nargs=2, metavar=("DATABASE", "DIR"),
-                        help="for the wrapper 'fisher': a database of past tasks, and the folder "
-                        "of their datasets")
-    parser.add_argument("--faithful", action="store_true",
-                        help="keep the quirks of published code where they differ from the intent")
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE",
-                        help="where an interrupted search is kept (default: in the cache folder, "
-                        "found again by the same command, and removed at the end)")
+    parser.add_argument(
+        "--device", metavar="D", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)"
+    )
+    parser.add_argument(
+        "--max-params",
+        type=integer,
+        metavar="N",
+        help="most trainable parameters: 2000000, 2e6 or 2M",
+    )
+    parser.add_argument(
+        "--max-macs",
+        type=integer,
+        metavar="N",
+        help="most multiply-adds for one image: 50000000, 5e7 or 50M",
+    )
+    parser.add_argument(
+        "--channels",
+        type=integer,
+        metavar="C",
+        help="of the supernet's first stage (default: the space's)",
+    )
+    parser.add_argument(
+        "--cells", type=integer, metavar="L", help="of the supernet (default: the space's)"
+    )
+    parser.add_argument(
+        "--set",
+        type=_option,
+        action="append",
+        default=[],
+        dest="options",
+        metavar="PART.OPTION=VALUE",
+        help="an option of the method or a wrapper",
+    )
+    parser.add_argument(
+        "--past",
+        type=Path,
+        nargs=2,
+        metavar=("DATABASE", "DIR"),
+        help="for the wrapper 'fisher': a database of past tasks, and the folder of their datasets",
+    )
+    parser.add_argument(
+        "--faithful",
+        action="store_true",
+        help="keep the quirks of published code where they differ from the intent",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="where an interrupted search is kept (default: in the cache folder, "
+        "found again by the same command, and removed at the end)",
+    )
     add_json(parser)
 
 
@@ -79,19 +133,26 @@ def run(args: Namespace) -> int:
     checkpoint = args.checkpoint or _kept(args)
     if checkpoint.exists():
         print(f"Going on from {checkpoint}.", file=sys.stderr)
-    with contextlib.redirect_stdout(sys.stderr), interruptible() as should_stop, tqdm(
-        total=100, bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed} {postfix}"
-    ) as bar:
+    with (
+        contextlib.redirect_stdout(sys.stderr),
+        interruptible() as should_stop,
+        tqdm(total=100, bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed} {postfix}") as bar,
+    ):
 
         def show(progress: Progress) -> None:
             bar.set_description(progress.stage, refresh=False)
-            bar.set_postfix_str(f"loss {progress.loss:.3f}, {progress.images:,} images",
-                                refresh=False)
+            bar.set_postfix_str(
+                f"loss {progress.loss:.3f}, {progress.images:,} images", refresh=False
+            )
             bar.update(100 * progress.fraction - bar.n)
 
         result = search(
-            args.data, progress=show, checkpoint=checkpoint, should_stop=should_stop,
-            options=options, **{name: getattr(args, name) for name in _RUN},
+            args.data,
+            progress=show,
+            checkpoint=checkpoint,
+            should_stop=should_stop,
+            options=options,
+            **{name: getattr(args, name) for name in _RUN},
         )
     answer(args, result.to_dict(), str(result))
     if not result.complete:

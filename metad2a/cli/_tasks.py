@@ -16,13 +16,20 @@ if TYPE_CHECKING:
     from metad2a.model.meta_training import MetaTask
 
 
-TASK_COLUMNS = ("task", "name", "dataset", "fingerprint", "family", "resolution", "classes",
-                "train", "test")
+TASK_COLUMNS = (
+    "task",
+    "name",
+    "dataset",
+    "fingerprint",
+    "family",
+    "resolution",
+    "classes",
+    "train",
+    "test",
+)
 
 
-def described_tasks(
-    tasks: Path, data: Path, redraws: int, cache: Path
-) -> list[MetaTask]:
+def described_tasks(tasks: Path, data: Path, redraws: int, cache: Path) -> list[MetaTask]:
     """Describe every task of an export, going on from what ``cache`` holds.
 
     Args:
@@ -56,8 +63,16 @@ def described_tasks(
         for i in missing:
             if dataset is not None:
                 save_description(files[i], _describe(dataset, row, i))
-        found.append(MetaTask(row["task"], row["name"], row["dataset"], row["family"],
-                              len(row["test"]), tuple(map(load_description, files))))
+        found.append(
+            MetaTask(
+                row["task"],
+                row["name"],
+                row["dataset"],
+                row["family"],
+                len(row["test"]),
+                tuple(map(load_description, files)),
+            )
+        )
     return found
 
 

@@ -11,11 +11,17 @@ from metad2a.errors import InputError, MetaD2AError
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets "
-                        "other machines in (default: 127.0.0.1)")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; 0.0.0.0 lets other machines in (default: 127.0.0.1)",
+    )
     parser.add_argument("--port", type=integer, default=7860, help="port (default: 7860)")
-    parser.add_argument("--mcp", action="store_true", help="offer the endpoints as MCP tools too, "
-                        "under /gradio_api/mcp/")
+    parser.add_argument(
+        "--mcp",
+        action="store_true",
+        help="offer the endpoints as MCP tools too, under /gradio_api/mcp/",
+    )
 
 
 def run(args: Namespace) -> int:
@@ -27,8 +33,10 @@ def run(args: Namespace) -> int:
             importlib.import_module(package)
         except ModuleNotFoundError as error:
             extra = "mcp" if package == "mcp" else "app"
-            raise MetaD2AError(f"The page needs {package}, which is not installed. "
-                               f"Run: pip install 'metad2a[{extra}]'") from error
+            raise MetaD2AError(
+                f"The page needs {package}, which is not installed. "
+                f"Run: pip install 'metad2a[{extra}]'"
+            ) from error
     from metad2a.page import Backend, build_page, launch
     from search import check, refine
 
@@ -36,6 +44,8 @@ def run(args: Namespace) -> int:
     try:
         launch(page, server_name=args.host, server_port=args.port, mcp_server=args.mcp)
     except OSError as error:
-        raise InputError(f"Cannot listen on {args.host}, port {args.port}: {error} "
-                         "Choose another --host or --port.") from error
+        raise InputError(
+            f"Cannot listen on {args.host}, port {args.port}: {error} "
+            "Choose another --host or --port."
+        ) from error
     return 0

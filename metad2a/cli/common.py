@@ -46,14 +46,18 @@ def integer(text: str) -> int:
     value = Decimal(found[1]) * _UNITS[found[2].upper()] if found else Decimal("0.5")
     if value != int(value):
         raise argparse.ArgumentTypeError(
-            f"{text[:100]!r} is not a whole number; write 2000000, 2_000_000, 2e6 or 2M")
+            f"{text[:100]!r} is not a whole number; write 2000000, 2_000_000, 2e6 or 2M"
+        )
     return int(value)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add ``--json``."""
-    parser.add_argument("--json", action="store_true",
-                        help="print one JSON object on standard output, and nothing else there")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object on standard output, and nothing else there",
+    )
 
 
 def answer(args: argparse.Namespace, data: Mapping[str, Any], text: str) -> None:
@@ -76,8 +80,10 @@ def existing(location: str) -> str:
         InputError: there is no such file.
     """
     if "://" not in location and not Path(location).is_file():
-        raise InputError(f"There is no database {location!r}. Give the path of one made with "
-                         "`metad2a db build`, or its URL.")
+        raise InputError(
+            f"There is no database {location!r}. Give the path of one made with "
+            "`metad2a db build`, or its URL."
+        )
     return location
 
 

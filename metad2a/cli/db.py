@@ -8,7 +8,10 @@ from collections.abc import Callable, Mapping
 from metad2a.cli import _db_build, _db_exchange, _db_reading
 
 _RUN: Mapping[str, Callable[[Namespace], int]] = {
-    **_db_build.RUN, **_db_exchange.RUN, **_db_reading.RUN}
+    **_db_build.RUN,
+    **_db_exchange.RUN,
+    **_db_reading.RUN,
+}
 
 
 def configure(parser: ArgumentParser) -> None:

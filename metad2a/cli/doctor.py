@@ -10,8 +10,18 @@ from typing import Any
 
 from metad2a.cli.common import add_json, answer, columns
 
-PACKAGES = ("metad2a", "torch", "torch-geometric", "numpy", "pillow", "pyarrow", "safetensors",
-            "huggingface-hub", "sqlalchemy", "gradio")
+PACKAGES = (
+    "metad2a",
+    "torch",
+    "torch-geometric",
+    "numpy",
+    "pillow",
+    "pyarrow",
+    "safetensors",
+    "huggingface-hub",
+    "sqlalchemy",
+    "gradio",
+)
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -61,8 +71,9 @@ def _devices() -> tuple[list[str], int | None]:
     names = [f"cpu ({torch.backends.cpu.get_cpu_capability()})"]
     for number in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(number)
-        names.append(f"cuda:{number} ({properties.name}, "
-                     f"{properties.total_memory / 2**30:.0f} GiB)")
+        names.append(
+            f"cuda:{number} ({properties.name}, {properties.total_memory / 2**30:.0f} GiB)"
+        )
     return names, torch.get_num_threads()
 
 

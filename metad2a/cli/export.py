@@ -21,19 +21,32 @@ _SIZES = ("channels", "cells")
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("architecture", metavar="ARCH",
-                        help="string form of the space, architecture.json, or a folder with one "
-                        "(its weights are exported too)")
-    parser.add_argument("--space", metavar="S",
-                        help="search space (default: the file's, or nasbench201)")
-    parser.add_argument("--classes", type=integer, metavar="N",
-                        help="outputs of the network (default: the file's)")
+    parser.add_argument(
+        "architecture",
+        metavar="ARCH",
+        help="string form of the space, architecture.json, or a folder with one "
+        "(its weights are exported too)",
+    )
+    parser.add_argument(
+        "--space", metavar="S", help="search space (default: the file's, or nasbench201)"
+    )
+    parser.add_argument(
+        "--classes", type=integer, metavar="N", help="outputs of the network (default: the file's)"
+    )
     parser.add_argument("--to", choices=FORMATS, help="default: what the name of --out ends in")
-    parser.add_argument("--out", type=Path, metavar="FILE",
-                        help="where it is written (default: text goes to standard output)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="where it is written (default: text goes to standard output)",
+    )
     for name in _SIZES:
-        parser.add_argument(f"--{name}", type=integer, metavar=name[0].upper(),
-                            help="of the network (default: the file's, or the space's)")
+        parser.add_argument(
+            f"--{name}",
+            type=integer,
+            metavar=name[0].upper(),
+            help="of the network (default: the file's, or the space's)",
+        )
     add_json(parser)
 
 
@@ -41,8 +54,10 @@ def run(args: Namespace) -> int:
     """Write the file, or print the text."""
     to = args.to or (args.out.suffix[1:].lower() if args.out else None)
     if to not in FORMATS:
-        raise UsageError(f"Say what to export to: --to {'|'.join(FORMATS)}, or an --out that ends "
-                         "in one of them.")
+        raise UsageError(
+            f"Say what to export to: --to {'|'.join(FORMATS)}, or an --out that ends "
+            "in one of them."
+        )
     if args.out is None and to in _BINARY:
         raise UsageError(f"--to {to} needs --out FILE.")
     design = _design(args, drawn=to in _DRAWN)
@@ -58,13 +73,19 @@ def run(args: Namespace) -> int:
 
         write_file(args.out, _content(design, to))
     told: dict[str, Any] = {
-        "to": to, "out": None if args.out is None else str(args.out), "text": text,
+        "to": to,
+        "out": None if args.out is None else str(args.out),
+        "text": text,
         **design.space.to_json(design.architecture),
     }
     if to not in _DRAWN:
-        told |= {"classes": design.classes, "macro": dict(design.macro),
-                 "params": design.cost.params, "macs": design.cost.macs,
-                 "trained": design.network is not None}
+        told |= {
+            "classes": design.classes,
+            "macro": dict(design.macro),
+            "params": design.cost.params,
+            "macs": design.cost.macs,
+            "trained": design.network is not None,
+        }
     answer(args, told, f"Wrote {args.out}." if text is None else text.rstrip("\n"))
     return 0
 
@@ -93,8 +114,10 @@ def _design(args: Namespace, drawn: bool) -> Design:
         return Design.new(space, architecture, classes, **macro)
     found = load(args.architecture)
     if args.space not in (None, found.space.name):
-        raise InputError(f"--space {args.space}, but {args.architecture!r} is of the space "
-                         f"{found.space.name!r}; leave --space out.")
+        raise InputError(
+            f"--space {args.space}, but {args.architecture!r} is of the space "
+            f"{found.space.name!r}; leave --space out."
+        )
     return found.resized(found.classes if args.classes is None else args.classes, **macro)
 
 

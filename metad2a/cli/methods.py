@@ -37,9 +37,7 @@ def run(args: Namespace) -> int:
     for kind, registry in (("methods", METHODS), ("wrappers", WRAPPERS)):
         for one in found[kind]:
             options = settings(registry.get(one["name"]))
-            one["options"] = {
-                name: _plain(default) for name, default in options.items()
-            }
+            one["options"] = {name: _plain(default) for name, default in options.items()}
     parts = [
         f"{kind}\n" + columns([("", one["name"], one["description"]) for one in plugins])
         for kind, plugins in found.items()

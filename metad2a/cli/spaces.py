@@ -32,8 +32,13 @@ def run(args: Namespace) -> int:
     ]
     rows = [("space", "slots", "operations", "input", f"smallest network for {CLASSES} classes")]
     rows += [
-        (str(one["name"]), str(one["slots"]), str(len(space.operations)), f"{space.input_size} px",
-         f"{one['smallest_params']:,} parameters, {one['smallest_macs']:,} MACs")
+        (
+            str(one["name"]),
+            str(one["slots"]),
+            str(len(space.operations)),
+            f"{space.input_size} px",
+            f"{one['smallest_params']:,} parameters, {one['smallest_macs']:,} MACs",
+        )
         for one, space in zip(found, SPACES, strict=True)
     ]
     answer(args, {"spaces": found}, columns(rows))

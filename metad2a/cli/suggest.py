@@ -8,27 +8,47 @@ from argparse import ArgumentParser, Namespace
 
 from metad2a.cli.common import add_json, answer, integer
 
-DATA = ("folder with one folder of images a class, zip or tar of one, image Parquet, CSV or JSONL "
-        "manifest, or 'sklearn:digits'")
+DATA = (
+    "folder with one folder of images a class, zip or tar of one, image Parquet, CSV or JSONL "
+    "manifest, or 'sklearn:digits'"
+)
 
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("data", metavar="DATA", help=DATA)
     parser.add_argument("--k", type=integer, default=5, help="number of networks (default: 5)")
-    parser.add_argument("--seed", type=integer, default=0,
-                        help="the same seed gives the same answer (default: 0)")
-    parser.add_argument("--max-params", type=integer, metavar="N",
-                        help="most trainable parameters: 2000000, 2e6 or 2M")
-    parser.add_argument("--max-macs", type=integer, metavar="N",
-                        help="most multiply-adds for one image: 50000000, 5e7 or 50M")
-    parser.add_argument("--max-latency-ms", type=float, metavar="MS",
-                        help="most milliseconds for one image on this machine's CPU, as measured "
-                             "(takes some seconds; another machine gives another answer)")
-    parser.add_argument("--model", metavar="M", help="model folder, or ORG/NAME[@REVISION] on the "
-                        "Hugging Face Hub (default: the model inside the package)")
-    parser.add_argument("--space", metavar="S", default="nasbench201",
-                        help="search space (default: nasbench201)")
+    parser.add_argument(
+        "--seed", type=integer, default=0, help="the same seed gives the same answer (default: 0)"
+    )
+    parser.add_argument(
+        "--max-params",
+        type=integer,
+        metavar="N",
+        help="most trainable parameters: 2000000, 2e6 or 2M",
+    )
+    parser.add_argument(
+        "--max-macs",
+        type=integer,
+        metavar="N",
+        help="most multiply-adds for one image: 50000000, 5e7 or 50M",
+    )
+    parser.add_argument(
+        "--max-latency-ms",
+        type=float,
+        metavar="MS",
+        help="most milliseconds for one image on this machine's CPU, as measured "
+        "(takes some seconds; another machine gives another answer)",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="M",
+        help="model folder, or ORG/NAME[@REVISION] on the "
+        "Hugging Face Hub (default: the model inside the package)",
+    )
+    parser.add_argument(
+        "--space", metavar="S", default="nasbench201", help="search space (default: nasbench201)"
+    )
     add_json(parser)
 
 
@@ -38,8 +58,15 @@ def run(args: Namespace) -> int:
 
     # Whatever a library prints on the way must not mix with the answer.
     with contextlib.redirect_stdout(sys.stderr):
-        result = suggest(args.data, k=args.k, seed=args.seed, max_params=args.max_params,
-                         max_macs=args.max_macs, max_latency_ms=args.max_latency_ms,
-                         model=args.model, space=args.space)
+        result = suggest(
+            args.data,
+            k=args.k,
+            seed=args.seed,
+            max_params=args.max_params,
+            max_macs=args.max_macs,
+            max_latency_ms=args.max_latency_ms,
+            model=args.model,
+            space=args.space,
+        )
     answer(args, result.to_dict(), f"{result.report}\n\n{result}")
     return 0

@@ -115,9 +115,11 @@ def judge(members: Iterable[Member], archive_bytes: int) -> dict[str, Member]:
         check_count(count)
         largest = max(member.size, member.packed)
         if largest > LIMITS.member_bytes:
-            raise InputError(f"{shown(member.name)} has {largest / 1e6:,.1f} MB, more than the "
-                             f"limit of {LIMITS.member_bytes / 1e6:,.0f} MB a file. Make it "
-                             "smaller, or leave it out.")
+            raise InputError(
+                f"{shown(member.name)} has {largest / 1e6:,.1f} MB, more than the "
+                f"limit of {LIMITS.member_bytes / 1e6:,.0f} MB a file. Make it "
+                "smaller, or leave it out."
+            )
         total += member.size
         if total > most:
             raise too_large(most)
@@ -139,21 +141,26 @@ def check_count(count: int) -> None:
         InputError: there are.
     """
     if count > LIMITS.archive_members:
-        raise InputError(f"It has {count:,} files or more, and the limit is "
-                         f"{LIMITS.archive_members:,}. Leave files out, or unpack it and give the "
-                         "folder.")
+        raise InputError(
+            f"It has {count:,} files or more, and the limit is "
+            f"{LIMITS.archive_members:,}. Leave files out, or unpack it and give the "
+            "folder."
+        )
 
 
 def most_unpacked(archive_bytes: int) -> int:
     """Return how many unpacked bytes an archive of this size may have."""
-    return min(LIMITS.archive_bytes,
-               max(LIMITS.archive_free_bytes, LIMITS.archive_ratio * archive_bytes))
+    return min(
+        LIMITS.archive_bytes, max(LIMITS.archive_free_bytes, LIMITS.archive_ratio * archive_bytes)
+    )
 
 
 def too_large(most: int) -> InputError:
     """Return the refusal of an archive with more than ``most`` unpacked bytes."""
-    return InputError(f"It has more than {most / 1e6:,.0f} MB when unpacked, the limit for an "
-                      "archive of its size. Leave files out, or unpack it and give the folder.")
+    return InputError(
+        f"It has more than {most / 1e6:,.0f} MB when unpacked, the limit for an "
+        "archive of its size. Leave files out, or unpack it and give the folder."
+    )
 
 
 def _reason(error: Exception) -> str:

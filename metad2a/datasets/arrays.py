@@ -24,8 +24,10 @@ def as_numpy(values: Any, what: str) -> np.ndarray:
     try:
         return np.asarray(values)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"{what} cannot be read as one array ({str(error)[:120]}). "
-                         "Give numpy arrays or torch tensors.") from error
+        raise InputError(
+            f"{what} cannot be read as one array ({str(error)[:120]}). "
+            "Give numpy arrays or torch tensors."
+        ) from error
 
 
 def white_value(array: np.ndarray) -> float:

@@ -129,8 +129,10 @@ def read_image_file(path: Path) -> bytes:
         if not stat.S_ISREG(status.st_mode):  # Reading a pipe would wait for ever.
             raise UnreadableImage("not a file")
         if status.st_size > LIMITS.image_bytes:
-            raise UnreadableImage(f"{status.st_size / 2**20:.0f} MiB, more than the limit of "
-                                  f"{LIMITS.image_bytes / 2**20:.0f} MiB")
+            raise UnreadableImage(
+                f"{status.st_size / 2**20:.0f} MiB, more than the limit of "
+                f"{LIMITS.image_bytes / 2**20:.0f} MiB"
+            )
         return path.read_bytes()
     except OSError as error:
         raise UnreadableImage(f"cannot be read: {error.strerror}") from error

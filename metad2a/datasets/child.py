@@ -30,8 +30,10 @@ _REPLY = struct.Struct("<?4I")
 """True, height, width, stored height, stored width; or False, bytes of the reason, 0, 0, 0."""
 _REASON_BYTES = 500
 _START_SECONDS = 60.0
-_BOOT = ("import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-         "from metad2a.datasets.child import serve; serve(int(sys.argv[2]))")
+_BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from metad2a.datasets.child import serve; serve(int(sys.argv[2]))"
+)
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHOME")
 """What the child sees of the environment, which may hold passwords."""
 
@@ -49,7 +51,9 @@ class Child:
             with theirs:
                 self.process = subprocess.Popen(
                     [sys.executable, "-P", "-c", _BOOT, paths, str(LIMITS.child_bytes)],
-                    stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
                     # One thread each: a thread of a numerical library reserves memory.
                     env={**environment, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
                     start_new_session=True,
@@ -60,8 +64,10 @@ class Child:
             if hasattr(self, "end"):
                 self.end()
             self.connection.close()
-            raise MetaD2AError("The process that decodes images did not start "
-                               f"({type(error).__name__}). Is there memory for it?") from error
+            raise MetaD2AError(
+                "The process that decodes images did not start "
+                f"({type(error).__name__}). Is there memory for it?"
+            ) from error
 
     def decode(self, data: bytes, side: int, until: float) -> tuple[np.ndarray, tuple[int, int]]:
         """Decode in the child.
@@ -74,7 +80,8 @@ class Child:
         self.connection.sendall(_REQUEST.pack(len(data), side))
         self.connection.sendall(data)
         good, height, width, stored_height, stored_width = _REPLY.unpack(
-            self._receive(_REPLY.size, until))
+            self._receive(_REPLY.size, until)
+        )
         # Checked again here: a child that an image took over can answer anything.
         if not good and height <= _REASON_BYTES:
             raise UnreadableImage(self._receive(height, until).decode("utf-8", "replace"))
@@ -112,8 +119,11 @@ def serve(memory: int) -> None:
     """
     import resource
 
-    for what, limit in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, 0),
-                        (resource.RLIMIT_CORE, 0)):
+    for what, limit in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
         with contextlib.suppress(ValueError, OSError):  # Where a system knows no such limit.
             resource.setrlimit(what, (limit, limit))
     connection = socket.socket(fileno=0)

@@ -36,8 +36,10 @@ def encode_labels(
         if names is not None:
             unknown = sorted(set(found) - set(names))
             if unknown:
-                raise InputError(f"Label {unknown[0]!r} is none of the {len(names)} class names "
-                                 f"given. Add it to the classes, or mend the label.")
+                raise InputError(
+                    f"Label {unknown[0]!r} is none of the {len(names)} class names "
+                    f"given. Add it to the classes, or mend the label."
+                )
             found = [name for name in names if name in set(found)]
         index = {name: i for i, name in enumerate(found)}
         return np.array([index[str(value)] for value in values], dtype=np.int64), tuple(found)
@@ -46,8 +48,10 @@ def encode_labels(
         return encoded.astype(np.int64), tuple(str(value) for value in present)
     outside = present[(present < 0) | (present >= len(names))]
     if len(outside):
-        raise InputError(f"Label {outside[0]} is outside 0 to {len(names) - 1}, the indices of the "
-                         f"{len(names)} class names. Leave those images out, or mend the labels.")
+        raise InputError(
+            f"Label {outside[0]} is outside 0 to {len(names) - 1}, the indices of the "
+            f"{len(names)} class names. Leave those images out, or mend the labels."
+        )
     return encoded.astype(np.int64), tuple(str(names[value]) for value in present)
 
 
@@ -57,8 +61,10 @@ def _flat(values: np.ndarray) -> np.ndarray:
         values = values[:, 0]
     if values.ndim == 2 and values.dtype.kind in "iufb":
         if not (np.isin(values, (0, 1)).all() and (values.sum(1) == 1).all()):
-            raise InputError(f"Labels of shape {values.shape} are not one-hot: each row needs one "
-                             f"1 and zeros. Give one integer or string an image.")
+            raise InputError(
+                f"Labels of shape {values.shape} are not one-hot: each row needs one "
+                f"1 and zeros. Give one integer or string an image."
+            )
         values = values.argmax(1)
     if values.ndim != 1:
         raise InputError(f"Labels have shape {values.shape}; give one an image, shape (N,).")
@@ -69,11 +75,16 @@ def _flat(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind == "S":
         return np.char.decode(values, "utf-8", "replace")
     if values.dtype.kind not in "iubfO":
-        raise InputError(f"Labels of type {values.dtype} are not classes. "
-                         "Give integers or strings.")
+        raise InputError(
+            f"Labels of type {values.dtype} are not classes. Give integers or strings."
+        )
     if values.dtype.kind in "uf":
-        wrong = values[~np.isfinite(values) | (values != np.rint(values)) | (values >= 2.0**63)
-                       | (values < -2.0**63)]
+        wrong = values[
+            ~np.isfinite(values)
+            | (values != np.rint(values))
+            | (values >= 2.0**63)
+            | (values < -(2.0**63))
+        ]
         if len(wrong):
             raise InputError(f"Label {wrong[0]} is not a class. Give integers or strings.")
     return values if values.dtype.kind == "O" else values.astype(np.int64)
@@ -81,18 +92,24 @@ def _flat(values: np.ndarray) -> np.ndarray:
 
 def _plain(values: np.ndarray) -> np.ndarray:
     """Return labels of dtype object as int64, or as strings of dtype object."""
-    missing = sum(value is None or (isinstance(value, float) and math.isnan(value))
-                  for value in values)
+    missing = sum(
+        value is None or (isinstance(value, float) and math.isnan(value)) for value in values
+    )
     if missing:
-        raise InputError(f"{missing:,} of {len(values):,} labels are missing. "
-                         "Leave those images out, or label them.")
+        raise InputError(
+            f"{missing:,} of {len(values):,} labels are missing. "
+            "Leave those images out, or label them."
+        )
     wrong = [value for value in values if not isinstance(value, (str, int, np.integer))]
     if wrong:
-        raise InputError(f"Label {str(wrong[0])[:60]!r} is a {type(wrong[0]).__name__}, not a "
-                         "class. Give integers or strings.")
+        raise InputError(
+            f"Label {str(wrong[0])[:60]!r} is a {type(wrong[0]).__name__}, not a "
+            "class. Give integers or strings."
+        )
     if any(isinstance(value, str) for value in values):
         return values
-    if not all(-2**63 <= value < 2**63 for value in values):
-        raise InputError("A label is an integer of more than 63 bits. Give smaller integers, or "
-                         "strings.")
+    if not all(-(2**63) <= value < 2**63 for value in values):
+        raise InputError(
+            "A label is an integer of more than 63 bits. Give smaller integers, or strings."
+        )
     return values.astype(np.int64)

@@ -13,8 +13,14 @@ from metad2a.datasets.names import check_characters
 from metad2a.errors import InputError
 
 SPLITS = {
-    "train": 0, "training": 0,
-    "val": 1, "valid": 1, "validation": 1, "dev": 1, "test": 1, "testing": 1,
+    "train": 0,
+    "training": 0,
+    "val": 1,
+    "valid": 1,
+    "validation": 1,
+    "dev": 1,
+    "test": 1,
+    "testing": 1,
 }
 """Folder and file names, in lower case, that say which side of the split they hold."""
 
@@ -51,14 +57,18 @@ def read_layout(paths: Iterable[str]) -> Layout:
     for path in found:
         check_characters(path)
     if not found:
-        raise InputError(f"No image found. Images are files that end in "
-                         f"{' '.join(sorted(EXTENSIONS))}, one folder a class.")
+        raise InputError(
+            f"No image found. Images are files that end in "
+            f"{' '.join(sorted(EXTENSIONS))}, one folder a class."
+        )
     parts = [tuple(path.split("/")) for path in found]
     level, splits = _levels(parts)
     labelled = [i for i, part in enumerate(parts) if len(part) > level + 1]
     if not labelled:
-        raise InputError(f"{len(found):,} images found, but none in a class folder: the first is "
-                         f"{found[0]!r}. Put the images of each class in a folder of their own.")
+        raise InputError(
+            f"{len(found):,} images found, but none in a class folder: the first is "
+            f"{found[0]!r}. Put the images of each class in a folder of their own."
+        )
     labels, classes = encode_labels(np.array([parts[i][level] for i in labelled], dtype=object))
     split = [SPLITS[parts[i][level - 1].lower()] if splits else 0 for i in labelled]
     return Layout([found[i] for i in labelled], labels, classes, np.array(split, dtype=np.int8))

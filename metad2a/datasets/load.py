@@ -38,8 +38,10 @@ def load_dataset(
         source = (source, labels)
     if classes is not None:
         if not isinstance(source, tuple) or len(source) != 2:
-            raise InputError("classes= names the classes of arrays; other forms bring their own "
-                             "names. Leave it out, or give images and labels.")
+            raise InputError(
+                "classes= names the classes of arrays; other forms bring their own "
+                "names. Leave it out, or give images and labels."
+            )
         source = (*source, list(classes))
     dataset = source if isinstance(source, ImageDataset) else _open(source)
     if not sandbox or not isinstance(dataset, EncodedDataset):
@@ -52,9 +54,11 @@ def _open(source: Any) -> ImageDataset:
     if isinstance(source, (str, Path)) and not str(source).startswith("sklearn:"):
         source = Path(source).expanduser()
         if not source.exists():
-            raise InputError(f"{str(source)!r} does not exist. Give the path of a folder, a zip, "
-                             "a tar, a manifest or a Parquet file, or 'sklearn:digits' for a "
-                             "bundled example.")
+            raise InputError(
+                f"{str(source)!r} does not exist. Give the path of a folder, a zip, "
+                "a tar, a manifest or a Parquet file, or 'sklearn:digits' for a "
+                "bundled example."
+            )
     for form in FORMS:
         if form.accepts(source):
             return form.open(source)

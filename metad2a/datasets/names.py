@@ -44,8 +44,10 @@ def inner_path(name: str) -> str:
     path = name.replace("\\", "/")
     parts = path.split("/")
     if path.startswith("/") or re.match("[A-Za-z]:", path) or ".." in parts or "\0" in path:
-        raise InputError(f"{shown(name)} is a path that leaves the archive. Pack the folder again, "
-                         "with relative paths.")
+        raise InputError(
+            f"{shown(name)} is a path that leaves the archive. Pack the folder again, "
+            "with relative paths."
+        )
     return "/".join(part for part in parts if part not in ("", "."))
 
 
@@ -57,13 +59,17 @@ def check_lengths(path: str) -> None:
     """
     *folders, _ = parts = path.split("/")
     if len(folders) > LIMITS.depth:
-        raise InputError(f"{shown(path)} lies {len(folders):,} folders deep, and the limit is "
-                         f"{LIMITS.depth}. Use one folder a class.")
+        raise InputError(
+            f"{shown(path)} lies {len(folders):,} folders deep, and the limit is "
+            f"{LIMITS.depth}. Use one folder a class."
+        )
     for part in parts:
         size = len(part.encode("utf-8", "replace"))
         if size > LIMITS.name_bytes:
-            raise InputError(f"The name {shown(part)} has {size:,} bytes, and the limit is "
-                             f"{LIMITS.name_bytes}. Give it a shorter name.")
+            raise InputError(
+                f"The name {shown(part)} has {size:,} bytes, and the limit is "
+                f"{LIMITS.name_bytes}. Give it a shorter name."
+            )
 
 
 def check_characters(path: str) -> None:
@@ -76,8 +82,10 @@ def check_characters(path: str) -> None:
         return
     for character in path:
         if character in _REORDERING or unicodedata.category(character) in _CONTROLS:
-            raise InputError(f"The name {shown(path)} has the control character "
-                             f"U+{ord(character):04X}. Rename the file or folder.")
+            raise InputError(
+                f"The name {shown(path)} has the control character "
+                f"U+{ord(character):04X}. Rename the file or folder."
+            )
 
 
 def refuse_twins(paths: Iterable[str]) -> None:
@@ -94,8 +102,10 @@ def refuse_twins(paths: Iterable[str]) -> None:
         for inner in accumulate(path.split("/"), "{}/{}".format):
             known = seen.setdefault(_folded(inner), inner)
             if known != inner:
-                raise InputError(f"{known[:100]!a} and {inner[:100]!a} are the same name on some "
-                                 "systems. Rename one, or put their images together.")
+                raise InputError(
+                    f"{known[:100]!a} and {inner[:100]!a} are the same name on some "
+                    "systems. Rename one, or put their images together."
+                )
 
 
 def _folded(path: str) -> str:

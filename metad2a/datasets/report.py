@@ -44,11 +44,15 @@ class DatasetReport:
 
     def __str__(self) -> str:
         least, median, most = self.sizes
-        sides = f"{least:,} px" if least == most else (
-            f"{least:,} to {most:,} px (median {median:,})")
+        sides = (
+            f"{least:,} px" if least == most else (f"{least:,} to {most:,} px (median {median:,})")
+        )
         (few, fewest), (many, most_images) = self.smallest_class, self.largest_class
-        balance = f"{fewest:,}" if fewest == most_images else (
-            f"{fewest:,} ({few}) to {most_images:,} ({many})")
+        balance = (
+            f"{fewest:,}"
+            if fewest == most_images
+            else (f"{fewest:,} ({few}) to {most_images:,} ({many})")
+        )
         parts = [
             f"{self.images:,} images, {self.classes:,} classes ({self.form})",
             f"{balance} images a class",
@@ -60,8 +64,9 @@ class DatasetReport:
             parts.append(f"{self.checked:,} of them looked at")
         if self.skipped:
             files = "file" if len(self.skipped) == 1 else "files"
-            parts.append(f"{len(self.skipped):,} unreadable {files} skipped: "
-                         f"{list_skipped(self.skipped)}")
+            parts.append(
+                f"{len(self.skipped):,} unreadable {files} skipped: {list_skipped(self.skipped)}"
+            )
         return "; ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,4 +85,5 @@ def list_skipped(skipped: tuple[Skipped, ...]) -> str:
     """Return the first few as one line that says how many more there are."""
     rest = len(skipped) - _LISTED
     return ", ".join(str(entry) for entry in skipped[:_LISTED]) + (
-        f", and {rest:,} more" if rest > 0 else "")
+        f", and {rest:,} more" if rest > 0 else ""
+    )

@@ -89,8 +89,11 @@ def draw(
             queues[c] = queues[c][wanted:]
         taken.update(tally.decode(batch))
         had = np.bincount(dataset.labels[list(taken)], minlength=len(counts))
-        missing = {c: per_class - int(had[c]) for c, queue in queues.items()
-                   if len(queue) and had[c] < per_class}
+        missing = {
+            c: per_class - int(had[c])
+            for c, queue in queues.items()
+            if len(queue) and had[c] < per_class
+        }
     indices = np.array(sorted(taken, key=lambda i: (dataset.labels[i], i)), dtype=np.int64)
     order = rng.permutation(len(dataset))
     rest = order[~np.isin(order, list(tally.sizes) + list(tally.skipped))]
@@ -124,8 +127,9 @@ def check(dataset: ImageDataset, progress: bool = False) -> DatasetReport:
         bar.update()
     bar.close()
     report = tally.report(counts)
-    readable = counts - np.bincount(dataset.labels[list(tally.skipped)].astype(np.int64),
-                                    minlength=len(counts))
+    readable = counts - np.bincount(
+        dataset.labels[list(tally.skipped)].astype(np.int64), minlength=len(counts)
+    )
     _refuse_thin_classes(dataset, np.arange(len(counts)), readable)
     return report
 
@@ -209,16 +213,22 @@ def _class_counts(dataset: ImageDataset) -> np.ndarray:
     """Return int64 (classes,), the images listed of each class, if they can be learnt from."""
     least, most, images = LIMITS.min_classes, LIMITS.max_classes, LIMITS.min_class_images
     if not len(dataset):
-        raise InputError(f"{dataset.name!r} holds no image. Give at least {images} images of each "
-                         f"of at least {least} classes.")
+        raise InputError(
+            f"{dataset.name!r} holds no image. Give at least {images} images of each "
+            f"of at least {least} classes."
+        )
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
     if len(counts) < least:
-        raise InputError(f"{dataset.name!r} has 1 class, {dataset.classes[0]!r}; at least {least} "
-                         "are needed. Add images of another class, or give the folder above.")
+        raise InputError(
+            f"{dataset.name!r} has 1 class, {dataset.classes[0]!r}; at least {least} "
+            "are needed. Add images of another class, or give the folder above."
+        )
     if len(counts) > most:
-        raise InputError(f"{dataset.name!r} has {len(counts):,} classes, more than the limit of "
-                         f"{most:,}. Leave some out. Are these the labels, not the names of the "
-                         "images?")
+        raise InputError(
+            f"{dataset.name!r} has {len(counts):,} classes, more than the limit of "
+            f"{most:,}. Leave some out. Are these the labels, not the names of the "
+            "images?"
+        )
     _refuse_thin_classes(dataset, np.arange(len(counts)), counts)
     return counts
 

@@ -119,7 +119,8 @@ class SandboxedDataset(EncodedDataset):
         if self._seconds > LIMITS.ingest_seconds:
             raise InputError(
                 f"Reading the images of {self.name!r} has taken {self._seconds:.0f} s, more than "
-                f"the limit of {LIMITS.ingest_seconds:g} s. Give fewer or smaller images.")
+                f"the limit of {LIMITS.ingest_seconds:g} s. Give fewer or smaller images."
+            )
         start = time.monotonic()
         try:
             return self._sandbox.decode(self.encoded(index), side)

@@ -12,5 +12,13 @@ from metad2a.export.onnx_file import onnx
 from metad2a.export.saving import load, save
 
 __all__ = [
-    "FORMAT_VERSION", "Design", "card", "code", "from_json", "load", "onnx", "save", "to_json",
+    "FORMAT_VERSION",
+    "Design",
+    "card",
+    "code",
+    "from_json",
+    "load",
+    "onnx",
+    "save",
+    "to_json",
 ]

@@ -117,12 +117,14 @@ def classes(design: Design) -> list[str]:
     used = set(design.architecture)
     halves = design.architecture[: len(EDGES)], design.architecture[len(EDGES) :]
     blocks = {
-        _SEPARABLE: {SEP3, SEP5, DIL3, DIL5}, _SEPARABLE_CONV: {SEP3, SEP5},
+        _SEPARABLE: {SEP3, SEP5, DIL3, DIL5},
+        _SEPARABLE_CONV: {SEP3, SEP5},
         _DILATED_CONV: {DIL3, DIL5},
     }
     return [
         *(block for block, operations in blocks.items() if used & operations),
-        _CONV_BLOCK, _REDUCE,
+        _CONV_BLOCK,
+        _REDUCE,
         _cell("NormalCell", "that keeps the height and width", halves[0], 1),
         _cell("ReductionCell", "that halves the height and width", halves[1], 2),
         _NETWORK.format(sizes=sizes_as_defaults(design)),
@@ -137,8 +139,13 @@ def _cell(name: str, what: str, half: Sequence[int], stride: int) -> str:
         for slot in slots:
             source, op = EDGES[slot][0], half[slot]
             step = stride if source not in NODES else 1
-            made = (_STRIDED_SKIP if op == SKIP and step == 2 else "" if op == SKIP
-                    else _OPERATIONS.get(op, ""))
+            made = (
+                _STRIDED_SKIP
+                if op == SKIP and step == 2
+                else ""
+                if op == SKIP
+                else _OPERATIONS.get(op, "")
+            )
             key = f"{source}->{node}"
             if made:
                 keyword = f", stride={step}" if step == 2 else ""

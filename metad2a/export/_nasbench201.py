@@ -84,8 +84,12 @@ def sizes(network: nn.Module) -> dict[str, int]:
 
 def classes(design: Design) -> list[str]:
     """Return the source of blocks, cell and network."""
-    return [_CONV_BLOCK, _REDUCTION, _cell(design),
-            _NETWORK.format(sizes=sizes_as_defaults(design))]
+    return [
+        _CONV_BLOCK,
+        _REDUCTION,
+        _cell(design),
+        _NETWORK.format(sizes=sizes_as_defaults(design)),
+    ]
 
 
 def _cell(design: Design) -> str:
@@ -93,11 +97,13 @@ def _cell(design: Design) -> str:
     live = live_slots(design.space, architecture)
     modules = [
         (_key(slot), _OPERATIONS[op], "" if slot in live else "leads nowhere: not used")
-        for slot, op in enumerate(architecture) if op in _OPERATIONS
+        for slot, op in enumerate(architecture)
+        if op in _OPERATIONS
     ]
     nodes = "".join(
         f"        node{node} = {total(terms)}\n"
-        for node in (1, 2) if (terms := _terms(architecture, live, node))
+        for node in (1, 2)
+        if (terms := _terms(architecture, live, node))
     )
     return f'''\
 class Cell(nn.Module):
@@ -118,7 +124,8 @@ def _terms(architecture: Architecture, live: set[int], node: int) -> list[str]:
     names = ("x", "node1", "node2")
     return [
         name if architecture[slot] == SKIP else f'self.edges["{_key(slot)}"]({name})'
-        for slot, (source, target) in enumerate(EDGES) if target == node and slot in live
+        for slot, (source, target) in enumerate(EDGES)
+        if target == node and slot in live
         for name in [names[source]]
     ]
 

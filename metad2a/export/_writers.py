@@ -37,6 +37,8 @@ def writer(space: SearchSpace) -> Writer:
 
     writers: dict[str, Writer] = {"nasbench201": _nasbench201, "darts": _darts}
     if space.name not in writers:
-        raise InputError(f"Networks of the space {space.name!r} cannot be exported as code; those "
-                         f"of {' and '.join(map(repr, writers))} can.")
+        raise InputError(
+            f"Networks of the space {space.name!r} cannot be exported as code; those "
+            f"of {' and '.join(map(repr, writers))} can."
+        )
     return writers[space.name]

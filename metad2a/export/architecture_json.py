@@ -41,7 +41,8 @@ def to_json(candidate: Candidate | Design, weights: Mapping[str, str] | None = N
         "prediction": None if accuracy is None else {"accuracy": accuracy, "interval": [low, high]},
         "measured": None if design.measured is None else asdict(design.measured),
         "reason": design.reason,
-        "standardisation": None if design.standardisation is None
+        "standardisation": None
+        if design.standardisation is None
         else asdict(design.standardisation),
         "weights": None if weights is None else dict(weights),
     }
@@ -61,8 +62,11 @@ def from_json(data: Any) -> Design:
         raise _wrong("the whole", data, "an object")
     version = data.get("format_version", FORMAT_VERSION)
     if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
-        raise _wrong("format_version", version, f"a whole number up to {FORMAT_VERSION}; for a "
-                     "newer one upgrade metad2a")
+        raise _wrong(
+            "format_version",
+            version,
+            f"a whole number up to {FORMAT_VERSION}; for a newer one upgrade metad2a",
+        )
     space, architecture = architecture_from_json(data)
     macro, prediction = _object(data, "macro") or {}, _object(data, "prediction")
     design = Design.new(space, architecture, data.get("classes"), **macro)
@@ -85,8 +89,9 @@ def _measured(data: Mapping[str, Any] | None) -> Measured | None:
 
     if data is None:
         return None
-    accuracy, seconds = _numbers("measured.accuracy and measured.seconds",
-                                 [data.get("accuracy"), data.get("seconds")], 2)
+    accuracy, seconds = _numbers(
+        "measured.accuracy and measured.seconds", [data.get("accuracy"), data.get("seconds")], 2
+    )
     protocol, curve = data.get("protocol"), data.get("curve", [])
     if not isinstance(protocol, str):
         raise _wrong("measured.protocol", protocol, "a text")
@@ -103,7 +108,8 @@ def _object(data: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
 def _numbers(key: str, values: Any, count: int | None) -> tuple[float, ...]:
     """Return finite numbers, as many as ``count`` says."""
     if (
-        isinstance(values, list) and count in (None, len(values))
+        isinstance(values, list)
+        and count in (None, len(values))
         and all(type(v) in (int, float) and abs(v) < 1e300 for v in values)
     ):
         return tuple(map(float, values))
@@ -113,5 +119,7 @@ def _numbers(key: str, values: Any, count: int | None) -> tuple[float, ...]:
 
 def _wrong(key: str, value: object, expected: str) -> InputError:
     shown = repr(value)
-    return InputError(f"The description of an architecture has {shown[:60]}"
-                      f"{'...' if len(shown) > 60 else ''} for {key}; it must be {expected}.")
+    return InputError(
+        f"The description of an architecture has {shown[:60]}"
+        f"{'...' if len(shown) > 60 else ''} for {key}; it must be {expected}."
+    )

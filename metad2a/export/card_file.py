@@ -38,8 +38,11 @@ def card(candidate: Candidate | Design) -> str:
     trained, told = design.network is not None, facts(design)
     architecture = told.pop("architecture")
     rows = "\n".join(f"| {name} | {_plain(value)} |" for name, value in told.items())
-    weights = ("`model.safetensors` holds the weights that it learnt." if trained
-               else "It is untrained: this folder has no weights.")
+    weights = (
+        "`model.safetensors` holds the weights that it learnt."
+        if trained
+        else "It is untrained: this folder has no weights."
+    )
     return f"""# An image classifier for {design.classes:,} classes
 
 ![Its cells](architecture.svg)
@@ -71,12 +74,16 @@ def card(candidate: Candidate | Design) -> str:
 def _limits(design: Design) -> str:
     found = []
     if design.prediction is not None:
-        found.append("* The predicted accuracy is what one short training recipe is expected to "
-                     "reach on the images that the network was suggested for; it is a ranking "
-                     "first of all. Train it, and judge it on images of your own.")
+        found.append(
+            "* The predicted accuracy is what one short training recipe is expected to "
+            "reach on the images that the network was suggested for; it is a ranking "
+            "first of all. Train it, and judge it on images of your own."
+        )
     if design.measured is not None:
-        found.append("* The measured accuracy is of held-out images of one dataset, by the "
-                     "protocol named; only accuracies of one protocol compare.")
+        found.append(
+            "* The measured accuracy is of held-out images of one dataset, by the "
+            "protocol named; only accuracies of one protocol compare."
+        )
     found.append("* One label an image. An image of none of the classes gets one all the same.")
     return "\n".join(found)
 

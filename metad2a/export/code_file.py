@@ -97,9 +97,14 @@ def _docstring(design: Design) -> str:
 
 
 def _wrapped(text: str, first: str = "", others: str | None = None) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent=first,
-                         subsequent_indent=first if others is None else others,
-                         break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=first,
+        subsequent_indent=first if others is None else others,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _escaped(text: str) -> str:
@@ -110,6 +115,8 @@ def _escaped(text: str) -> str:
 
 def _standardised(found: Standardisation) -> str:
     # The shortest decimals that give the same 32-bit numbers.
-    mean, deviation = ("[" + ", ".join(str(np.float32(value)) for value in values) + "]"
-                       for values in (found.mean, found.deviation))
+    mean, deviation = (
+        "[" + ", ".join(str(np.float32(value)) for value in values) + "]"
+        for values in (found.mean, found.deviation)
+    )
     return _STANDARDISED.format(mean=mean, deviation=deviation)

@@ -72,15 +72,25 @@ class Design:
         sizes = {**space.counted_macro, **macro}
         for name, value in {"classes": classes, **sizes}.items():
             if name not in LIMITS:
-                raise InputError(f"The space {space.name!r} has no size {name!r}; give "
-                                 f"{' or '.join(space.counted_macro)}.")
+                raise InputError(
+                    f"The space {space.name!r} has no size {name!r}; give "
+                    f"{' or '.join(space.counted_macro)}."
+                )
             least = 2 if name == "classes" else 1
             if type(value) is not int or not least <= value <= LIMITS[name]:
-                raise InputError(f"{name}={value!r} cannot be exported; give a whole number from "
-                                 f"{least} to {LIMITS[name]:,}.")
+                raise InputError(
+                    f"{name}={value!r} cannot be exported; give a whole number from "
+                    f"{least} to {LIMITS[name]:,}."
+                )
         side = space.input_size
-        return cls(space, architecture, classes, sizes, side,
-                   _cost(space, architecture, classes, sizes, side))
+        return cls(
+            space,
+            architecture,
+            classes,
+            sizes,
+            side,
+            _cost(space, architecture, classes, sizes, side),
+        )
 
     @classmethod
     def of(cls, candidate: Candidate | Design, **macro: int) -> Design:
@@ -102,7 +112,8 @@ class Design:
         design = replace(
             cls.new(space, space.parse(candidate.architecture), candidate.classes, **sizes),
             prediction=(candidate.accuracy, *candidate.interval),
-            measured=None if macro else candidate.measured, reason=candidate.reason,
+            measured=None if macro else candidate.measured,
+            reason=candidate.reason,
             latency_ms=candidate.latency_ms if sizes in ({}, space.counted_macro) else None,
         )
         return design if trained is None else design.trained(trained)
@@ -115,19 +126,26 @@ class Design:
         """
         found = _shapes(_core(network))
         wanted = _shapes(skeleton(self.space, self.architecture, self.classes, self.macro))
-        differing = sorted(name for name in found.keys() | wanted.keys()
-                           if found.get(name) != wanted.get(name))
+        differing = sorted(
+            name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name)
+        )
         if differing:
             sizes = ", ".join(f"{name} {value}" for name, value in self.macro.items())
-            raise InputError(f"The trained network is not the one of {self.space.name!r} with "
-                             f"{self.classes} classes and {sizes}: {len(differing)} tensors "
-                             f"differ, {differing[0]!r} among them. Export it without its "
-                             "network, or with the one that was trained for it.")
+            raise InputError(
+                f"The trained network is not the one of {self.space.name!r} with "
+                f"{self.classes} classes and {sizes}: {len(differing)} tensors "
+                f"differ, {differing[0]!r} among them. Export it without its "
+                "network, or with the one that was trained for it."
+            )
         side = int(getattr(network, "side", self.side))
-        cost = self.cost if side == self.side else _cost(
-            self.space, self.architecture, self.classes, self.macro, side)
-        return replace(self, network=network, standardisation=_standardisation(network),
-                       side=side, cost=cost)
+        cost = (
+            self.cost
+            if side == self.side
+            else _cost(self.space, self.architecture, self.classes, self.macro, side)
+        )
+        return replace(
+            self, network=network, standardisation=_standardisation(network), side=side, cost=cost
+        )
 
     def resized(self, classes: int, **macro: int) -> Design:
         """Return the same for another number of classes or other sizes, untrained; or itself.
@@ -168,8 +186,9 @@ def _core(network: nn.Module) -> nn.Module:
 def _standardisation(network: nn.Module) -> Standardisation | None:
     if _core(network) is network:
         return None
-    mean, deviation = (tuple(network.get_buffer(name).flatten().tolist())
-                       for name in ("mean", "deviation"))
+    mean, deviation = (
+        tuple(network.get_buffer(name).flatten().tolist()) for name in ("mean", "deviation")
+    )
     return Standardisation(mean, deviation)
 
 
@@ -177,9 +196,11 @@ def _sizes(space: SearchSpace, network: nn.Module) -> dict[str, int]:
     try:
         return writer(space).sizes(_core(network))
     except AttributeError as error:
-        raise InputError(f"The trained network is none of the space {space.name!r}: {error}. "
-                         "Export the candidate without its network, or with the one that was "
-                         "trained for it.") from error
+        raise InputError(
+            f"The trained network is none of the space {space.name!r}: {error}. "
+            "Export the candidate without its network, or with the one that was "
+            "trained for it."
+        ) from error
 
 
 def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -197,7 +218,10 @@ def skeleton(
 
 
 def _cost(
-    space: SearchSpace, architecture: Architecture, classes: int, macro: Mapping[str, int],
+    space: SearchSpace,
+    architecture: Architecture,
+    classes: int,
+    macro: Mapping[str, int],
     side: int,
 ) -> Cost:
     if macro == space.counted_macro:
@@ -206,7 +230,10 @@ def _cost(
 
 
 def count_cost(
-    space: SearchSpace, architecture: Architecture, classes: int, macro: Mapping[str, int],
+    space: SearchSpace,
+    architecture: Architecture,
+    classes: int,
+    macro: Mapping[str, int],
     side: int,
 ) -> Cost:
     """Count what :meth:`SearchSpace.cost` knows, in a network of any sizes."""
@@ -216,8 +243,10 @@ def count_cost(
     network = skeleton(space, architecture, classes, macro)
     params = sum(p.numel() for p in network.parameters())
     if params > MOST_PARAMS:
-        raise InputError(f"A network of {params:,} parameters cannot be exported; choose sizes "
-                         f"that give {MOST_PARAMS:,} at most.")
+        raise InputError(
+            f"A network of {params:,} parameters cannot be exported; choose sizes "
+            f"that give {MOST_PARAMS:,} at most."
+        )
     macs = 0
 
     def count(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:

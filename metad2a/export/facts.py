@@ -20,8 +20,9 @@ def facts(design: Design) -> dict[str, str]:
         told["latency"] = f"{design.latency_ms:.2f} ms an image, where it was suggested"
     if design.prediction is not None:
         accuracy, low, high = design.prediction
-        told["predicted"] = (f"{accuracy:.1f} % test accuracy, 90 % interval {low:.1f} to "
-                             f"{high:.1f} %")
+        told["predicted"] = (
+            f"{accuracy:.1f} % test accuracy, 90 % interval {low:.1f} to {high:.1f} %"
+        )
     if design.measured is not None:
         told["measured"] = f"{design.measured.accuracy:.1f} % ({design.measured.protocol})"
     if design.reason:
@@ -32,8 +33,13 @@ def facts(design: Design) -> dict[str, str]:
 
 def usage(design: Design) -> str:
     """Return what the network takes and gives, in sentences."""
-    values = ("0 to 1" if design.standardisation is not None else
-              "standardised to mean 0 and deviation 1 in each channel")
-    return (f"Takes float RGB images (batch, 3, height, width), {values}, and gives logits "
-            f"(batch, {design.classes}). Any size does; it was made for {design.side}x"
-            f"{design.side} pixels.")
+    values = (
+        "0 to 1"
+        if design.standardisation is not None
+        else "standardised to mean 0 and deviation 1 in each channel"
+    )
+    return (
+        f"Takes float RGB images (batch, 3, height, width), {values}, and gives logits "
+        f"(batch, {design.classes}). Any size does; it was made for {design.side}x"
+        f"{design.side} pixels."
+    )

@@ -42,19 +42,30 @@ def onnx(candidate: Candidate | Design, path: str | Path) -> None:
     design = Design.of(candidate)
     size = 4 * design.cost.params
     if size >= _MOST_BYTES:
-        raise InputError(f"A network of {design.cost.params:,} parameters does not fit into one "
-                         f"ONNX file, which holds less than {_MOST_BYTES:,} bytes; choose fewer "
-                         "channels or cells.")
+        raise InputError(
+            f"A network of {design.cost.params:,} parameters does not fit into one "
+            f"ONNX file, which holds less than {_MOST_BYTES:,} bytes; choose fewer "
+            "channels or cells."
+        )
     import torch
 
     # The exporter warns of its own workings, and with some versions of onnxscript it prints.
-    with (new_file(path) as made, warnings.catch_warnings(),
-          contextlib.redirect_stdout(io.StringIO())):
+    with (
+        new_file(path) as made,
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            design.build().eval(), (torch.zeros(2, 3, design.side, design.side),), made,
-            dynamo=True, external_data=False, verbose=False, input_names=[INPUT],
-            output_names=[OUTPUT], dynamic_shapes=({0: torch.export.Dim("batch")},),
+            design.build().eval(),
+            (torch.zeros(2, 3, design.side, design.side),),
+            made,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
         )
 
 
@@ -66,5 +77,7 @@ def check_installed() -> None:
     """
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
-        raise InputError(f"ONNX files need {' and '.join(missing)}, not installed here: "
-                         "pip install 'metad2a[onnx]'")
+        raise InputError(
+            f"ONNX files need {' and '.join(missing)}, not installed here: "
+            "pip install 'metad2a[onnx]'"
+        )

@@ -50,8 +50,11 @@ def save(candidate: Candidate | Design, folder: str | Path, *, onnx: bool = Fals
     if onnx:
         check_installed()
     design = Design.of(candidate)
-    texts = {"model.py": code(design), "card.md": card(design),
-             "architecture.svg": svg(design.space, design.architecture)}
+    texts = {
+        "model.py": code(design),
+        "card.md": card(design),
+        "architecture.svg": svg(design.space, design.architecture),
+    }
     with new_folder(folder, FILES) as made:
         kept = None
         if weights := design.weights():
@@ -91,15 +94,18 @@ def _read(place: Path) -> Any:
         with place.open("rb") as file:
             content = file.read(_LONGEST + 1)
     except OSError as error:
-        raise InputError(f"{str(place)!r} cannot be read; give a folder made by `save`, or its "
-                         f"{ARCHITECTURE}.") from error
+        raise InputError(
+            f"{str(place)!r} cannot be read; give a folder made by `save`, or its {ARCHITECTURE}."
+        ) from error
     try:
         if len(content) > _LONGEST:
             raise ValueError(f"it has more than {_LONGEST:,} bytes")
         return json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{str(place)!r} is no JSON description of an architecture: {error}. "
-                         "Give one that was written by `save`.") from error
+        raise InputError(
+            f"{str(place)!r} is no JSON description of an architecture: {error}. "
+            "Give one that was written by `save`."
+        ) from error
 
 
 def _with_weights(design: Design, place: Path, digest: object, side: object) -> Design:
@@ -114,17 +120,23 @@ def _with_weights(design: Design, place: Path, digest: object, side: object) -> 
     try:
         content = place.read_bytes()
         if hashlib.sha256(content).hexdigest() != digest:
-            raise ArtifactError(f"{WEIGHTS} is damaged or of another network: its SHA-256 is not "
-                                f"the one in {ARCHITECTURE}. Save the candidate again.")
+            raise ArtifactError(
+                f"{WEIGHTS} is damaged or of another network: its SHA-256 is not "
+                f"the one in {ARCHITECTURE}. Save the candidate again."
+            )
         tensors = from_bytes(content)
     except (OSError, SafetensorError) as error:
-        raise ArtifactError(f"{WEIGHTS}, which {ARCHITECTURE} names, is missing or cannot be "
-                            "read. Take both from one folder.") from error
+        raise ArtifactError(
+            f"{WEIGHTS}, which {ARCHITECTURE} names, is missing or cannot be "
+            "read. Take both from one folder."
+        ) from error
     network = skeleton(design.space, design.architecture, design.classes, design.macro)
     if {"mean", "deviation"} <= tensors.keys():
         if type(side) is not int or not 1 <= side <= 4096:
-            raise InputError(f"The description has {side!r:.60} for resolution; it must be a "
-                             "whole number of pixels from 1 to 4096.")
+            raise InputError(
+                f"The description has {side!r:.60} for resolution; it must be a "
+                "whole number of pixels from 1 to 4096."
+            )
         blank = torch.empty(1, 3, 1, 1, device="meta")
         network = StandardisedNetwork(network, blank, blank.clone(), side)
     check_tensors(network.state_dict(), tensors)

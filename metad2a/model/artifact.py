@@ -138,9 +138,7 @@ def check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -
     for name in expected.keys() & found.keys():
         want, have = expected[name], found[name]
         if want.shape != have.shape:
-            problems.append(
-                f"{name} has shape {tuple(have.shape)}, expected {tuple(want.shape)}"
-            )
+            problems.append(f"{name} has shape {tuple(have.shape)}, expected {tuple(want.shape)}")
         if want.dtype != have.dtype:
             problems.append(f"{name} is {have.dtype}, expected {want.dtype}")
     if problems:
@@ -195,8 +193,10 @@ def _read_text(path: Path, problems: list[str]) -> str:
         return ""
     try:
         if path.stat().st_size > _LARGEST_TEXT:
-            problems.append(f"{path.name} has {path.stat().st_size:,} bytes, more than the "
-                            f"{_LARGEST_TEXT:,} that are read")
+            problems.append(
+                f"{path.name} has {path.stat().st_size:,} bytes, more than the "
+                f"{_LARGEST_TEXT:,} that are read"
+            )
             return ""
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

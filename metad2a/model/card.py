@@ -28,7 +28,8 @@ FIGURES = {
 }
 """Metric of the head to what it is."""
 _IN_TEXT = (
-    "**{coverage:.1f}%** of the trainings", "{width:.0f} points wide",
+    "**{coverage:.1f}%** of the trainings",
+    "{width:.0f} points wide",
     "| model | {concordance:.3f} | {regret:.2f} | {error:.1f} |",
 )
 _MARKUP = re.compile(r"([\\`*_{}\[\]#|~!@:$.])")
@@ -41,13 +42,17 @@ def escape(text: str) -> str:
 
 
 def model_card(
-    space: str, protocol: str, records: Sequence[Record], tasks: Sequence[MetaTask],
+    space: str,
+    protocol: str,
+    records: Sequence[Record],
+    tasks: Sequence[MetaTask],
     figures: Figures,
 ) -> str:
     """Return the card as Markdown with the Hub's metadata block."""
     names = {task.dataset for task in tasks}
-    judges = ("" if any(name.startswith("cifar10") for name in names)
-              else " CIFAR-10 was never used.")
+    judges = (
+        "" if any(name.startswith("cifar10") for name in names) else " CIFAR-10 was never used."
+    )
     return f"""{_head(space, figures)}
 # MetaD2A for {space}
 
@@ -124,36 +129,52 @@ def stated(card: str) -> dict[str, float]:
     # YAML of a stranger: what its parser and the client raise on nonsense is not documented.
     except Exception:
         return {}
-    return {one.metric_type: float(one.metric_value) for one in results
-            if one.metric_type in FIGURES and type(one.metric_value) in (int, float)
-            and abs(one.metric_value) < 1e6}
+    return {
+        one.metric_type: float(one.metric_value)
+        for one in results
+        if one.metric_type in FIGURES
+        and type(one.metric_value) in (int, float)
+        and abs(one.metric_value) < 1e6
+    }
 
 
 def contradictions(card: str) -> list[str]:
     """Return which figures a card does not state, or states in its text otherwise than above it."""
     found = stated(card)
-    missing = [f"README.md: the head states no figure {name!r} ({what})"
-               for name, what in FIGURES.items() if name not in found]
+    missing = [
+        f"README.md: the head states no figure {name!r} ({what})"
+        for name, what in FIGURES.items()
+        if name not in found
+    ]
     if missing:
         return missing
     lines = [template.format(**found) for template in _IN_TEXT]
-    return [f"README.md: the head says {line!r}, the text does not" for line in lines
-            if line not in card]
+    return [
+        f"README.md: the head says {line!r}, the text does not"
+        for line in lines
+        if line not in card
+    ]
 
 
 def _head(space: str, figures: Figures) -> str:
     row = next(row for row in figures.rows if row.name == "model")
     values = {
-        "coverage": f"{figures.coverage:.1%}"[:-1], "width": f"{figures.width:.0f}",
-        "concordance": f"{row.concordance:.3f}", "regret": f"{row.regret:.2f}",
+        "coverage": f"{figures.coverage:.1%}"[:-1],
+        "width": f"{figures.width:.0f}",
+        "concordance": f"{row.concordance:.3f}",
+        "regret": f"{row.regret:.2f}",
         "error": f"{math.nan if row.error is None else row.error:.1f}",
     }
     # A string of JSON is one of YAML.
     metrics = "\n".join(
         f"    - {{type: {name}, value: {value}, name: {json.dumps(FIGURES[name])}}}"
-        for name, value in values.items() if math.isfinite(float(value)))
-    judged = json.dumps(f"{figures.trainings} trainings on {figures.tasks} tasks of "
-                        f"{figures.families} families of datasets, each family left out once")
+        for name, value in values.items()
+        if math.isfinite(float(value))
+    )
+    judged = json.dumps(
+        f"{figures.trainings} trainings on {figures.tasks} tasks of "
+        f"{figures.families} families of datasets, each family left out once"
+    )
     return f"""---
 license: apache-2.0
 library_name: metad2a
@@ -171,20 +192,30 @@ model-index:
 
 def _protocols(records: Sequence[Record]) -> str:
     counts = Counter(record.protocol for record in records)
-    return "\n".join(["| protocol | rows |", "|---|---|", *(
-        f"| {escape(name)} | {count:,} |" for name, count in sorted(counts.items()))])
+    return "\n".join(
+        [
+            "| protocol | rows |",
+            "|---|---|",
+            *(f"| {escape(name)} | {count:,} |" for name, count in sorted(counts.items())),
+        ]
+    )
 
 
 def _families(tasks: Sequence[MetaTask], figures: Figures) -> str:
     families: dict[str, set[str]] = {}
     for task in tasks:
         families.setdefault(task.family, set()).add(task.dataset)
-    lines = ["| family | datasets | its trainings inside the 90 % interval when the family was "
-             "left out |", "|---|---|---|"]
+    lines = [
+        "| family | datasets | its trainings inside the 90 % interval when the family was "
+        "left out |",
+        "|---|---|---|",
+    ]
     for family, names in sorted(families.items()):
         share = figures.by_family.get(family)
-        lines.append(f"| {escape(family)} | {', '.join(map(escape, sorted(names)))} | "
-                     f"{'not judged' if share is None else f'{share:.0%}'} |")
+        lines.append(
+            f"| {escape(family)} | {', '.join(map(escape, sorted(names)))} | "
+            f"{'not judged' if share is None else f'{share:.0%}'} |"
+        )
     return "\n".join(lines)
 
 

@@ -36,8 +36,11 @@ def check_config(config: Mapping[str, Any]) -> PredictorConfig:
         problems += [text for key, value in sizes.items() if (text := _size(key, value))]
     else:
         problems.append("'predictor' is not an object")
-    problems += [f"{key!r} is not a string" for key in ("space", "protocol")
-                 if not isinstance(config.get(key, ""), str)]
+    problems += [
+        f"{key!r} is not a string"
+        for key in ("space", "protocol")
+        if not isinstance(config.get(key, ""), str)
+    ]
     if not problems:
         problems += _space(config["space"], sizes["node_types"])
     if problems:
@@ -57,8 +60,11 @@ def _size(key: str, value: object) -> str:
     """Return what is wrong with a size, or nothing."""
     if key == "scores":
         wanted = "a list of names"
-        fine = isinstance(value, list) and 0 < len(value) < 100 and all(
-            isinstance(name, str) for name in value)
+        fine = (
+            isinstance(value, list)
+            and 0 < len(value) < 100
+            and all(isinstance(name, str) for name in value)
+        )
     else:
         most = _MOST_LAYERS if key in ("members", "graph_rounds") else _LARGEST
         step = HEADS if key == "set_width" else 1

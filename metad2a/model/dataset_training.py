@@ -55,8 +55,7 @@ class Rows:
         number = torch.full((max(*tasks, most) + 1,), -1)
         number[list(tasks)] = torch.arange(len(tasks))
         keep = number[self.task] >= 0
-        return Rows(number[self.task[keep]], self.cell[keep], self.value[keep],
-                    self.variance[keep])
+        return Rows(number[self.task[keep]], self.cell[keep], self.value[keep], self.variance[keep])
 
     def pairs(self) -> tuple[Tensor, Tensor]:
         """Return int64 (p,) row numbers of better and worse, every pair within a task."""
@@ -114,8 +113,14 @@ def fit_sides(
             tasks = known[torch.randperm(len(known), generator=random)[:TASKS]]
             batch = batches[(step + member) % len(batches)]
             seen = torch.randperm(batch.images.shape[2], generator=random)[:IMAGES]
-            loss = _loss(side, side.encoder(batch.part(tasks, seen)), hidden, quality,
-                         trainings.of_tasks(tasks.tolist()), scores.of_tasks(tasks.tolist()))
+            loss = _loss(
+                side,
+                side.encoder(batch.part(tasks, seen)),
+                hidden,
+                quality,
+                trainings.of_tasks(tasks.tolist()),
+                scores.of_tasks(tasks.tolist()),
+            )
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -125,7 +130,11 @@ def fit_sides(
 
 
 def _loss(
-    side: DatasetSide, embedding: Tensor, hidden: Tensor, quality: Tensor, trainings: Rows,
+    side: DatasetSide,
+    embedding: Tensor,
+    hidden: Tensor,
+    quality: Tensor,
+    trainings: Rows,
     scores: Rows,
 ) -> Tensor:
     value, total = _at(side, embedding, hidden, quality, trainings)
@@ -146,8 +155,9 @@ def _at(
     side: DatasetSide, embedding: Tensor, hidden: Tensor, quality: Tensor, rows: Rows
 ) -> tuple[Tensor, Tensor]:
     """Return logit accuracies and qualities (n,) at the (task, cell) pairs of ``rows``."""
-    value, total = side(embedding[rows.task], hidden[rows.cell][:, None],
-                        quality[rows.cell][:, None])
+    value, total = side(
+        embedding[rows.task], hidden[rows.cell][:, None], quality[rows.cell][:, None]
+    )
     return value[:, 0], total[:, 0]
 
 
@@ -159,9 +169,12 @@ def predict_rows(
 ) -> tuple[Tensor, Tensor]:
     """Return mean logit accuracy and variance between members, float (n,), at ``rows``."""
     with torch.no_grad():
-        members = torch.stack([
-            _at(side, embedding, hidden, quality, rows)[0]  # type: ignore[arg-type]
-            for side, embedding, (hidden, quality) in zip(
-                predictor.sides, predictor.embed(descriptions), priors, strict=True)
-        ])
+        members = torch.stack(
+            [
+                _at(side, embedding, hidden, quality, rows)[0]  # type: ignore[arg-type]
+                for side, embedding, (hidden, quality) in zip(
+                    predictor.sides, predictor.embed(descriptions), priors, strict=True
+                )
+            ]
+        )
     return members.mean(0), members.var(0, correction=0)

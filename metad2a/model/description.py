@@ -27,8 +27,16 @@ BACKBONE_SIDE = 64
 MAX_IMAGES = 200
 MAX_CLASSES = 40
 STATISTICS = (
-    "log_images", "log_classes", "balance", "log_resolution", "gray", "contrast",
-    "linear_probe_features", "kernel_probe_features", "kernel_probe_pixels", "fisher_ratio",
+    "log_images",
+    "log_classes",
+    "balance",
+    "log_resolution",
+    "gray",
+    "contrast",
+    "linear_probe_features",
+    "kernel_probe_features",
+    "kernel_probe_pixels",
+    "fisher_ratio",
     "intrinsic_dimension",
 )
 """Names of the entries of :attr:`Description.statistics`."""
@@ -89,8 +97,11 @@ def describe_images(
     small = np.stack([resize(image, resolution, resolution) for image in images])
     features = _features(small)
     found = _statistics(small, features.numpy(), labels, counts, resolution)
-    return Description(features, torch.from_numpy(np.asarray(labels, dtype=np.int64)),
-                       torch.tensor(found, dtype=torch.float32))
+    return Description(
+        features,
+        torch.from_numpy(np.asarray(labels, dtype=np.int64)),
+        torch.tensor(found, dtype=torch.float32),
+    )
 
 
 @torch.inference_mode()
@@ -105,7 +116,10 @@ def _features(images: np.ndarray) -> Tensor:
 
 
 def _statistics(
-    images: np.ndarray, features: np.ndarray, labels: np.ndarray, counts: np.ndarray,
+    images: np.ndarray,
+    features: np.ndarray,
+    labels: np.ndarray,
+    counts: np.ndarray,
     resolution: int,
 ) -> list[float]:
     kept = counts[counts > 0]
@@ -113,8 +127,12 @@ def _statistics(
     shares = kept / total
     balance = float(-(shares * np.log(shares)).sum() / np.log(classes)) if classes > 1 else 1.0
     scaled = images.astype(np.float32) / 255
-    pixels = np.stack([resize(i, _PROBE_SIDE, _PROBE_SIDE) for i in images]).reshape(
-        len(images), -1).astype(np.float32) / 255
+    pixels = (
+        np.stack([resize(i, _PROBE_SIDE, _PROBE_SIDE) for i in images])
+        .reshape(len(images), -1)
+        .astype(np.float32)
+        / 255
+    )
     return [
         float(np.log10(min(total, TRAIN_IMAGES))),
         float(np.log10(classes)),

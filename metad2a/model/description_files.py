@@ -25,8 +25,14 @@ def save_description(path: Path, description: Description) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with new_file(path) as part:
-        save_file({"features": description.features, "labels": description.labels,
-                   "statistics": description.statistics}, part)
+        save_file(
+            {
+                "features": description.features,
+                "labels": description.labels,
+                "statistics": description.statistics,
+            },
+            part,
+        )
 
 
 def load_description(path: Path) -> Description:

@@ -44,8 +44,11 @@ class Figures:
 
     def table(self) -> str:
         """Return the rows as a Markdown table."""
-        lines = ["| on families left out | concordance within a task | regret of the first, points "
-                 "| mean absolute error, points |", "|---|---|---|---|"]
+        lines = [
+            "| on families left out | concordance within a task | regret of the first, points "
+            "| mean absolute error, points |",
+            "|---|---|---|---|",
+        ]
         for row in self.rows:
             error = "" if row.error is None else f"{row.error:.1f}"
             lines.append(f"| {row.name} | {row.concordance:.3f} | {row.regret:.2f} | {error} |")
@@ -73,9 +76,9 @@ def summarise(data: MetaData, judgement: Judgement) -> Figures:
         width[here] = percent(judgement.mean[here] + half) - percent(judgement.mean[here] - half)
     rows = []
     for name, score in judgement.ranking.items():
-        right, regret = zip(*(
-            _within(score[task == t], truth[task == t]) for t in np.unique(task)
-        ), strict=True)
+        right, regret = zip(
+            *(_within(score[task == t], truth[task == t]) for t in np.unique(task)), strict=True
+        )
         level = judgement.level.get(name)
         error = None if level is None else float(np.abs(percent(level) - truth).mean())
         rows.append(Row(name, float(np.nanmean(right)), float(np.mean(regret)), error))

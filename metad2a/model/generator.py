@@ -80,13 +80,17 @@ class Generator(nn.Module):
         state, logp, luck = torch.zeros_like(context), torch.zeros(1), torch.zeros(1)
         for _ in range(slots):
             previous = torch.from_numpy(
-                prefixes[:, -1] if prefixes.shape[1] else np.array([self.start]))
+                prefixes[:, -1] if prefixes.shape[1] else np.array([self.start])
+            )
             logits, state = self.step(state, previous, context.expand(len(state), -1))
             operations = logits.shape[1]
-            children = np.concatenate([
-                np.repeat(prefixes, operations, 0),
-                np.tile(np.arange(operations), len(prefixes))[:, None],
-            ], axis=1)
+            children = np.concatenate(
+                [
+                    np.repeat(prefixes, operations, 0),
+                    np.tile(np.arange(operations), len(prefixes))[:, None],
+                ],
+                axis=1,
+            )
             valid = torch.from_numpy(allowed(children)).reshape(-1, operations)
             child_logp = logp[:, None] + logits.masked_fill(~valid, -torch.inf).log_softmax(1)
             child_luck = _luck(child_logp, luck, random).masked_fill(~valid, -torch.inf)
@@ -94,8 +98,11 @@ class Generator(nn.Module):
             kept = order[: min(count, int(valid.sum()))]
             parents = kept // operations
             prefixes = children[kept.numpy()]
-            state, logp, luck = state[parents], child_logp.flatten()[kept], (
-                child_luck.flatten()[kept])
+            state, logp, luck = (
+                state[parents],
+                child_logp.flatten()[kept],
+                (child_luck.flatten()[kept]),
+            )
         return prefixes
 
 
@@ -125,6 +132,7 @@ def generate(
 
     n is ``count``, or fewer when the space holds fewer.
     """
+
     def allowed(prefixes: np.ndarray) -> np.ndarray:
         whole = space.complete(prefixes)
         good: np.ndarray = space.connected(whole)

@@ -59,11 +59,14 @@ def fit_generator(
     embeddings = predictor.embed(tasks)
     condition = torch.cat(embeddings, dim=1)
     with torch.no_grad():
-        quality = torch.stack([
-            side(embedding, hidden, own)[1]
-            for side, embedding, (hidden, own) in zip(
-                predictor.sides, embeddings, priors, strict=True)
-        ]).mean(0)
+        quality = torch.stack(
+            [
+                side(embedding, hidden, own)[1]
+                for side, embedding, (hidden, own) in zip(
+                    predictor.sides, embeddings, priors, strict=True
+                )
+            ]
+        ).mean(0)
     rng = np.random.default_rng(seed)
     random = torch.Generator().manual_seed(seed)
     every, spent = torch.from_numpy(cells), torch.from_numpy(costs).double()
@@ -81,9 +84,11 @@ def fit_generator(
         logits = (quality[drawn_tasks] / TEMPERATURE).masked_fill(~feasible, -torch.inf)[keep]
         drawn = torch.multinomial(logits.softmax(1), DRAWS, True, generator=random)
         context = generator.enter(
-            condition[drawn_tasks[keep]], standardise_limits(predictor, limits[keep]))
+            condition[drawn_tasks[keep]], standardise_limits(predictor, limits[keep])
+        )
         loss = -generator.log_likelihood(
-            context.repeat_interleave(DRAWS, 0), every[drawn.flatten()]).mean()
+            context.repeat_interleave(DRAWS, 0), every[drawn.flatten()]
+        ).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

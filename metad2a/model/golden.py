@@ -106,6 +106,7 @@ def _is_answer(value: object) -> TypeGuard[dict[str, list[Any]]]:
     return (
         all(isinstance(cell, str) for cell in cells + value["generated"])
         and all(len(one) == len(cells) for one in figures)
-        and all(type(number) in (int, float) and 0 <= number <= 100
-                for one in figures for number in one)
+        and all(
+            type(number) in (int, float) and 0 <= number <= 100 for one in figures for number in one
+        )
     )

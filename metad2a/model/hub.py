@@ -54,8 +54,13 @@ def resolve(model: str | Path | None = None, *, anew: bool = False) -> Path:
 
 
 def push(
-    folder: str | Path, repo_id: str, *, private: bool = False, token: str | None = None,
-    revision: str | None = None, message: str = "Upload a MetaD2A model",
+    folder: str | Path,
+    repo_id: str,
+    *,
+    private: bool = False,
+    token: str | None = None,
+    revision: str | None = None,
+    message: str = "Upload a MetaD2A model",
 ) -> str:
     """Upload the files of a model folder as they are, and nothing else that lies there.
 
@@ -66,11 +71,15 @@ def push(
     whole = repo_id if revision is None else f"{repo_id}@{revision}"
     parts = HUB_ID.fullmatch(whole)
     if parts is None or parts["id"] != repo_id:
-        raise InputError(f"{whole[:200]!r} is no place for a model on the Hub. Give an id such as "
-                         "'org/name', and a branch apart from it, such as revision='v2'.")
+        raise InputError(
+            f"{whole[:200]!r} is no place for a model on the Hub. Give an id such as "
+            "'org/name', and a branch apart from it, such as revision='v2'."
+        )
     if token is not None and not _TOKEN.fullmatch(token):
-        raise InputError("The token holds blanks or other characters that no token has; copy it "
-                         "again from the settings of your Hub account.")
+        raise InputError(
+            "The token holds blanks or other characters that no token has; copy it "
+            "again from the settings of your Hub account."
+        )
     if not message.strip():
         raise InputError("The message of the commit is empty; say what is uploaded.")
     files = _own_files(Path(folder))
@@ -82,8 +91,11 @@ def push(
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         done = api.create_commit(
-            repo_id, [CommitOperationAdd(path.name, path) for path in files],
-            commit_message=message, revision=revision)
+            repo_id,
+            [CommitOperationAdd(path.name, path) for path in files],
+            commit_message=message,
+            revision=revision,
+        )
     return f"{repo_id}@{done.oid}"
 
 
@@ -108,8 +120,10 @@ def _own_files(folder: Path) -> list[Path]:
         files.append(folder / KNOWN)
     for path in files:
         if not any(path.resolve().is_relative_to(place) for place in places):
-            raise InputError(f"{path.name} is a link to a file outside of the model folder, which "
-                             "is not uploaded. Put a copy of the file in its place.")
+            raise InputError(
+                f"{path.name} is a link to a file outside of the model folder, which "
+                "is not uploaded. Put a copy of the file in its place."
+            )
     return files
 
 
@@ -120,22 +134,27 @@ def _download(repo: str, revision: str | None, anew: bool) -> Path:
         from huggingface_hub import snapshot_download
 
         # First the config alone: the weights of another library's model can be gigabytes.
-        folder = Path(snapshot_download(
-            repo, revision=revision, allow_patterns=[CONFIG], force_download=anew))
+        folder = Path(
+            snapshot_download(repo, revision=revision, allow_patterns=[CONFIG], force_download=anew)
+        )
         # One that is damaged is left to those who load it, and to `metad2a models pull`.
         with contextlib.suppress(ArtifactError):
             if not is_ours(read_config(folder)):
-                raise InputError(f"{name!r} is a model of another library: its {CONFIG} is not "
-                                 "that of a metad2a model. Check the name.")
+                raise InputError(
+                    f"{name!r} is a model of another library: its {CONFIG} is not "
+                    "that of a metad2a model. Check the name."
+                )
         # The folder is called after the commit, so all files are of one.
-        snapshot_download(repo, revision=folder.name, allow_patterns=[*FILES, KNOWN],
-                          force_download=anew)
+        snapshot_download(
+            repo, revision=folder.name, allow_patterns=[*FILES, KNOWN], force_download=anew
+        )
     missing = [file for file in FILES if not (folder / file).is_file()]
     if missing:
         raise ArtifactError(
             f"The model {name!r} is not whole: {', '.join(missing)} is missing. The repository "
             "lacks it, or a download was cut and the Hub cannot be reached now. "
-            + _ways_out(repo, revision))
+            + _ways_out(repo, revision)
+        )
     return folder
 
 
@@ -163,20 +182,26 @@ def _explained(action: str, repo: str, revision: str | None) -> Iterator[None]:
     except RevisionNotFoundError as error:
         raise ArtifactError(
             f"{start}: it has no revision {revision!r} on the Hub. Check the branch, tag or "
-            "commit, or leave it out for the newest.") from error
+            "commit, or leave it out for the newest."
+        ) from error
     except GatedRepoError as error:
-        raise ArtifactError(f"{start}: it is gated. Ask for access on its Hub page, then set "
-                            "HF_TOKEN.") from error
+        raise ArtifactError(
+            f"{start}: it is gated. Ask for access on its Hub page, then set HF_TOKEN."
+        ) from error
     except RepositoryNotFoundError as error:
-        raise ArtifactError(f"{start}: the Hub has no model {repo!r}, or it is private. Check the "
-                            "name; for a private model set HF_TOKEN.") from error
+        raise ArtifactError(
+            f"{start}: the Hub has no model {repo!r}, or it is private. Check the "
+            "name; for a private model set HF_TOKEN."
+        ) from error
     except LocalEntryNotFoundError as error:
         raise ArtifactError(
             f"{start}: it is not in the local cache and the Hub cannot be reached (no network, or "
-            f"HF_HUB_OFFLINE is set). {_ways_out(repo, revision)}") from error
+            f"HF_HUB_OFFLINE is set). {_ways_out(repo, revision)}"
+        ) from error
     except OfflineModeIsEnabled as error:
-        raise ArtifactError(f"{start}: HF_HUB_OFFLINE is set. Unset it to reach the Hub."
-                            ) from error
+        raise ArtifactError(
+            f"{start}: HF_HUB_OFFLINE is set. Unset it to reach the Hub."
+        ) from error
     # Which errors a broken transfer raises depends on the HTTP library below the client, and that
     # changed twice between the versions that we support; they share no base class.
     except Exception as error:
@@ -184,10 +209,10 @@ def _explained(action: str, repo: str, revision: str | None) -> Iterator[None]:
         if status in (401, 403):
             raise ArtifactError(
                 f"{start}: the Hub refuses (HTTP {status}). Set HF_TOKEN to a token that may do "
-                "this, or log in with `hf auth login`.") from error
+                "this, or log in with `hf auth login`."
+            ) from error
         told = f"{type(error).__name__}: {without_token(error)}"
-        raise ArtifactError(f"{start} ({told}). Try again: files that "
-                            "arrived are kept.") from error
+        raise ArtifactError(f"{start} ({told}). Try again: files that arrived are kept.") from error
 
 
 def _ways_out(repo: str, revision: str | None) -> str:

@@ -30,8 +30,12 @@ class LocalModel:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, JSON-ready."""
-        return {**vars(self), "refs": list(self.refs), "missing": list(self.missing),
-                "folder": str(self.folder)}
+        return {
+            **vars(self),
+            "refs": list(self.refs),
+            "missing": list(self.missing),
+            "folder": str(self.folder),
+        }
 
 
 def local_models() -> Iterator[LocalModel]:
@@ -48,9 +52,15 @@ def local_models() -> Iterator[LocalModel]:
         return
     for repo in sorted(repos, key=lambda repo: repo.repo_id):
         for revision in sorted(repo.revisions, key=lambda one: one.last_modified, reverse=True):
-            found = None if repo.repo_type != "model" else _look(
-                revision.snapshot_path, f"{repo.repo_id}@{revision.commit_hash}",
-                tuple(sorted(revision.refs)))
+            found = (
+                None
+                if repo.repo_type != "model"
+                else _look(
+                    revision.snapshot_path,
+                    f"{repo.repo_id}@{revision.commit_hash}",
+                    tuple(sorted(revision.refs)),
+                )
+            )
             if found is not None:
                 yield found
 
@@ -66,5 +76,11 @@ def _look(folder: Path, model: str | None = None, refs: tuple[str, ...] = ()) ->
         return None
     there = [name for name in (*FILES, KNOWN) if (folder / name).is_file()]
     return LocalModel(
-        model, refs, space, version, size=sum((folder / name).stat().st_size for name in there),
-        missing=tuple(name for name in FILES if name not in there), folder=folder)
+        model,
+        refs,
+        space,
+        version,
+        size=sum((folder / name).stat().st_size for name in there),
+        missing=tuple(name for name in FILES if name not in there),
+        folder=folder,
+    )

@@ -82,24 +82,38 @@ class Neighbourhood:
         """What to make of a dataset that is far; None for one that is not."""
         if not self.far:
             return None
-        return (f"This dataset lies far from all {self.known} datasets that the model learnt from "
-                f"({self.distance:.2f}, mean of the nearest {len(self.nearest)}; {USUAL} % of them "
-                f"lie within {self.usual:.2f} of one another). Take the accuracies as a rough "
-                "guess, and train the first candidates for a short while before you choose.")
+        return (
+            f"This dataset lies far from all {self.known} datasets that the model learnt from "
+            f"({self.distance:.2f}, mean of the nearest {len(self.nearest)}; {USUAL} % of them "
+            f"lie within {self.usual:.2f} of one another). Take the accuracies as a rough "
+            "guess, and train the first candidates for a short while before you choose."
+        )
 
     def lines(self) -> list[str]:
         """Return what people read: a line for each neighbour, and the warning."""
-        head = [f"Nearest of the {self.known} datasets that the model learnt from, and what did "
-                "best there:"] if self.nearest else []
-        rows = [f"  {one.name} ({one.family}, distance {one.distance:.2f}): "
-                f"{one.best_accuracy:.1f} % by {one.best_architecture}" for one in self.nearest]
+        head = (
+            [
+                f"Nearest of the {self.known} datasets that the model learnt from, and what did "
+                "best there:"
+            ]
+            if self.nearest
+            else []
+        )
+        rows = [
+            f"  {one.name} ({one.family}, distance {one.distance:.2f}): "
+            f"{one.best_accuracy:.1f} % by {one.best_architecture}"
+            for one in self.nearest
+        ]
         return head + rows + ([self.warning] if self.warning else [])
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""
         return {
-            "nearest": [asdict(one) for one in self.nearest], "far": self.far,
-            "distance": self.distance, "usual_distance": self.usual, "warning": self.warning,
+            "nearest": [asdict(one) for one in self.nearest],
+            "far": self.far,
+            "distance": self.distance,
+            "usual_distance": self.usual,
+            "warning": self.warning,
         }
 
 
@@ -108,8 +122,12 @@ def embed(predictor: Predictor, description: Description) -> np.ndarray:
     import torch
 
     with torch.no_grad():
-        parts = [side.centre(one) for side, one in zip(  # type: ignore[operator]
-            predictor.sides, predictor.embed([description]), strict=True)]
+        parts = [
+            side.centre(one)
+            for side, one in zip(  # type: ignore[operator]
+                predictor.sides, predictor.embed([description]), strict=True
+            )
+        ]
     embedding: np.ndarray = torch.cat(parts, dim=1)[0].double().numpy()
     return embedding
 
@@ -130,9 +148,11 @@ def neighbourhood(
     away = _distances(embedding[None], places)[0]
     order = away.argsort(kind="stable")[:NEAREST]
     nearest = tuple(
-        Known(one.name, one.family, float(away[i]), one.best_architecture, one.best_accuracy,
-              protocol)
-        for i in order for one in [known[i]]
+        Known(
+            one.name, one.family, float(away[i]), one.best_architecture, one.best_accuracy, protocol
+        )
+        for i in order
+        for one in [known[i]]
     )
     usual = None
     if len(known) >= FEWEST:
@@ -144,8 +164,9 @@ def neighbourhood(
 
 def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return float (n, m) root mean square differences of float (n, d) and (m, d) rows."""
-    squares = ((first**2).mean(1)[:, None] + (second**2).mean(1)
-               - 2 * first @ second.T / first.shape[1])
+    squares = (
+        (first**2).mean(1)[:, None] + (second**2).mean(1) - 2 * first @ second.T / first.shape[1]
+    )
     apart: np.ndarray = np.sqrt(np.maximum(squares, 0))
     return apart
 

@@ -31,8 +31,9 @@ def write_known(folder: str | Path, known: Sequence[KnownDataset]) -> None:
     if not known:
         return
     path = Path(folder) / KNOWN
-    rows = [asdict(one) | {"embedding": [round(float(x), 3) for x in one.embedding]}
-            for one in known]
+    rows = [
+        asdict(one) | {"embedding": [round(float(x), 3) for x in one.embedding]} for one in known
+    ]
     # One dataset a line, so that a change of one shows as one.
     text = ",\n".join(f"  {json.dumps(row)}" for row in rows)
     digest = read_config(folder)[DIGEST_KEY]
@@ -84,14 +85,16 @@ def _dataset(row: Any, space: SearchSpace, size: int) -> KnownDataset:
     for key in ("name", "family"):
         text = row[key]
         if not isinstance(text, str) or not 0 < len(text) <= _LONGEST or not text.isprintable():
-            raise ValueError(f"{key!r} of a dataset is no printable text of 1 to {_LONGEST} "
-                             "characters")
+            raise ValueError(
+                f"{key!r} of a dataset is no printable text of 1 to {_LONGEST} characters"
+            )
     if not _numbers([row["best_accuracy"]], 0, 100):
         raise ValueError(f"'best_accuracy' of {row['name']!r} is no percentage")
     place = row["embedding"]
     if not isinstance(place, list) or len(place) != size or not _numbers(place, -1e3, 1e3):
-        raise ValueError(f"'embedding' of {row['name']!r} is no list of {size} numbers from -1000 "
-                         "to 1000")
+        raise ValueError(
+            f"'embedding' of {row['name']!r} is no list of {size} numbers from -1000 to 1000"
+        )
     cell = row["best_architecture"]
     if not isinstance(cell, str):
         raise ValueError(f"'best_architecture' of {row['name']!r} is no text")

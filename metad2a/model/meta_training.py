@@ -79,13 +79,16 @@ def assemble(space: SearchSpace, records: Sequence[Record], tasks: Sequence[Meta
             "nothing to learn from. Build one: metad2a db build --tasks 1 --plan "
             f"training_free=7000 (the most found is {max(counts.values(), default=0)})."
         )
-    trained = [r for r in records
-               if r.space == space.name and r.protocol == ACCURACY and r.task in number]
+    trained = [
+        r for r in records if r.space == space.name and r.protocol == ACCURACY and r.task in number
+    ]
     families = {tasks[number[r.task]].family for r in trained}
     if len(families) < 2:
-        raise InputError(f"The trainings under {ACCURACY!r} on the {len(tasks)} tasks are of "
-                         f"{len(families)} families of datasets; 2 are needed, so that one can be "
-                         "left out. Build more: metad2a db build --plan standalone=6.")
+        raise InputError(
+            f"The trainings under {ACCURACY!r} on the {len(tasks)} tasks are of "
+            f"{len(families)} families of datasets; 2 are needed, so that one can be "
+            "left out. Build more: metad2a db build --plan standalone=6."
+        )
     cells: dict[Architecture, int] = {}
 
     def cell(architecture: Architecture) -> int:
@@ -95,7 +98,9 @@ def assemble(space: SearchSpace, records: Sequence[Record], tasks: Sequence[Meta
     values, variance = logit(np.array([r.value for r in trained]), test)
     trainings = _rows(
         [number[r.task] for r in trained],
-        [cell(space.canonical(space.parse(r.architecture))) for r in trained], values, variance,
+        [cell(space.canonical(space.parse(r.architecture))) for r in trained],
+        values,
+        variance,
     )
     place, own, value = [], [], []
     for key, found in scored.items():
@@ -109,21 +114,29 @@ def assemble(space: SearchSpace, records: Sequence[Record], tasks: Sequence[Meta
 
 
 def _rows(task: list[int], cell: list[int], value: np.ndarray, variance: np.ndarray) -> Rows:
-    return Rows(torch.tensor(task, dtype=torch.long), torch.tensor(cell, dtype=torch.long),
-                torch.tensor(value, dtype=torch.float32),
-                torch.tensor(variance, dtype=torch.float32))
+    return Rows(
+        torch.tensor(task, dtype=torch.long),
+        torch.tensor(cell, dtype=torch.long),
+        torch.tensor(value, dtype=torch.float32),
+        torch.tensor(variance, dtype=torch.float32),
+    )
 
 
 def train_prior(
-    data: MetaData, seed: int, members: int, without: str = "",
+    data: MetaData,
+    seed: int,
+    members: int,
+    without: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Predictor:
     """Train the priors on the wholly scored tasks of all families but ``without``."""
     family = {task.key: task.family for task in data.tasks}
     used = [found for key, found in data.wholes.items() if family.get(key) != without]
     if not used:
-        raise InputError(f"Every wholly scored task is of the family {without!r}, so it cannot be "
-                         "judged apart. Score the whole space on a task of another family too.")
+        raise InputError(
+            f"Every wholly scored task is of the family {without!r}, so it cannot be "
+            "judged apart. Score the whole space on a task of another family too."
+        )
     torch.manual_seed(seed)
     predictor = Predictor(PredictorConfig(len(data.space.node_types), data.protocols, members))
     pooled: dict[Architecture, list[np.ndarray]] = {}
@@ -132,8 +145,13 @@ def train_prior(
         for one, quality, scores in zip(found, labels.quality, labels.scores, strict=True):
             pooled.setdefault(one, []).append(np.append(quality, scores))
     merged = np.stack([np.mean(rows, axis=0) for rows in pooled.values()]).astype(np.float32)
-    fit_prior(predictor, data.space, PriorLabels(
-        data.space.as_array(list(pooled)), merged[:, 0], merged[:, 1:]), seed, progress)
+    fit_prior(
+        predictor,
+        data.space,
+        PriorLabels(data.space.as_array(list(pooled)), merged[:, 0], merged[:, 1:]),
+        seed,
+        progress,
+    )
     predictor.priors.requires_grad_(False)
     return predictor
 
@@ -144,14 +162,26 @@ def cell_priors(predictor: Predictor, data: MetaData) -> list[tuple[Tensor, Tens
 
 
 def train_sides(
-    predictor: Predictor, data: MetaData, tasks: Sequence[int], seed: int,
+    predictor: Predictor,
+    data: MetaData,
+    tasks: Sequence[int],
+    seed: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Train the dataset sides on some tasks."""
-    redraws = [[data.tasks[t].redraws[i] for t in tasks]
-               for i in range(min(len(data.tasks[t].redraws) for t in tasks))]
-    fit_sides(predictor, redraws, cell_priors(predictor, data), data.trainings.of_tasks(tasks),
-              data.scores.of_tasks(tasks), seed, progress)
+    redraws = [
+        [data.tasks[t].redraws[i] for t in tasks]
+        for i in range(min(len(data.tasks[t].redraws) for t in tasks))
+    ]
+    fit_sides(
+        predictor,
+        redraws,
+        cell_priors(predictor, data),
+        data.trainings.of_tasks(tasks),
+        data.scores.of_tasks(tasks),
+        seed,
+        progress,
+    )
 
 
 @dataclass
@@ -169,7 +199,9 @@ class Judgement:
 
 
 def judge(
-    data: MetaData, everywhere: Predictor, seed: int,
+    data: MetaData,
+    everywhere: Predictor,
+    seed: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Judgement:
     """Predict every training by a model that has seen nothing of its family.
@@ -192,23 +224,34 @@ def judge(
         rows = np.flatnonzero(np.isin(data.trainings.task.numpy(), held))
         if not len(rows):
             continue
-        predictor = (train_prior(data, seed, members, without=family)
-                     if family in whole_families else everywhere)
+        predictor = (
+            train_prior(data, seed, members, without=family)
+            if family in whole_families
+            else everywhere
+        )
         train_sides(predictor, data, kept, seed)
         priors = cell_priors(predictor, data)
         judged = data.trainings.of_tasks(held)
         descriptions = [data.tasks[t].redraws[0] for t in held]
         out.mean[rows], out.between[rows] = (
-            x.numpy() for x in predict_rows(predictor, descriptions, priors, judged))
+            x.numpy() for x in predict_rows(predictor, descriptions, priors, judged)
+        )
         shifted = descriptions[1:] + descriptions[:1]
         shuffled, _ = predict_rows(predictor, shifted, priors, judged)
         quality = torch.stack([q for _, q in priors]).mean(0)[judged.cell].numpy()
         found = baselines.fit(data, kept, held, seed)
-        for name, values in {"model": out.mean[rows], "features shuffled": shuffled.numpy(),
-                             "prior alone": quality, **found.ranking}.items():
+        for name, values in {
+            "model": out.mean[rows],
+            "features shuffled": shuffled.numpy(),
+            "prior alone": quality,
+            **found.ranking,
+        }.items():
             out.ranking.setdefault(name, np.zeros(count))[rows] = values
-        for name, values in {"model": out.mean[rows], "features shuffled": shuffled.numpy(),
-                             **found.level}.items():
+        for name, values in {
+            "model": out.mean[rows],
+            "features shuffled": shuffled.numpy(),
+            **found.level,
+        }.items():
             out.level.setdefault(name, np.zeros(count))[rows] = values
         progress(done + 1, len(families))
     return out

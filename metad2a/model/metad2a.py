@@ -49,8 +49,13 @@ class MetaD2A:
     """Set encoder, generator and predictor, meta-trained for one search space."""
 
     def __init__(
-        self, space: SearchSpace, protocol: str, predictor: Predictor, generator: Generator,
-        card: str = "", golden: dict[str, Any] | None = None,
+        self,
+        space: SearchSpace,
+        protocol: str,
+        predictor: Predictor,
+        generator: Generator,
+        card: str = "",
+        golden: dict[str, Any] | None = None,
         learnt_from: Sequence[KnownDataset] = (),
     ) -> None:
         self.space, self.protocol = space, protocol
@@ -79,24 +84,42 @@ class MetaD2A:
             parts = _parts(space, config)
         check_tensors(parts.state_dict(), artifact.tensors)
         parts.load_state_dict(artifact.tensors, strict=True, assign=True)
-        return cls(space, artifact.config["protocol"], parts["predictor"],  # type: ignore[arg-type]
-                   parts["generator"],  # type: ignore[arg-type]
-                   artifact.card, artifact.golden,
-                   read_known(folder, space, config.members * config.embedding))
+        return cls(
+            space,
+            artifact.config["protocol"],
+            parts["predictor"],  # type: ignore[arg-type]
+            parts["generator"],  # type: ignore[arg-type]
+            artifact.card,
+            artifact.golden,
+            read_known(folder, space, config.members * config.embedding),
+        )
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the model folder: config, weights, card, golden answers, what it learnt from."""
-        config = {"space": self.space.name, "protocol": self.protocol,
-                  "predictor": dataclasses.asdict(self.predictor.config)}
+        config = {
+            "space": self.space.name,
+            "protocol": self.protocol,
+            "predictor": dataclasses.asdict(self.predictor.config),
+        }
         tensors = torch.nn.ModuleDict(
-            {"predictor": self.predictor, "generator": self.generator}).state_dict()
-        save_artifact(folder, Artifact(
-            config, {name: t.clone() for name, t in tensors.items()}, self.card, self.golden))
+            {"predictor": self.predictor, "generator": self.generator}
+        ).state_dict()
+        save_artifact(
+            folder,
+            Artifact(
+                config, {name: t.clone() for name, t in tensors.items()}, self.card, self.golden
+            ),
+        )
         write_known(folder, self.learnt_from)
 
     def push_to_hub(
-        self, repo_id: str, *, private: bool = False, token: str | None = None,
-        revision: str | None = None, message: str = "Upload a MetaD2A model",
+        self,
+        repo_id: str,
+        *,
+        private: bool = False,
+        token: str | None = None,
+        revision: str | None = None,
+        message: str = "Upload a MetaD2A model",
     ) -> str:
         """Share the model on the Hugging Face Hub, in one commit.
 
@@ -116,8 +139,9 @@ class MetaD2A:
         """
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
-            return push(folder, repo_id, private=private, token=token, revision=revision,
-                        message=message)
+            return push(
+                folder, repo_id, private=private, token=token, revision=revision, message=message
+            )
 
     def predict(
         self, dataset: ImageDataset, architectures: Sequence[str | Architecture], seed: int = 0
@@ -142,13 +166,19 @@ class MetaD2A:
             return Prediction(*(np.empty(0) for _ in range(4)))
         embeddings = self.predictor.embed([description])
         mean, deviation = (
-            x[0].double().numpy() for x in self.predictor(embeddings, self._prior(cells)))
+            x[0].double().numpy() for x in self.predictor(embeddings, self._prior(cells))
+        )
         low, middle, high = (
-            100 / (1 + np.exp(-(mean + side * HALF_WIDTH * deviation))) for side in (-1, 0, 1))
+            100 / (1 + np.exp(-(mean + side * HALF_WIDTH * deviation))) for side in (-1, 0, 1)
+        )
         return Prediction(middle, (high - low) / (2 * HALF_WIDTH), low, high)
 
     def generate(
-        self, dataset: ImageDataset, n: int, seed: int = 0, max_params: int | None = None,
+        self,
+        dataset: ImageDataset,
+        n: int,
+        seed: int = 0,
+        max_params: int | None = None,
         max_macs: int | None = None,
     ) -> list[str]:
         """Generate distinct architectures for a dataset, as official strings.
@@ -166,12 +196,18 @@ class MetaD2A:
         """
         description, _ = describe(dataset, seed)
         cells = self.generate_described(
-            description, n, seed, len(dataset.classes), max_params, max_macs)
+            description, n, seed, len(dataset.classes), max_params, max_macs
+        )
         return [self.space.format(tuple(cell)) for cell in cells.tolist()]
 
     def generate_described(
-        self, description: Description, n: int, seed: int, classes: int,
-        max_params: int | None = None, max_macs: int | None = None,
+        self,
+        description: Description,
+        n: int,
+        seed: int,
+        classes: int,
+        max_params: int | None = None,
+        max_macs: int | None = None,
     ) -> np.ndarray:
         """Generate int (m, slots) architectures, m <= n, for a dataset already described."""
         if n < 1:
@@ -180,15 +216,18 @@ class MetaD2A:
         embedding = torch.cat(self.predictor.embed([description]), dim=1)
         # The model thinks in networks of CLASSES classes; the limit is moved by what the head adds.
         head = self.space.smallest(classes).params - self.space.smallest(CLASSES).params
-        limits = torch.tensor([[
-            np.inf if max_params is None else max(1, max_params - head),
-            np.inf if max_macs is None else max_macs,
-        ]], dtype=torch.float64)
+        limits = torch.tensor(
+            [
+                [
+                    np.inf if max_params is None else max(1, max_params - head),
+                    np.inf if max_macs is None else max_macs,
+                ]
+            ],
+            dtype=torch.float64,
+        )
         with torch.no_grad():
-            context = self.generator.enter(
-                embedding, standardise_limits(self.predictor, limits))
-        return generate(
-            self.generator, self.space, context, n, seed, classes, max_params, max_macs)
+            context = self.generator.enter(embedding, standardise_limits(self.predictor, limits))
+        return generate(self.generator, self.space, context, n, seed, classes, max_params, max_macs)
 
     def _prior(self, cells: np.ndarray) -> list[tuple[Tensor, Tensor]]:
         """Return the priors of int (n, slots) architectures, working out only new ones."""
@@ -202,8 +241,10 @@ class MetaD2A:
                 part = self.space.as_array(new[start : start + _PART])
                 parts.append(self.predictor.prior(*prior_inputs(self.space, part)))
             priors = [
-                (torch.cat([hidden for hidden, _ in member]),
-                 torch.cat([quality for _, quality in member]))
+                (
+                    torch.cat([hidden for hidden, _ in member]),
+                    torch.cat([quality for _, quality in member]),
+                )
                 for member in zip(*parts, strict=True)
             ]
             place = place | {one: len(place) + i for i, one in enumerate(new)}
@@ -213,10 +254,12 @@ class MetaD2A:
 
 
 def _parts(space: SearchSpace, config: PredictorConfig) -> torch.nn.ModuleDict:
-    return torch.nn.ModuleDict({
-        "predictor": Predictor(config),
-        "generator": Generator(len(space.operations), config.members * config.embedding),
-    })
+    return torch.nn.ModuleDict(
+        {
+            "predictor": Predictor(config),
+            "generator": Generator(len(space.operations), config.members * config.embedding),
+        }
+    )
 
 
 def new_model(space: SearchSpace, protocol: str, predictor: Predictor) -> MetaD2A:

@@ -21,7 +21,10 @@ from metad2a.model.prior_training import prior_inputs
 
 
 def train(
-    data: MetaData, predictor: Predictor, judgement: Judgement, seed: int,
+    data: MetaData,
+    predictor: Predictor,
+    judgement: Judgement,
+    seed: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> MetaD2A:
     """Train dataset sides and generator on all tasks.
@@ -44,6 +47,14 @@ def train(
     graphs, costs = prior_inputs(space, cells)
     torch.manual_seed(seed)
     model = new_model(space, ACCURACY, predictor)
-    fit_generator(model.generator, predictor, [task.redraws[0] for task in data.tasks], cells,
-                  np.asarray(costs), predictor.prior(graphs, costs), seed, progress)
+    fit_generator(
+        model.generator,
+        predictor,
+        [task.redraws[0] for task in data.tasks],
+        cells,
+        np.asarray(costs),
+        predictor.prior(graphs, costs),
+        seed,
+        progress,
+    )
     return model

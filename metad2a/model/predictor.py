@@ -48,8 +48,9 @@ class ArchitecturePrior(nn.Module):
         super().__init__()
         self.graph = GraphEncoder(config.node_types, config.graph_width, config.graph_rounds)
         width = 2 * config.graph_width
-        self.trunk = nn.Sequential(nn.Linear(self.graph.width + 2, width), nn.ReLU(),
-                                   nn.Linear(width, width), nn.ReLU())
+        self.trunk = nn.Sequential(
+            nn.Linear(self.graph.width + 2, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
+        )
         self.quality = nn.Linear(width, 1)
         self.scores = nn.Linear(width, len(config.scores))
 
@@ -135,11 +136,13 @@ class Predictor(nn.Module):
         self, embeddings: list[Tensor], priors: list[tuple[Tensor, Tensor]]
     ) -> tuple[Tensor, Tensor]:
         """Return mean and deviation of the logit accuracy, float (datasets, n)."""
-        members = torch.stack([
-            side(embedding, hidden, quality)[0]
-            for side, embedding, (hidden, quality) in zip(
-                self.sides, embeddings, priors, strict=True
-            )
-        ])
+        members = torch.stack(
+            [
+                side(embedding, hidden, quality)[0]
+                for side, embedding, (hidden, quality) in zip(
+                    self.sides, embeddings, priors, strict=True
+                )
+            ]
+        )
         variance = members.var(0, correction=0) + self.noise**2
         return members.mean(0), self.width_factor * variance.sqrt()

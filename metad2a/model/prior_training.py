@@ -66,9 +66,7 @@ def rank_sum(
         protocols: names of the training-free protocols.
     """
     cells = space.as_array(list(found))
-    columns = [
-        np.array([one.get(name, -np.inf) for one in found.values()]) for name in protocols
-    ]
+    columns = [np.array([one.get(name, -np.inf) for one in found.values()]) for name in protocols]
     params = space.costs(cells, CLASSES)[:, 0].astype(float)
     total = sum(np.log(ranks(column)) for column in [*columns, params])
     return PriorLabels(
@@ -137,4 +135,3 @@ def fit_prior(
                 schedule.step()
             progress(member * EPOCHS + epoch + 1, total)
         prior.eval()
-

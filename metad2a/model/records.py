@@ -12,8 +12,17 @@ from typing import Any
 
 from metad2a.errors import InputError
 
-COLUMNS = ("dataset", "family", "task", "space", "architecture", "protocol", "kind", "seed",
-           "value")
+COLUMNS = (
+    "dataset",
+    "family",
+    "task",
+    "space",
+    "architecture",
+    "protocol",
+    "kind",
+    "seed",
+    "value",
+)
 
 
 @dataclass(frozen=True)
@@ -55,11 +64,14 @@ def read_rows(path: str | Path, columns: Sequence[str]) -> list[dict[str, Any]]:
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{str(path)!r} cannot be read as Parquet: {error}. Write one with "
-                         "'metad2a db export'.") from error
+        raise InputError(
+            f"{str(path)!r} cannot be read as Parquet: {error}. Write one with 'metad2a db export'."
+        ) from error
     missing = sorted(set(columns) - set(table.column_names))
     if missing:
-        raise InputError(f"{str(path)!r} lacks the columns {', '.join(missing)}. Write the file "
-                         "with 'metad2a db export'.")
+        raise InputError(
+            f"{str(path)!r} lacks the columns {', '.join(missing)}. Write the file "
+            "with 'metad2a db export'."
+        )
     rows: list[dict[str, Any]] = table.select(list(columns)).to_pylist()
     return rows

@@ -35,8 +35,9 @@ class DatasetBatch:
 
     def part(self, sets: Tensor, places: Tensor) -> DatasetBatch:
         """Keep int64 ``sets``, and of every class only the images at int64 ``places``."""
-        return DatasetBatch(self.images[sets][:, :, places], self.present[sets][:, :, places],
-                            self.statistics[sets])
+        return DatasetBatch(
+            self.images[sets][:, :, places], self.present[sets][:, :, places], self.statistics[sets]
+        )
 
 
 class SetInputs(nn.Module):
@@ -89,8 +90,7 @@ class SetInputs(nn.Module):
             images[row, labels, place] = projected.clamp(-5, 5)
             present[row, labels, place] = True
         statistics = torch.stack([d.statistics for d in descriptions])
-        return DatasetBatch(
-            images, present, ((statistics - self.centre) / self.scale).clamp(-3, 3))
+        return DatasetBatch(images, present, ((statistics - self.centre) / self.scale).clamp(-3, 3))
 
 
 class SetAttention(nn.Module):
@@ -141,6 +141,5 @@ class SetEncoder(nn.Module):
         x = self.enter(batch.images).reshape(sets * classes, images, -1)
         per_class = self.to_class(x, batch.present.reshape(sets * classes, images))
         whole = self.to_dataset(per_class.reshape(sets, classes, -1), batch.present.any(2))
-        summed: Tensor = self.from_set(self.dropout(whole)) + self.from_statistics(
-            batch.statistics)
+        summed: Tensor = self.from_set(self.dropout(whole)) + self.from_statistics(batch.statistics)
         return summed

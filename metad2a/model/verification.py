@@ -30,11 +30,17 @@ class Verification:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, JSON-ready; a difference that is not finite becomes None."""
-        gaps = {name: gap if math.isfinite(gap) else None
-                for name, gap in (self.gaps or {}).items()}
-        return {"folder": str(self.folder), "ok": not self.problems,
-                "problems": list(self.problems), "weights_sha256": self.weights_sha256,
-                "gaps": gaps, "figures": self.figures or {}}
+        gaps = {
+            name: gap if math.isfinite(gap) else None for name, gap in (self.gaps or {}).items()
+        }
+        return {
+            "folder": str(self.folder),
+            "ok": not self.problems,
+            "problems": list(self.problems),
+            "weights_sha256": self.weights_sha256,
+            "gaps": gaps,
+            "figures": self.figures or {},
+        }
 
 
 def verify(folder: Path) -> Verification:
@@ -44,5 +50,10 @@ def verify(folder: Path) -> Verification:
     except ArtifactError as error:
         return Verification(folder, (str(error),))
     gaps, problems = compare(model)
-    return Verification(folder, (*problems, *contradictions(model.card)),
-                        read_config(folder)[DIGEST_KEY], gaps, stated(model.card))
+    return Verification(
+        folder,
+        (*problems, *contradictions(model.card)),
+        read_config(folder)[DIGEST_KEY],
+        gaps,
+        stated(model.card),
+    )

@@ -15,8 +15,9 @@ def printable(text: str) -> str:
 
     Line breaks and tabs stay.
     """
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}"
-                   for c in text)
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
 
 
 def one_line(text: str, longest: int = _LONGEST) -> str:

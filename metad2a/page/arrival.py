@@ -44,13 +44,16 @@ class Arrival:
                 message: dict[str, Any] = await self._receive()
         except TimeoutError as error:
             raise MultiPartException(
-                f"The upload took longer than {_SECONDS / 60:.0f} minutes.") from error
+                f"The upload took longer than {_SECONDS / 60:.0f} minutes."
+            ) from error
         if message["type"] == "http.disconnect":
             raise MultiPartException("The sender has gone.")
         self._bytes += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
         if self._bytes > LIMITS.upload_bytes + _FORM_BYTES:
             # Gradio knows an upload that is too large, HTTP 413, by these words.
-            raise MultiPartException("All files together exceeded the maximum allowed size of "
-                                     f"{LIMITS.upload_bytes} bytes.")
+            raise MultiPartException(
+                "All files together exceeded the maximum allowed size of "
+                f"{LIMITS.upload_bytes} bytes."
+            )
         return message

@@ -30,7 +30,12 @@ class Work(Protocol):
     """A search that puts measurements beside predictions, such as :func:`search.check`."""
 
     def __call__(
-        self, result: Suggestions, /, *, minutes: float, progress: Callable[[Step], None],
+        self,
+        result: Suggestions,
+        /,
+        *,
+        minutes: float,
+        progress: Callable[[Step], None],
         should_stop: Callable[[], bool],
     ) -> Suggestions:
         """Return the candidates, measured ones first."""

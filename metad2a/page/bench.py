@@ -77,8 +77,10 @@ class Bench:
             InputError: the line is full, or the job cannot be done.
         """
         if len(self._line) > SEATS:
-            raise InputError(f"{SEATS} jobs are waiting already, which is all that this server "
-                             "takes. Try again in some minutes.")
+            raise InputError(
+                f"{SEATS} jobs are waiting already, which is all that this server "
+                "takes. Try again in some minutes."
+            )
         self._line.append(ticket)
         try:
             while self._line[0] is not ticket and not ticket.cancelled:
@@ -127,13 +129,19 @@ class Bench:
                     if asked:
                         yield None
                         return
-                    raise InputError("The job took far longer than its time and was ended. Try "
-                                     "again with more time, or fewer networks.")
+                    raise InputError(
+                        "The job took far longer than its time and was ended. Try "
+                        "again with more time, or fewer networks."
+                    )
                 # Both jobs spend a time; training that will not be finished in it is no progress.
                 spent = 0.0 if first is None else time.monotonic() - first
                 share = min(max(last.fraction, spent / (60 * ticket.order.minutes)), 1.0)
-                yield Running(share, "stopping" if asked else last.stage,
-                              time.monotonic() - began, tuple(ticket.losses))
+                yield Running(
+                    share,
+                    "stopping" if asked else last.stage,
+                    time.monotonic() - began,
+                    tuple(ticket.losses),
+                )
                 await asyncio.sleep(_LOOK_SECONDS)
         finally:
             worker.close()

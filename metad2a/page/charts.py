@@ -28,8 +28,10 @@ class Axes:
         (left, right), (low, high) = (ends[:: len(ends) - 1] for ends in (self.columns, self.rows))
         across = min(max((x - left) / (right - left), 0.0), 1.0)
         up = min(max((y - low) / (high - low), 0.0), 1.0)
-        return (_LEFT + across * (self.width - _LEFT - _RIGHT),
-                self.height - _BOTTOM - up * (self.height - _TOP - _BOTTOM))
+        return (
+            _LEFT + across * (self.width - _LEFT - _RIGHT),
+            self.height - _BOTTOM - up * (self.height - _TOP - _BOTTOM),
+        )
 
     def document(self, across: str, up: str, description: str, parts: Sequence[str]) -> str:
         """Return one ``<svg>`` element: grid, numbers, names of the axes, and the parts."""
@@ -47,9 +49,11 @@ class Axes:
             _text((_LEFT + end) / 2, self.height - 8, across, kind="name"),
             f'<g transform="rotate(-90 13 {middle:.0f})">{_text(13, middle, up, kind="name")}</g>',
         ]
-        return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" '
-                f'class="chart" role="img" aria-label="{escape(description)}">'
-                f'{"".join([*grid, *names, *parts])}</svg>')
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" '
+            f'class="chart" role="img" aria-label="{escape(description)}">'
+            f"{''.join([*grid, *names, *parts])}</svg>"
+        )
 
 
 @dataclass(frozen=True)
@@ -81,20 +85,25 @@ def trade_off(others: Sequence[Point], marks: Sequence[Mark], limit: float | Non
     parts = []
     if limit is not None:
         x, _ = axes.place(limit, 0)
-        parts.append(f'<rect class="beyond" x="{x:.1f}" y="{_TOP}" '
-                     f'width="{axes.width - _RIGHT - x:.1f}" '
-                     f'height="{axes.height - _TOP - _BOTTOM}"/>'
-                     f'<path class="limit" d="M{x:.1f} {_TOP}V{axes.height - _BOTTOM}"/>'
-                     + _text(x - 6, axes.height - _BOTTOM - 8, "your limit", "end"))
+        parts.append(
+            f'<rect class="beyond" x="{x:.1f}" y="{_TOP}" '
+            f'width="{axes.width - _RIGHT - x:.1f}" '
+            f'height="{axes.height - _TOP - _BOTTOM}"/>'
+            f'<path class="limit" d="M{x:.1f} {_TOP}V{axes.height - _BOTTOM}"/>'
+            + _text(x - 6, axes.height - _BOTTOM - 8, "your limit", "end")
+        )
     dots = "".join("M{:.1f} {:.1f}h0".format(*axes.place(*point)) for point in others)
     parts.append(f'<path class="dots" d="{dots}"/>')
     steps = [axes.place(*point) for point in front(points)]
-    line = "M{:.1f} {:.1f}".format(*steps[0]) + "".join(
-        f"H{x:.1f}V{y:.1f}" for x, y in steps[1:])
+    line = "M{:.1f} {:.1f}".format(*steps[0]) + "".join(f"H{x:.1f}V{y:.1f}" for x, y in steps[1:])
     parts.append(f'<path class="front" d="{line}"/>')
     parts += [_pill(axes, group) for group in reversed(_together(axes, marks))]
-    return axes.document("millions of MACs (work for one image)", "accuracy, %",
-                         "Accuracy of the networks against the work that they take", parts)
+    return axes.document(
+        "millions of MACs (work for one image)",
+        "accuracy, %",
+        "Accuracy of the networks against the work that they take",
+        parts,
+    )
 
 
 def _together(axes: Axes, marks: Sequence[Mark]) -> list[list[Mark]]:
@@ -117,11 +126,16 @@ def _pill(axes: Axes, group: Sequence[Mark]) -> str:
     x, y = axes.place(group[0].macs, group[0].accuracy)
     label = _ranks([mark.rank for mark in group])
     half = max(9.0, 3.6 * len(label) + 5)
-    told = "; ".join(f"network {mark.rank}: {mark.accuracy:.1f} %, {mark.macs:,.0f} million MACs"
-                     for mark in group)
-    return (f'<g><title>{escape(told)}</title><rect class="mark" x="{x - half:.1f}" '
-            f'y="{y - 9:.1f}" width="{2 * half:.1f}" height="18" rx="9"/>'
-            + _text(x, y + 4, label, kind="rank") + "</g>")
+    told = "; ".join(
+        f"network {mark.rank}: {mark.accuracy:.1f} %, {mark.macs:,.0f} million MACs"
+        for mark in group
+    )
+    return (
+        f'<g><title>{escape(told)}</title><rect class="mark" x="{x - half:.1f}" '
+        f'y="{y - 9:.1f}" width="{2 * half:.1f}" height="18" rx="9"/>'
+        + _text(x, y + 4, label, kind="rank")
+        + "</g>"
+    )
 
 
 def _ranks(ranks: Sequence[int]) -> str:
@@ -164,21 +178,30 @@ def curves(lines: Sequence[tuple[str, Sequence[Point]]], across: str, up: str) -
     for number, (label, line) in enumerate(drawn):
         path = "L".join("{:.1f} {:.1f}".format(*axes.place(*point)) for point in line)
         x, y = axes.place(*line[-1])
-        parts.append(f'<path class="line s{number % 5}" d="M{path}"/>'
-                     + _text(x - 4, y - 6, label, "end", "rank-plain"))
+        parts.append(
+            f'<path class="line s{number % 5}" d="M{path}"/>'
+            + _text(x - 4, y - 6, label, "end", "rank-plain")
+        )
     return axes.document(across, up, f"{up} during the job", parts)
 
 
 def bars(counts: Sequence[tuple[str, int]]) -> str:
     """Return class names with a bar and a number each, as HTML of the page's look."""
     most = max(count for _, count in counts)
-    return '<div class="bars">' + "".join(
-        f'<span class="name" title="{escape(name)}">{escape(name)}</span>'
-        f'<span class="bar"><i style="width:{100 * count / most:.1f}%"></i></span>'
-        f'<span class="count">{count:,}</span>'
-        for name, count in counts) + "</div>"
+    return (
+        '<div class="bars">'
+        + "".join(
+            f'<span class="name" title="{escape(name)}">{escape(name)}</span>'
+            f'<span class="bar"><i style="width:{100 * count / most:.1f}%"></i></span>'
+            f'<span class="count">{count:,}</span>'
+            for name, count in counts
+        )
+        + "</div>"
+    )
 
 
 def _text(x: float, y: float, words: str, anchor: str = "middle", kind: str = "") -> str:
-    return (f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
-            f'{f" class={chr(34)}{kind}{chr(34)}" if kind else ""}>{escape(words)}</text>')
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+        f"{f' class={chr(34)}{kind}{chr(34)}' if kind else ''}>{escape(words)}</text>"
+    )

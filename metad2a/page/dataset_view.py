@@ -14,9 +14,13 @@ _LONG = 120
 
 def dataset_view(described: Described) -> str:
     """Return figures, sample images, class balance and skipped files."""
-    return ('<section class="m2"><h2>What was read</h2>' + _facts(described)
-            + f'<div class="pair">{_samples(described)}{_balance(described)}</div>'
-            + _skipped(described) + "</section>")
+    return (
+        '<section class="m2"><h2>What was read</h2>'
+        + _facts(described)
+        + f'<div class="pair">{_samples(described)}{_balance(described)}</div>'
+        + _skipped(described)
+        + "</section>"
+    )
 
 
 def _facts(described: Described) -> str:
@@ -28,15 +32,23 @@ def _facts(described: Described) -> str:
         (f"{report.classes:,}", "classes"),
         (sides, "side length"),
         ("gray" if report.gray else "colour", "pictures"),
-        (f"{len(report.skipped):,}", "files skipped" if len(report.skipped) != 1
-         else "file skipped"),
+        (
+            f"{len(report.skipped):,}",
+            "files skipped" if len(report.skipped) != 1 else "file skipped",
+        ),
     ]
-    tiles = "".join(f"<div><b>{escape(value)}</b><span>{escape(what)}</span></div>"
-                    for value, what in facts)
-    split = (f" Of the images, {report.split[1]:,} are marked for validation or test."
-             if report.split[1] else "")
-    return (f'<p class="lead"><b>{_name(report.name)}</b> ({escape(report.form)}), '
-            f'{report.checked:,} images looked at.{split}</p><div class="facts">{tiles}</div>')
+    tiles = "".join(
+        f"<div><b>{escape(value)}</b><span>{escape(what)}</span></div>" for value, what in facts
+    )
+    split = (
+        f" Of the images, {report.split[1]:,} are marked for validation or test."
+        if report.split[1]
+        else ""
+    )
+    return (
+        f'<p class="lead"><b>{_name(report.name)}</b> ({escape(report.form)}), '
+        f'{report.checked:,} images looked at.{split}</p><div class="facts">{tiles}</div>'
+    )
 
 
 def _samples(described: Described) -> str:
@@ -47,8 +59,10 @@ def _samples(described: Described) -> str:
     )
     rest = len(described.counts) - len(described.samples)
     more = f'<p class="more">and {rest:,} more classes</p>' if rest else ""
-    return (f'<figure class="card"><figcaption><b>Some of the images</b></figcaption>'
-            f'<div class="samples">{rows}</div>{more}</figure>')
+    return (
+        f'<figure class="card"><figcaption><b>Some of the images</b></figcaption>'
+        f'<div class="samples">{rows}</div>{more}</figure>'
+    )
 
 
 def _balance(described: Described) -> str:
@@ -57,27 +71,37 @@ def _balance(described: Described) -> str:
     between = ""
     if len(counts) > _BARS:
         shown = [*counts[: _BARS // 2], *counts[-_BARS // 2 :]]
-        between = (f'<p class="more">the {_BARS // 2} largest and the {_BARS // 2} smallest of '
-                   f"{len(counts):,} classes</p>")
+        between = (
+            f'<p class="more">the {_BARS // 2} largest and the {_BARS // 2} smallest of '
+            f"{len(counts):,} classes</p>"
+        )
     few, many = counts[-1][1], counts[0][1]
-    words = ("All classes have about as many images." if many < 1.5 * few else
-             f"The largest class has {many / few:,.0f} times the images of the smallest."
-             if many >= 2 * few else "The classes differ a little in size.")
-    return (f'<figure class="card"><figcaption><b>Images of each class</b>{words}</figcaption>'
-            f"{bars([(_cut(name), count) for name, count in shown])}{between}</figure>")
+    words = (
+        "All classes have about as many images."
+        if many < 1.5 * few
+        else f"The largest class has {many / few:,.0f} times the images of the smallest."
+        if many >= 2 * few
+        else "The classes differ a little in size."
+    )
+    return (
+        f'<figure class="card"><figcaption><b>Images of each class</b>{words}</figcaption>'
+        f"{bars([(_cut(name), count) for name, count in shown])}{between}</figure>"
+    )
 
 
 def _skipped(described: Described) -> str:
     skipped = described.report.skipped
     if not skipped:
         return ""
-    lines = "".join(f"<li><code>{_name(one.name)}</code> {escape(one.reason)}</li>"
-                    for one in skipped[:_LISTED])
+    lines = "".join(
+        f"<li><code>{_name(one.name)}</code> {escape(one.reason)}</li>" for one in skipped[:_LISTED]
+    )
     rest = len(skipped) - _LISTED
     more = f"<li>and {rest:,} more</li>" if rest > 0 else ""
     files = "1 file was" if len(skipped) == 1 else f"{len(skipped):,} files were"
-    return (f'<details class="fold"><summary>{files} skipped</summary>'
-            f"<ul>{lines}{more}</ul></details>")
+    return (
+        f'<details class="fold"><summary>{files} skipped</summary><ul>{lines}{more}</ul></details>'
+    )
 
 
 def _image(uri: str, name: str) -> str:

@@ -49,7 +49,8 @@ class Described:
         if max_params is None and max_macs is None:
             return self.first
         cells = packaged().generate_described(
-            self.first.description, CANDIDATES, 0, len(self.counts), max_params, max_macs)
+            self.first.description, CANDIDATES, 0, len(self.counts), max_params, max_macs
+        )
         found = self.first.predict(cells)
         ordered = self.first.revised(sorted(found, key=lambda one: -one.accuracy), 0.0)
         ordered.limits = CostLimits(max_params, max_macs)
@@ -76,10 +77,17 @@ def describe_source(source: str, uploaded: bool) -> Described:
     with open_source(source, uploaded) as dataset:
         first = suggest(dataset, k=CANDIDATES)
         counts = np.bincount(dataset.labels, minlength=len(dataset.classes)).tolist()
-        samples = tuple(_samples(dataset, number)
-                        for number in range(min(SHOWN_CLASSES, len(dataset.classes))))
-        return Described(source, uploaded, first.report,
-                         tuple(zip(dataset.classes, counts, strict=True)), samples, first)
+        samples = tuple(
+            _samples(dataset, number) for number in range(min(SHOWN_CLASSES, len(dataset.classes)))
+        )
+        return Described(
+            source,
+            uploaded,
+            first.report,
+            tuple(zip(dataset.classes, counts, strict=True)),
+            samples,
+            first,
+        )
 
 
 def _samples(dataset: ImageDataset, label: int) -> tuple[str, ...]:

@@ -19,8 +19,19 @@ if TYPE_CHECKING:
     from metad2a.suggestion import Candidate
 
 _FORMULA = re.compile(r"^\s*[=+\-@\t\r\n]")
-_COLUMNS = ("dataset", "rank", "space", "architecture", "predicted accuracy, %", "low, %",
-            "high, %", "parameters", "MACs", "measured accuracy, %", "measured by")
+_COLUMNS = (
+    "dataset",
+    "rank",
+    "space",
+    "architecture",
+    "predicted accuracy, %",
+    "low, %",
+    "high, %",
+    "parameters",
+    "MACs",
+    "measured accuracy, %",
+    "measured by",
+)
 
 
 def code_file(described: Described, result: Suggestions, listed: int, chosen: Candidate) -> bytes:
@@ -55,10 +66,19 @@ def svg_file(described: Described, result: Suggestions, listed: int, chosen: Can
 def csv_file(described: Described, result: Suggestions, listed: int, chosen: Candidate) -> bytes:
     """Return the list as a table for a spreadsheet."""
     rows = [
-        (described.report.name, one.rank, one.space, one.architecture, f"{one.accuracy:.2f}",
-         f"{one.interval[0]:.2f}", f"{one.interval[1]:.2f}", one.params, one.macs,
-         f"{one.measured.accuracy:.2f}" if one.measured else "",
-         one.measured.protocol if one.measured else "")
+        (
+            described.report.name,
+            one.rank,
+            one.space,
+            one.architecture,
+            f"{one.accuracy:.2f}",
+            f"{one.interval[0]:.2f}",
+            f"{one.interval[1]:.2f}",
+            one.params,
+            one.macs,
+            f"{one.measured.accuracy:.2f}" if one.measured else "",
+            one.measured.protocol if one.measured else "",
+        )
         for one in result[:listed]
     ]
     return table([_COLUMNS, *rows])

@@ -73,8 +73,12 @@ def endpoints(
             return check(dataset).to_dict()
 
     def suggest(
-        request: gr.Request, file: gr.FileData | None = None, example: str = "", k: int = 5,
-        max_params: int = 0, max_macs: int = 0,
+        request: gr.Request,
+        file: gr.FileData | None = None,
+        example: str = "",
+        k: int = 5,
+        max_params: int = 0,
+        max_macs: int = 0,
     ) -> dict[str, Any]:
         from metad2a.suggestion import suggest as suggest_networks
 
@@ -82,8 +86,10 @@ def endpoints(
             limits = _limits(k, max_params, max_macs)
             with open_source(*_source(uploads, file, example, request)) as dataset:
                 result = suggest_networks(dataset, **limits)
-            return {**result.to_dict(), "candidates": [
-                {**one.to_dict(), "svg": one.draw()} for one in result]}
+            return {
+                **result.to_dict(),
+                "candidates": [{**one.to_dict(), "svg": one.draw()} for one in result],
+            }
 
     found = {
         "suggest": _described(suggest, "suggest", _SUGGEST),
@@ -97,13 +103,19 @@ def endpoints(
 
 def _job(uploads: Uploads, bench: Bench, work: Work) -> Callable[..., Any]:
     async def run(
-        request: gr.Request, file: gr.FileData | None = None, example: str = "", k: int = 5,
-        max_params: int = 0, max_macs: int = 0, minutes: float = 1.0,
+        request: gr.Request,
+        file: gr.FileData | None = None,
+        example: str = "",
+        k: int = 5,
+        max_params: int = 0,
+        max_macs: int = 0,
+        minutes: float = 1.0,
     ) -> AsyncIterator[dict[str, Any]]:
         with _plainly(uploads):
             limits, time = _limits(k, max_params, max_macs), values.minutes(minutes)
-            ticket = Ticket(Order(work, *_source(uploads, file, example, request), **limits,
-                                  minutes=time))
+            ticket = Ticket(
+                Order(work, *_source(uploads, file, example, request), **limits, minutes=time)
+            )
             async with contextlib.aclosing(bench.run(ticket)) as answers:
                 async for one in answers:
                     if one is not None:
@@ -117,10 +129,17 @@ def _told(one: Waiting | Running | Outcome) -> dict[str, Any]:
     if isinstance(one, Waiting):
         return {"state": "waiting", "place": one.place, "seconds": one.seconds}
     if isinstance(one, Running):
-        return {"state": "running", "fraction": one.fraction, "stage": one.stage,
-                "seconds": one.seconds}
-    return {"state": "done", "seconds": one.seconds, "candidates": [
-        {**c.to_dict(), "svg": c.draw()} for c in one.candidates]}
+        return {
+            "state": "running",
+            "fraction": one.fraction,
+            "stage": one.stage,
+            "seconds": one.seconds,
+        }
+    return {
+        "state": "done",
+        "seconds": one.seconds,
+        "candidates": [{**c.to_dict(), "svg": c.draw()} for c in one.candidates],
+    }
 
 
 def _described(function: Callable[..., Any], name: str, text: str) -> Callable[..., Any]:
@@ -129,9 +148,11 @@ def _described(function: Callable[..., Any], name: str, text: str) -> Callable[.
 
 
 def _limits(k: Any, max_params: Any, max_macs: Any) -> dict[str, Any]:
-    return {"k": values.whole("k", k, *values.NETWORKS),
-            "max_params": values.limit("max_params", max_params),
-            "max_macs": values.limit("max_macs", max_macs)}
+    return {
+        "k": values.whole("k", k, *values.NETWORKS),
+        "max_params": values.limit("max_params", max_params),
+        "max_macs": values.limit("max_macs", max_macs),
+    }
 
 
 def _source(uploads: Uploads, file: Any, example: Any, request: gr.Request) -> tuple[str, bool]:

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from metad2a.page.backend import Backend
 
 Updates = dict[str, Any]
-_LOST = ("Your dataset is no longer kept here: after an hour everything is deleted. Upload it "
-         "again.")
+_LOST = "Your dataset is no longer kept here: after an hour everything is deleted. Upload it again."
 
 
 class Events:
@@ -61,15 +60,23 @@ class Events:
             visit = Visit(described, described.first, int(k))
             visit.limit(int(k), None, None)
         except InputError as error:
-            yield _beginning(states.problem(
-                "This cannot be used", self._uploads.scrub(str(error))) + states.EMPTY)
+            yield _beginning(
+                states.problem("This cannot be used", self._uploads.scrub(str(error)))
+                + states.EMPTY
+            )
             return
         sizes = _ranges(visit)
         yield {
-            "visit": visit, "told": _shown(False), "dataset": dataset_view(described),
-            **_listed(visit), "limits": _shown(True), "job": "",
-            **{name: {"minimum": low, "maximum": high, "value": high}
-               for name, (low, high) in sizes.items()},
+            "visit": visit,
+            "told": _shown(False),
+            "dataset": dataset_view(described),
+            **_listed(visit),
+            "limits": _shown(True),
+            "job": "",
+            **{
+                name: {"minimum": low, "maximum": high, "value": high}
+                for name, (low, high) in sizes.items()
+            },
         }
 
     def limit(self, visit: Visit | None, k: int, params: float, macs: float) -> Updates:
@@ -80,8 +87,10 @@ class Events:
         try:
             visit.limit(int(k), _most(params, space["params"]), _most(macs, space["macs"]))
         except InputError as error:
-            return {"result": states.problem("No network fits these limits", str(error)),
-                    "tools": _shown(False)}
+            return {
+                "result": states.problem("No network fits these limits", str(error)),
+                "tools": _shown(False),
+            }
         return {**_listed(visit), "job": ""}
 
     async def run(
@@ -109,19 +118,26 @@ class Events:
                     else:
                         outcome = one
         except InputError as error:
-            yield {**_busy(False), "job": states.problem("The job could not be done",
-                                                         self._uploads.scrub(str(error)))}
+            yield {
+                **_busy(False),
+                "job": states.problem("The job could not be done", self._uploads.scrub(str(error))),
+            }
             return
         finally:
             visit.ticket = None
         if outcome is None or not any(one.measured for one in outcome.candidates):
             why = "Stopped" if ticket.cancelled else "The time was too short to finish a network"
-            yield {**_busy(False), "job": states.note(f"{why}. Nothing was measured, so the "
-                                                      "predictions stand.")}
+            yield {
+                **_busy(False),
+                "job": states.note(f"{why}. Nothing was measured, so the predictions stand."),
+            }
             return
         visit.found(outcome)
-        stopped = states.note("Stopped early; these are the results until then."
-                              ) if ticket.cancelled else ""
+        stopped = (
+            states.note("Stopped early; these are the results until then.")
+            if ticket.cancelled
+            else ""
+        )
         lines = [(str(one.rank), one.measured.curve) for one in visit.result if one.measured]
         yield {**_busy(False), **_listed(visit), "job": stopped + states.learnt(lines)}
 
@@ -147,20 +163,36 @@ class Events:
 
 def _beginning(told: str) -> Updates:
     """Return the page without any dataset."""
-    return {"told": {"value": told, **_shown(True)}, "dataset": "", "result": "", "job": "",
-            "tools": _shown(False), "limits": _shown(False), "visit": None, **_busy(False)}
+    return {
+        "told": {"value": told, **_shown(True)},
+        "dataset": "",
+        "result": "",
+        "job": "",
+        "tools": _shown(False),
+        "limits": _shown(False),
+        "visit": None,
+        **_busy(False),
+    }
 
 
 def _listed(visit: Visit) -> Updates:
-    choices = [(f"{one.rank}. {accuracy(one):.1f} %, {one.params / 1e6:.2f} M parameters", one.rank)
-               for one in visit.result[: visit.k]]
-    return {"result": result_view(visit.result, visit.k), "tools": _shown(True),
-            "chosen": {"choices": choices, "value": 1}}
+    choices = [
+        (f"{one.rank}. {accuracy(one):.1f} %, {one.params / 1e6:.2f} M parameters", one.rank)
+        for one in visit.result[: visit.k]
+    ]
+    return {
+        "result": result_view(visit.result, visit.k),
+        "tools": _shown(True),
+        "chosen": {"choices": choices, "value": 1},
+    }
 
 
 def _busy(busy: bool) -> Updates:
-    return {"check": {"interactive": not busy}, "refine": {"interactive": not busy},
-            "cancel": _shown(busy)}
+    return {
+        "check": {"interactive": not busy},
+        "refine": {"interactive": not busy},
+        "cancel": _shown(busy),
+    }
 
 
 def _shown(shown: bool) -> dict[str, bool]:
@@ -181,8 +213,10 @@ def _ranges(visit: Visit) -> dict[str, tuple[float, float]]:
 
 def _ends(low: float, high: float, step: float) -> tuple[float, float]:
     """Round a slider's ends up to its steps, and say them in millions."""
-    return (round(math.ceil(low / step) * step / 1e6, 2),
-            round(math.ceil(high / step) * step / 1e6, 2))
+    return (
+        round(math.ceil(low / step) * step / 1e6, 2),
+        round(math.ceil(high / step) * step / 1e6, 2),
+    )
 
 
 def _most(value: float, ends: tuple[float, float]) -> int | None:

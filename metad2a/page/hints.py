@@ -7,14 +7,14 @@ from html import escape
 HINTS = {
     "accuracy": "Out of 100 new images, how many the trained network is expected to name right.",
     "interval": "The accuracy lies in this range in 9 of 10 cases. A wide range means that the "
-                "prediction is unsure.",
+    "prediction is unsure.",
     "parameters": "The numbers that a network learns. Fewer need less memory and make a smaller "
-                  "file.",
+    "file.",
     "MACs": "Multiply-adds: the work that one image takes. Half as many run about twice as fast.",
     "cell": "The small pattern of layers that the network repeats. The drawing shows it.",
     "front": "The best accuracy to be had for so many MACs: no network is both cheaper and better.",
     "measured": "Found by training on your images here, for a short time. It tells which network "
-                "is best, not how good a long training makes it.",
+    "is best, not how good a long training makes it.",
     "distance": "How different that dataset is from yours, in the model's eyes; 0 is the same.",
 }
 
@@ -26,7 +26,10 @@ def hint(word: str, key: str | None = None) -> str:
 
 def glossary() -> str:
     """Return all the words with their meanings, folded away until asked for."""
-    words = "".join(f"<dt>{escape(word)}</dt><dd>{escape(meaning)}</dd>"
-                    for word, meaning in HINTS.items())
-    return (f'<details class="fold"><summary>What do these words mean?</summary><dl>{words}</dl>'
-            "</details>")
+    words = "".join(
+        f"<dt>{escape(word)}</dt><dd>{escape(meaning)}</dd>" for word, meaning in HINTS.items()
+    )
+    return (
+        f'<details class="fold"><summary>What do these words mean?</summary><dl>{words}</dl>'
+        "</details>"
+    )

@@ -22,8 +22,7 @@ def only_uploads(component: Any, uploads: Uploads) -> None:
             return str(path)
         found = uploads.at_address(str(path))
         if found is None:
-            raise gr.Error("Addresses are not opened here. Upload the file.",
-                           print_exception=False)
+            raise gr.Error("Addresses are not opened here. Upload the file.", print_exception=False)
         return found
 
     reads_files = isinstance(component, gr.File)

@@ -1,5 +1,4 @@
-"""The report: one HTML page with everything that was read and suggested, and nothing from outside.
-"""
+"""The report: one HTML page with everything that was read and suggested, and nothing from outside."""
 
 from __future__ import annotations
 

@@ -27,9 +27,11 @@ def result_view(result: Suggestions, k: int) -> str:
     listed = list(result[:k])
     measured = any(one.measured for one in listed)
     title = "Networks for your images" if not measured else "Networks, measured on your images"
-    return (f'<section class="m2"><h2>{title}</h2>{_far(result)}{_lead(result, listed)}'
-            f'<div class="pair">{_table(listed, measured)}{_chart(result, k, measured)}</div>'
-            f"{glossary()}{_drawings(listed)}{_nearest(result)}</section>")
+    return (
+        f'<section class="m2"><h2>{title}</h2>{_far(result)}{_lead(result, listed)}'
+        f'<div class="pair">{_table(listed, measured)}{_chart(result, k, measured)}</div>'
+        f"{glossary()}{_drawings(listed)}{_nearest(result)}</section>"
+    )
 
 
 def accuracy(one: Candidate) -> float:
@@ -41,8 +43,10 @@ def _far(result: Suggestions) -> str:
     warning = result.neighbourhood.warning
     if warning is None:
         return ""
-    return ('<div class="warning" role="note"><b>These images are unlike all that the model has '
-            f"seen</b><p>{escape(warning)}</p></div>")
+    return (
+        '<div class="warning" role="note"><b>These images are unlike all that the model has '
+        f"seen</b><p>{escape(warning)}</p></div>"
+    )
 
 
 def _lead(result: Suggestions, listed: Sequence[Candidate]) -> str:
@@ -52,16 +56,26 @@ def _lead(result: Suggestions, listed: Sequence[Candidate]) -> str:
         found = f"reached {best.measured.accuracy:.1f}\u00a0% here"
     else:
         found = f"is expected to reach {best.accuracy:.0f}\u00a0% ({low:.0f} to {high:.0f}\u00a0%)"
-    limits = [f"at most {value:,} {name}" for value, name in (
-        (result.limits.max_params, "parameters"), (result.limits.max_macs, "MACs")) if value]
+    limits = [
+        f"at most {value:,} {name}"
+        for value, name in (
+            (result.limits.max_params, "parameters"),
+            (result.limits.max_macs, "MACs"),
+        )
+        if value
+    ]
     within = f", {' and '.join(limits)}" if limits else ""
     lowest = max(one.interval[0] for one in listed)
-    close = ("" if best.measured or len(listed) == 1 or any(
-        one.interval[1] < lowest for one in listed) else
-        " The intervals of all that are listed overlap, so a smaller one may do as well.")
+    close = (
+        ""
+        if best.measured or len(listed) == 1 or any(one.interval[1] < lowest for one in listed)
+        else " The intervals of all that are listed overlap, so a smaller one may do as well."
+    )
     done = "compared" if best.measured is None else "looked at"
-    return (f'<p class="lead">Of {len(result):,} networks {done}{within}, the best {found} with '
-            f"{_millions(best.params)} parameters.{close}</p>")
+    return (
+        f'<p class="lead">Of {len(result):,} networks {done}{within}, the best {found} with '
+        f"{_millions(best.params)} parameters.{close}</p>"
+    )
 
 
 def _table(listed: Sequence[Candidate], measured: bool) -> str:
@@ -78,8 +92,10 @@ def _table(listed: Sequence[Candidate], measured: bool) -> str:
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     columns += [hint("Parameters", "parameters"), hint("MACs")]
     head = "".join(f"<th>{name}</th>" for name in columns)
-    return (f'<div class="list card"><table><thead><tr>{head}</tr></thead>'
-            f"<tbody>{''.join(rows)}</tbody></table>{_protocols(listed)}</div>")
+    return (
+        f'<div class="list card"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>{_protocols(listed)}</div>"
+    )
 
 
 def _protocols(listed: Sequence[Candidate]) -> str:
@@ -89,20 +105,28 @@ def _protocols(listed: Sequence[Candidate]) -> str:
         return ""
     ways = "; ".join(dict.fromkeys(one.protocol for one in found))
     values = [one.accuracy for one in found]
-    order = ("" if values == sorted(values, reverse=True) else
-             " The ranks are the search's own, which looks at more than this accuracy.")
+    order = (
+        ""
+        if values == sorted(values, reverse=True)
+        else " The ranks are the search's own, which looks at more than this accuracy."
+    )
     return f'<p class="more">Measured by: {escape(ways)}.{order}</p>'
 
 
 def _chart(result: Suggestions, k: int, measured: bool) -> str:
     listed = list(result[:k])
-    marks = [Mark(one.rank, one.macs / 1e6, accuracy(one)) for one in listed
-             if one.measured is not None or not measured]
+    marks = [
+        Mark(one.rank, one.macs / 1e6, accuracy(one))
+        for one in listed
+        if one.measured is not None or not measured
+    ]
     others = [] if measured else [(one.macs / 1e6, one.accuracy) for one in result[k:]]
     limit = None if result.limits.max_macs is None else result.limits.max_macs / 1e6
     words = "Numbers are ranks" + (", dots the other networks compared" if others else "")
-    return (f'<figure class="card"><figcaption><b>Accuracy against work</b>{words}. The line is '
-            f"the {hint('front')}.</figcaption>{trade_off(others, marks, limit)}</figure>")
+    return (
+        f'<figure class="card"><figcaption><b>Accuracy against work</b>{words}. The line is '
+        f"the {hint('front')}.</figcaption>{trade_off(others, marks, limit)}</figure>"
+    )
 
 
 def _drawings(listed: Sequence[Candidate]) -> str:
@@ -112,8 +136,7 @@ def _drawings(listed: Sequence[Candidate]) -> str:
         f'{one.draw()}<p class="why">{escape(_sentence(one.reason))}</p></figure>'
         for one in listed[:_DRAWN]
     )
-    return (f"<h3>{hint('The cells', 'cell')}</h3>"
-            f'<div class="cells">{figures}</div>')
+    return f'<h3>{hint("The cells", "cell")}</h3><div class="cells">{figures}</div>'
 
 
 def _nearest(result: Suggestions) -> str:
@@ -123,9 +146,12 @@ def _nearest(result: Suggestions) -> str:
         f'<figure class="card"><figcaption><b>{escape(one.name)}</b>Best there: '
         f"{one.best_accuracy:.1f} %. {hint('Distance', 'distance')}: {one.distance:.2f}"
         f"</figcaption>{_draw(result, one.best_architecture)}</figure>"
-        for one in result.nearest)
-    return ("<h3>Known datasets most like yours, and what won there</h3>"
-            f'<div class="cells">{cards}</div>')
+        for one in result.nearest
+    )
+    return (
+        "<h3>Known datasets most like yours, and what won there</h3>"
+        f'<div class="cells">{cards}</div>'
+    )
 
 
 def _draw(result: Suggestions, architecture: str) -> str:

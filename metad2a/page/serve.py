@@ -47,8 +47,12 @@ def build_page(backend: Backend | None = None) -> gr.Blocks:
 
     from metad2a.page.layout import lay_out
 
-    page = gr.Blocks(title="metad2a", analytics_enabled=False, fill_width=True,
-                     delete_cache=(KEPT_SECONDS // 10, KEPT_SECONDS))
+    page = gr.Blocks(
+        title="metad2a",
+        analytics_enabled=False,
+        fill_width=True,
+        delete_cache=(KEPT_SECONDS // 10, KEPT_SECONDS),
+    )
     uploads = _UPLOADS[page] = Uploads(folder)
     with page:
         lay_out(page, uploads, Bench(), backend)
@@ -75,16 +79,26 @@ def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
 
     uploads = _UPLOADS[page]
     theme = gr.themes.Default(
-        primary_hue="blue", neutral_hue="slate", radius_size="lg",
+        primary_hue="blue",
+        neutral_hue="slate",
+        radius_size="lg",
         font=[gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")],
         font_mono=[gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")],
     )
     settings: dict[str, Any] = {
-        "theme": theme, "css": PAGE, "footer_links": ["api"], "ssr_mode": False,
-        "max_file_size": LIMITS.upload_bytes, "state_session_capacity": _SESSIONS,
-        "share": False, "enable_monitoring": False, "run_history": False,
-        "app_kwargs": {"middleware": [Middleware(OwnFolders, uploads=uploads)],
-                       "lifespan": uploads.swept},
+        "theme": theme,
+        "css": PAGE,
+        "footer_links": ["api"],
+        "ssr_mode": False,
+        "max_file_size": LIMITS.upload_bytes,
+        "state_session_capacity": _SESSIONS,
+        "share": False,
+        "enable_monitoring": False,
+        "run_history": False,
+        "app_kwargs": {
+            "middleware": [Middleware(OwnFolders, uploads=uploads)],
+            "lifespan": uploads.swept,
+        },
     }
     if threading.current_thread() is threading.main_thread():
         _end_on_sigterm()

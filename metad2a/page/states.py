@@ -25,22 +25,27 @@ the network along as plain PyTorch code or ONNX.</p></div>
 </div></div>"""
 
 _STAGES = {
-    "starting": "Starting", "reading": "Reading the images", "stopping": "Stopping",
+    "starting": "Starting",
+    "reading": "Reading the images",
+    "stopping": "Stopping",
     "judging": "Comparing the networks",
 }
 
 
 def reading(name: str) -> str:
     """Return what is shown while a dataset is read."""
-    return ('<div class="m2 busy" role="status"><i class="spin"></i><div>'
-            f"<b>Reading {escape(name)}</b><p>Looking at the images and comparing networks. "
-            "This takes some seconds.</p></div></div>")
+    return (
+        '<div class="m2 busy" role="status"><i class="spin"></i><div>'
+        f"<b>Reading {escape(name)}</b><p>Looking at the images and comparing networks. "
+        "This takes some seconds.</p></div></div>"
+    )
 
 
 def problem(title: str, message: str) -> str:
     """Return what is shown in the place of an answer."""
-    return (f'<div class="m2 problem" role="alert"><b>{escape(title)}</b>'
-            f"<p>{escape(message)}</p></div>")
+    return (
+        f'<div class="m2 problem" role="alert"><b>{escape(title)}</b><p>{escape(message)}</p></div>'
+    )
 
 
 def note(message: str) -> str:
@@ -51,20 +56,26 @@ def note(message: str) -> str:
 def waiting(place: Waiting) -> str:
     """Return a place in the line and when the turn comes."""
     ahead = "1 job is" if place.place == 1 else f"{place.place} jobs are"
-    return ('<div class="m2 busy" role="status"><i class="spin"></i><div><b>Waiting in line</b>'
-            f"<p>{ahead} before yours. It begins in about {_span(place.seconds)}. You can leave "
-            "the line with Cancel.</p></div></div>")
+    return (
+        '<div class="m2 busy" role="status"><i class="spin"></i><div><b>Waiting in line</b>'
+        f"<p>{ahead} before yours. It begins in about {_span(place.seconds)}. You can leave "
+        "the line with Cancel.</p></div></div>"
+    )
 
 
 def running(job: Running, minutes: float) -> str:
     """Return a progress bar, and the learning curve where the job has one."""
     percent = 100 * min(max(job.fraction, 0.0), 1.0)
     # The stages of a search bear the names of its method's parts, which tell a visitor nothing.
-    stage = _STAGES.get(job.stage, job.stage.capitalize() if job.stage.startswith("training")
-                        else "Searching")
+    stage = _STAGES.get(
+        job.stage, job.stage.capitalize() if job.stage.startswith("training") else "Searching"
+    )
     left = (1 - percent / 100) * 60 * minutes
-    curve = curves([("", [(100 * share, loss) for share, loss in job.losses])],
-                   "% of the time", "error in training (loss)")
+    curve = curves(
+        [("", [(100 * share, loss) for share, loss in job.losses])],
+        "% of the time",
+        "error in training (loss)",
+    )
     figure = f"<figure>{curve}</figure>" if curve else ""
     return (
         f'<div class="m2 job" role="status"><div class="line"><b>{escape(stage)}</b>'
@@ -76,13 +87,18 @@ def running(job: Running, minutes: float) -> str:
 
 def learnt(lines: Sequence[tuple[str, Sequence[float]]]) -> str:
     """Return the learning curves of trained networks: percent, at each reading."""
-    drawing = curves([(label, list(enumerate(line, start=1))) for label, line in lines],
-                     "time judged", "accuracy, %")
+    drawing = curves(
+        [(label, list(enumerate(line, start=1))) for label, line in lines],
+        "time judged",
+        "accuracy, %",
+    )
     if not drawing:
         return ""
-    return ('<div class="m2"><figure class="card"><figcaption><b>How they learnt</b>Accuracy on '
-            "images held out, each time that the training was judged; the numbers are the ranks."
-            f"</figcaption>{drawing}</figure></div>")
+    return (
+        '<div class="m2"><figure class="card"><figcaption><b>How they learnt</b>Accuracy on '
+        "images held out, each time that the training was judged; the numbers are the ranks."
+        f"</figcaption>{drawing}</figure></div>"
+    )
 
 
 def _span(seconds: float) -> str:

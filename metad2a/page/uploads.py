@@ -72,7 +72,8 @@ class Uploads:
             raise InputError(
                 "file must be an uploaded file, as handle_file() of gradio_client makes it, or a "
                 f"text data:application/zip;base64,... of at most {LIMITS.upload_bytes:,} bytes. "
-                "Other addresses are not opened.") from error
+                "Other addresses are not opened."
+            ) from error
         try:
             own = self._place() / "upload"
             own.write_bytes(content)
@@ -94,8 +95,11 @@ class Uploads:
         given = Path(path)
         inside = given.parent.parent == self.folder / _ASIDE and ".." not in given.parts
         with self._lock:
-            if not inside or visitor is None or (
-                    self._owners.setdefault(given, visitor) != visitor):
+            if (
+                not inside
+                or visitor is None
+                or (self._owners.setdefault(given, visitor) != visitor)
+            ):
                 raise InputError("This file was not uploaded by you. Upload it yourself.")
         if not given.is_file():
             raise InputError(_GONE)
@@ -147,8 +151,13 @@ def _newest(place: Path) -> float:
 
 
 async def _answer(send: Any, status: int, text: str) -> None:
-    await send({"type": "http.response.start", "status": status,
-                "headers": [(b"content-type", b"text/plain")]})
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [(b"content-type", b"text/plain")],
+        }
+    )
     await send({"type": "http.response.body", "body": text.encode()})
 
 
@@ -186,11 +195,15 @@ class OwnFolders:
                 return
             answer = bytes(body)
             if start["status"] == 200:
-                paths = [await asyncio.to_thread(self._uploads.keep, one)
-                         for one in json.loads(answer)]
+                paths = [
+                    await asyncio.to_thread(self._uploads.keep, one) for one in json.loads(answer)
+                ]
                 answer = json.dumps(paths).encode()
-            headers = [(name, value) for name, value in start["headers"]
-                       if name.lower() != b"content-length"]
+            headers = [
+                (name, value)
+                for name, value in start["headers"]
+                if name.lower() != b"content-length"
+            ]
             length = (b"content-length", str(len(answer)).encode())
             await send({**start, "headers": [*headers, length]})
             await send({"type": "http.response.body", "body": answer})

@@ -20,8 +20,9 @@ def whole(name: str, value: Any, least: int, most: int) -> int:
     """
     fine = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value // 1
     if not fine or not least <= value <= most:
-        raise InputError(f"{name}={shown(value)} must be a whole number from {least:,} to "
-                         f"{most:,}.")
+        raise InputError(
+            f"{name}={shown(value)} must be a whole number from {least:,} to {most:,}."
+        )
     return int(value)
 
 
@@ -42,8 +43,9 @@ def minutes(value: Any) -> float:
     """
     fine = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not fine or not math.isfinite(value) or not MINUTES[0] <= value <= MINUTES[1]:
-        raise InputError(f"minutes={shown(value)} must be a number from {MINUTES[0]:g} to "
-                         f"{MINUTES[1]:g}.")
+        raise InputError(
+            f"minutes={shown(value)} must be a number from {MINUTES[0]:g} to {MINUTES[1]:g}."
+        )
     return float(value)
 
 

@@ -45,9 +45,17 @@ class Visit:
         if self.ticket is not None:
             raise InputError("A job of yours runs already. Cancel it, or wait for its end.")
         limits = self.result.limits
-        self.ticket = Ticket(Order(
-            getattr(backend, kind), self.described.source, self.described.uploaded, self.k,
-            limits.max_params, limits.max_macs, minutes))
+        self.ticket = Ticket(
+            Order(
+                getattr(backend, kind),
+                self.described.source,
+                self.described.uploaded,
+                self.k,
+                limits.max_params,
+                limits.max_macs,
+                minutes,
+            )
+        )
         return self.ticket
 
     def found(self, outcome: Outcome) -> None:

@@ -83,8 +83,10 @@ class Worker:
                 found.append(one)
         except (EOFError, OSError):
             if not any(isinstance(one, Outcome) for one in found):
-                raise InputError("The job ended before it had a result. Try again, with fewer "
-                                 "images or more time.") from None
+                raise InputError(
+                    "The job ended before it had a result. Try again, with fewer "
+                    "images or more time."
+                ) from None
         return found
 
     def stop(self) -> None:
@@ -128,10 +130,8 @@ def _work(order: Order, tell: Any, stop: threading.Event) -> Suggestions:
 
     tell(Point(0.0, "reading", float("nan")))
     with open_source(order.source, order.uploaded) as dataset:
-        result = suggest(dataset, k=order.k, max_params=order.max_params,
-                         max_macs=order.max_macs)
-        return order.work(result, minutes=order.minutes, progress=progress,
-                          should_stop=stop.is_set)
+        result = suggest(dataset, k=order.k, max_params=order.max_params, max_macs=order.max_macs)
+        return order.work(result, minutes=order.minutes, progress=progress, should_stop=stop.is_set)
 
 
 def _listen(pipe: Connection, stop: threading.Event) -> None:

@@ -48,16 +48,16 @@ class Costed(ABC):
             InputError: a width or a depth below 1.
         """
         asked = {"channels": channels, "cells": cells}
-        found = {name: self.counted_macro[name] if value is None else value
-                 for name, value in asked.items()}
+        found = {
+            name: self.counted_macro[name] if value is None else value
+            for name, value in asked.items()
+        }
         for name, value in found.items():
             if value < 1:
                 raise InputError(f"{name}={value} cannot be built; use 1 or more.")
         return found["channels"], found["cells"]
 
-    def cost(
-        self, architecture: Architecture, classes: int, resolution: int | None = None
-    ) -> Cost:
+    def cost(self, architecture: Architecture, classes: int, resolution: int | None = None) -> Cost:
         """Return exact parameters and MACs of the network that :meth:`build` returns.
 
         Operations behind a cut count too, as in the published tables, though nothing reaches them.
@@ -89,9 +89,7 @@ class Costed(ABC):
         )
         return obeyed
 
-    def check_limits(
-        self, classes: int, max_params: int | None, max_macs: int | None
-    ) -> None:
+    def check_limits(self, classes: int, max_params: int | None, max_macs: int | None) -> None:
         """Refuse limits below the smallest connected network of the space.
 
         Raises:

@@ -46,7 +46,8 @@ class _Cell(nn.Module, ABC):
         super().__init__()
         self.reduction = reduction
         self.older: nn.Module = (FactorizedReduce if halved else ReLUConvBN)(
-            older, channels, affine)
+            older, channels, affine
+        )
         self.old = ReLUConvBN(old, channels, affine)
 
     def stride(self, slot: int) -> int:
@@ -75,7 +76,12 @@ class Cell(_Cell):
     """A cell with one operation on each edge that is used."""
 
     def __init__(
-        self, architecture: Architecture, older: int, old: int, channels: int, reduction: bool,
+        self,
+        architecture: Architecture,
+        older: int,
+        old: int,
+        channels: int,
+        reduction: bool,
         halved: bool,
     ) -> None:
         super().__init__(older, old, channels, reduction, halved, affine=True)
@@ -131,7 +137,10 @@ class _Macro(nn.Module):
     """
 
     def __init__(
-        self, make_cell: Callable[[int, int, int, bool, bool], _Cell], classes: int, channels: int,
+        self,
+        make_cell: Callable[[int, int, int, bool, bool], _Cell],
+        classes: int,
+        channels: int,
         cells: int,
     ) -> None:
         super().__init__()
@@ -163,9 +172,7 @@ class DartsNetwork(_Macro):
     def __init__(
         self, architecture: Architecture, classes: int, channels: int, cells: int, auxiliary: bool
     ) -> None:
-        super().__init__(
-            lambda *shape: Cell(architecture, *shape), classes, channels, cells
-        )
+        super().__init__(lambda *shape: Cell(architecture, *shape), classes, channels, cells)
         self.auxiliary = Auxiliary(self.outputs[2 * cells // 3], classes) if auxiliary else None
 
     @property
@@ -180,8 +187,10 @@ class DartsNetwork(_Macro):
     @drop_path.setter
     def drop_path(self, probability: float) -> None:
         if not 0 <= probability < 1:
-            raise InputError(f"drop_path={probability} is not a probability below 1; use 0 for no "
-                             "dropping, or up to 0.3 as is customary.")
+            raise InputError(
+                f"drop_path={probability} is not a probability below 1; use 0 for no "
+                "dropping, or up to 0.3 as is customary."
+            )
         for cell in self.cells:
             cast(Cell, cell).drop_path = probability
 
@@ -219,12 +228,18 @@ class DartsSuperNet(_Macro, MixedNetwork):
     def edges(self, slot: int) -> list[MixedOperation]:
         """Return the mixed operations of a slot, one a cell of its kind."""
         cells = [cast(SuperCell, cell) for cell in self.cells]
-        return [cast(MixedOperation, cell.edges[slot % len(EDGES)]) for cell in cells
-                if cell.reduction == (slot >= len(EDGES))]
+        return [
+            cast(MixedOperation, cell.edges[slot % len(EDGES)])
+            for cell in cells
+            if cell.reduction == (slot >= len(EDGES))
+        ]
 
     def fixed_weights(self) -> list[Tensor]:
         """Return the weights of stem, the cells' input convolutions and classifier."""
         cells = [cast(SuperCell, cell) for cell in self.cells]
-        parts = [self.stem, *(part for cell in cells for part in (cell.older, cell.old)),
-                 self.classifier]
+        parts = [
+            self.stem,
+            *(part for cell in cells for part in (cell.older, cell.old)),
+            self.classifier,
+        ]
         return [p for part in parts for p in part.parameters() if p.dim() > 1]

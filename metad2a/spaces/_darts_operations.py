@@ -20,8 +20,16 @@ class Depthwise(nn.Conv2d):
         # and many times faster than a dilated convolution of stride 2.
         every = stride if stride == dilation else 1
         stride, dilation = stride // every, dilation // every
-        super().__init__(channels, channels, kernel, stride, dilation * (kernel // 2), dilation,
-                         groups=channels, bias=False)
+        super().__init__(
+            channels,
+            channels,
+            kernel,
+            stride,
+            dilation * (kernel // 2),
+            dilation,
+            groups=channels,
+            bias=False,
+        )
         self.every = every
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,8 +57,11 @@ class ReLUConvBN(nn.Sequential):
     """ReLU, 1x1 convolution, batch norm."""
 
     def __init__(self, inputs: int, outputs: int, affine: bool) -> None:
-        super().__init__(nn.ReLU(), nn.Conv2d(inputs, outputs, 1, bias=False),
-                         nn.BatchNorm2d(outputs, affine=affine))
+        super().__init__(
+            nn.ReLU(),
+            nn.Conv2d(inputs, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs, affine=affine),
+        )
 
 
 class FactorizedReduce(nn.Module):
@@ -81,15 +92,20 @@ def operation(index: int, channels: int, stride: int, affine: bool) -> nn.Module
     convolutions.
     """
     if index in (MAX_POOL, AVG_POOL):
-        pool = (nn.MaxPool2d(3, stride, 1) if index == MAX_POOL
-                else nn.AvgPool2d(3, stride, 1, count_include_pad=False))
+        pool = (
+            nn.MaxPool2d(3, stride, 1)
+            if index == MAX_POOL
+            else nn.AvgPool2d(3, stride, 1, count_include_pad=False)
+        )
         return pool if affine else nn.Sequential(pool, nn.BatchNorm2d(channels, affine=False))
     if index == SKIP:
         return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
     kernel = 5 if index in (SEP5, DIL5) else 3
     if index in (SEP3, SEP5):
-        return nn.Sequential(*separable(channels, kernel, stride, 1, affine),
-                             *separable(channels, kernel, 1, 1, affine))
+        return nn.Sequential(
+            *separable(channels, kernel, stride, 1, affine),
+            *separable(channels, kernel, 1, 1, affine),
+        )
     return nn.Sequential(*separable(channels, kernel, stride, 2, affine))
 
 
@@ -103,8 +119,12 @@ class Auxiliary(nn.Module):
         super().__init__()
         narrow, wide = 128, 768
         self.convs = nn.Sequential(
-            nn.Conv2d(inputs, narrow, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU(),
-            nn.Conv2d(narrow, wide, 2, bias=False), nn.BatchNorm2d(wide), nn.ReLU(),
+            nn.Conv2d(inputs, narrow, 1, bias=False),
+            nn.BatchNorm2d(narrow),
+            nn.ReLU(),
+            nn.Conv2d(narrow, wide, 2, bias=False),
+            nn.BatchNorm2d(wide),
+            nn.ReLU(),
         )
         self.classifier = nn.Linear(wide, classes)
 

@@ -45,33 +45,47 @@ def read(text: str, operations: Sequence[str]) -> tuple[Cell, Cell]:
     found = _STRING.fullmatch(text.strip()) if len(text) <= _LONGEST else None
     if not found:
         raise InputError(f"{text[:200]!r} is not a DARTS genotype; write it as {EXAMPLE!r}.")
-    return (_cell("normal", found["normal"], operations),
-            _cell("reduce", found["reduce"], operations))
+    return (
+        _cell("normal", found["normal"], operations),
+        _cell("reduce", found["reduce"], operations),
+    )
 
 
 def _cell(kind: str, text: str, operations: Sequence[str]) -> Cell:
     entries = [(name[1:-1], int(source)) for name, source in re.findall(_PAIR, text)]
     if len(entries) != 2 * len(NODES):
-        raise InputError(f"The list {kind!r} of a DARTS genotype has {len(entries)} entries; give "
-                         f"{2 * len(NODES)}, two for each of the nodes 2 to 5.")
+        raise InputError(
+            f"The list {kind!r} of a DARTS genotype has {len(entries)} entries; give "
+            f"{2 * len(NODES)}, two for each of the nodes 2 to 5."
+        )
     for place, (operation, source) in enumerate(entries):
         node = 2 + place // 2
         if operation not in operations:
-            raise InputError(f"Unknown operation {operation[:50]!r} in a DARTS genotype."
-                             f"{suggest_name(operation[:50], list(operations))}")
+            raise InputError(
+                f"Unknown operation {operation[:50]!r} in a DARTS genotype."
+                f"{suggest_name(operation[:50], list(operations))}"
+            )
         if source >= node:
-            raise InputError(f"Node {node} of {kind!r} in a DARTS genotype takes its input from "
-                             f"{source}; it can take it from 0 to {node - 1}.")
-    pairs = [sorted(entries[place : place + 2], key=lambda entry: entry[1])
-             for place in range(0, len(entries), 2)]
+            raise InputError(
+                f"Node {node} of {kind!r} in a DARTS genotype takes its input from "
+                f"{source}; it can take it from 0 to {node - 1}."
+            )
+    pairs = [
+        sorted(entries[place : place + 2], key=lambda entry: entry[1])
+        for place in range(0, len(entries), 2)
+    ]
     for node, (first, second) in zip(NODES, pairs, strict=True):
         if first[1] == second[1]:
-            raise InputError(f"Node {node} of {kind!r} in a DARTS genotype takes both inputs from "
-                             f"{first[1]}; name two sources.")
+            raise InputError(
+                f"Node {node} of {kind!r} in a DARTS genotype takes both inputs from "
+                f"{first[1]}; name two sources."
+            )
     return [entry for pair in pairs for entry in pair]
 
 
 def write(normal: Cell, reduction: Cell) -> str:
     """Return the string form, with ranges and the customary spacing."""
-    return (f"Genotype(normal={list(normal)!r}, normal_concat=range(2, 6), "
-            f"reduce={list(reduction)!r}, reduce_concat=range(2, 6))")
+    return (
+        f"Genotype(normal={list(normal)!r}, normal_concat=range(2, 6), "
+        f"reduce={list(reduction)!r}, reduce_concat=range(2, 6))"
+    )

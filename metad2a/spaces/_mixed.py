@@ -79,8 +79,10 @@ class MixedOperation(nn.Module):
 
     def _routed(self, x: Tensor, order: Tensor) -> Tensor:
         if self._by_slot:
-            raise InputError("Paths cannot be routed together through cloned operations: which "
-                             "copy runs depends on the path. Send them one by one.")
+            raise InputError(
+                "Paths cannot be routed together through cloned operations: which "
+                "copy runs depends on the path. Send them one by one."
+            )
         outputs: list[Tensor | None] = []
         for index, part in enumerate(_place(x, order.argsort()).chunk(len(order))):
             copies = self.operation(index)
@@ -145,11 +147,15 @@ class MixedNetwork(nn.Module, SuperNet):
             choice = Gates.path(choice, self.operations)
         shape = tuple((choice.order if isinstance(choice, Route) else choice.active).shape)
         if shape != (self.slots, self.operations):
-            raise InputError(f"A choice of {shape[0]} slots and {shape[1]} operations does not fit "
-                             f"a supernet of {self.slots} slots and {self.operations} operations.")
+            raise InputError(
+                f"A choice of {shape[0]} slots and {shape[1]} operations does not fit "
+                f"a supernet of {self.slots} slots and {self.operations} operations."
+            )
         if isinstance(choice, Route) and len(x) % choice.paths:
-            raise InputError(f"A batch of {len(x)} images cannot be split among {choice.paths} "
-                             f"paths; use a multiple of {choice.paths}.")
+            raise InputError(
+                f"A batch of {len(x)} images cannot be split among {choice.paths} "
+                f"paths; use a multiple of {choice.paths}."
+            )
         return choice
 
     def slot_weights(self, slot: int, operation: int) -> list[Tensor]:
@@ -170,9 +176,11 @@ class MixedNetwork(nn.Module, SuperNet):
         }
         for why, holds in refusals.items():
             if holds:
-                raise InputError(f"Operation {operation} of slot {slot} cannot be cloned by slot "
-                                 f"{by_slot}: {why}. Clone one with weights, once, by another "
-                                 "slot.")
+                raise InputError(
+                    f"Operation {operation} of slot {slot} cannot be cloned by slot "
+                    f"{by_slot}: {why}. Clone one with weights, once, by another "
+                    "slot."
+                )
         for edge in self.edges(slot):
             edge.clone(operation, by_slot)
         self.clones.append((slot, operation, by_slot))

@@ -118,7 +118,11 @@ class _Macro(nn.Module):
     """Stem, stages, residual blocks and classifier around any kind of cell."""
 
     def __init__(
-        self, make_cell: Callable[[int], nn.Module], classes: int, channels: int, cells: int,
+        self,
+        make_cell: Callable[[int], nn.Module],
+        classes: int,
+        channels: int,
+        cells: int,
         affine: bool,
     ) -> None:
         super().__init__()
@@ -157,9 +161,7 @@ class _Macro(nn.Module):
 class CellNetwork(_Macro):
     """The plain network of one cell."""
 
-    def __init__(
-        self, architecture: Architecture, classes: int, channels: int, cells: int
-    ) -> None:
+    def __init__(self, architecture: Architecture, classes: int, channels: int, cells: int) -> None:
         super().__init__(lambda width: Cell(architecture, width), classes, channels, cells, True)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -53,8 +53,10 @@ class TwoInputs(SearchSpace):
         for node in self.nodes:
             slots = sorted(node, key=lambda slot: -best[slot])[:2]
             if best[slots].min() == -np.inf:
-                raise InputError(f"The scores forbid all edges but one into a node of {self.name!r}"
-                                 ", which needs two; give two edges or more a finite score.")
+                raise InputError(
+                    f"The scores forbid all edges but one into a node of {self.name!r}"
+                    ", which needs two; give two edges or more a finite score."
+                )
             for slot in slots:
                 architecture[slot] = int(choice[slot])
         return tuple(architecture)
@@ -64,13 +66,13 @@ class TwoInputs(SearchSpace):
         usable = np.ones(shape, dtype=bool) if allowed is None else allowed.copy()
         usable[:, NONE] = False
         if any(usable[list(node)].any(1).sum() < 2 for node in self.nodes):
-            raise InputError(f"Fewer than two edges into a node of {self.name!r} may have an "
-                             "operation other than 'none'; allow one on two edges or more.")
+            raise InputError(
+                f"Fewer than two edges into a node of {self.name!r} may have an "
+                "operation other than 'none'; allow one on two edges or more."
+            )
         return usable
 
-    def sample(
-        self, rng: np.random.Generator, allowed: np.ndarray | None = None
-    ) -> Architecture:
+    def sample(self, rng: np.random.Generator, allowed: np.ndarray | None = None) -> Architecture:
         """Draw two inputs for each node, and an operation for each of them, all uniform.
 
         Args:
@@ -107,8 +109,9 @@ class TwoInputs(SearchSpace):
             unused = [slot for slot in node if architecture[slot] == NONE]
             for slot in (slot for slot in node if slot not in unused):
                 op = architecture[slot]
-                options = [(slot, int(other)) for other in np.flatnonzero(usable[slot])
-                           if other != op]
+                options = [
+                    (slot, int(other)) for other in np.flatnonzero(usable[slot]) if other != op
+                ]
                 options += [(other, op) for other in unused if usable[other, op]]
                 changes += [(slot, options)] if options else []
         changed = list(architecture)

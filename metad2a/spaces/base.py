@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from metad2a.spaces._mixed import MixedNetwork
 
 __all__ = [
-    "SPACES", "Architecture", "Cost", "SearchSpace", "SuperNet", "architecture_from_json",
+    "SPACES",
+    "Architecture",
+    "Cost",
+    "SearchSpace",
+    "SuperNet",
+    "architecture_from_json",
 ]
 
 Architecture = tuple[int, ...]
@@ -169,9 +174,7 @@ class SearchSpace(Costed):
         """Return one architecture as a PyG graph (see :meth:`graphs`)."""
         return self.graphs(np.asarray([architecture])).get_example(0)
 
-    def sample(
-        self, rng: np.random.Generator, allowed: np.ndarray | None = None
-    ) -> Architecture:
+    def sample(self, rng: np.random.Generator, allowed: np.ndarray | None = None) -> Architecture:
         """Draw an architecture, each slot uniform and independent.
 
         Args:
@@ -215,9 +218,11 @@ class SearchSpace(Costed):
         shape = (self.slots, len(self.operations))
         if found.shape != shape or not (found < np.inf).all():
             wrong = int((~(found < np.inf)).sum())
-            raise InputError(f"Scores of shape {found.shape}, {wrong} of them not a number or "
-                             f"infinite, name no architecture of {self.name!r}; give {shape} "
-                             "finite numbers, -inf for what is forbidden.")
+            raise InputError(
+                f"Scores of shape {found.shape}, {wrong} of them not a number or "
+                f"infinite, name no architecture of {self.name!r}; give {shape} "
+                "finite numbers, -inf for what is forbidden."
+            )
         return found
 
     def distinct(self) -> np.ndarray:
@@ -251,7 +256,9 @@ def architecture_from_json(data: Mapping[str, Any]) -> tuple[SearchSpace, Archit
     """
     missing = {"space", "architecture"} - set(data)
     if missing:
-        raise InputError(f"An architecture needs the keys 'space' and 'architecture'; "
-                         f"missing: {', '.join(sorted(missing))}.")
+        raise InputError(
+            f"An architecture needs the keys 'space' and 'architecture'; "
+            f"missing: {', '.join(sorted(missing))}."
+        )
     space = SPACES.get(str(data["space"]))
     return space, space.parse(str(data["architecture"]))

@@ -29,8 +29,14 @@ if TYPE_CHECKING:
 
 NONE, MAX_POOL, AVG_POOL, SKIP, SEP3, SEP5, DIL3, DIL5 = range(8)
 OPERATIONS = (
-    "none", "max_pool_3x3", "avg_pool_3x3", "skip_connect",
-    "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5",
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
 )
 CHANNELS = 36
 CELLS = 20
@@ -49,9 +55,12 @@ class Darts(TwoInputs):
     nodes = tuple(tuple(start + slot for slot in node) for start in (0, _HALF) for node in INTO)
     free_operation = MAX_POOL
     input_size = 32
-    node_types = ("input", "output", "previous", *(
-        f"{cell}/{operation}" for cell in ("normal", "reduction") for operation in OPERATIONS
-    ))
+    node_types = (
+        "input",
+        "output",
+        "previous",
+        *(f"{cell}/{operation}" for cell in ("normal", "reduction") for operation in OPERATIONS),
+    )
     counted_macro = MappingProxyType({"channels": CHANNELS, "cells": CELLS})
     cell_types = MappingProxyType({"normal": range(_HALF), "reduction": range(_HALF, _SLOTS)})
     search_macro = MappingProxyType({"channels": 8, "cells": 5})
@@ -81,14 +90,15 @@ class Darts(TwoInputs):
 
     def _check(self, architecture: Architecture) -> None:
         if len(architecture) != _SLOTS or not self.is_connected(architecture):
-            raise InputError(f"{architecture} is no architecture of the space 'darts': each of the "
-                             "four nodes of either cell needs two operations other than 'none' "
-                             f"among its edges, {_SLOTS} in all.")
+            raise InputError(
+                f"{architecture} is no architecture of the space 'darts': each of the "
+                "four nodes of either cell needs two operations other than 'none' "
+                f"among its edges, {_SLOTS} in all."
+            )
 
     def canonical(self, architecture: Architecture) -> Architecture:
         """Return the least of the architectures that only number the nodes differently."""
-        return (*_darts_cell.least(architecture[:_HALF]),
-                *_darts_cell.least(architecture[_HALF:]))
+        return (*_darts_cell.least(architecture[:_HALF]), *_darts_cell.least(architecture[_HALF:]))
 
     def enumerate(self) -> Iterator[Architecture]:
         """Refuse: there are (180 x 7^8)^2 architectures.
@@ -96,13 +106,18 @@ class Darts(TwoInputs):
         Raises:
             InputError: always.
         """
-        raise InputError("The space 'darts' has about 1e18 architectures and cannot be enumerated; "
-                         "draw some with its method sample.")
+        raise InputError(
+            "The space 'darts' has about 1e18 architectures and cannot be enumerated; "
+            "draw some with its method sample."
+        )
 
     def paths(self) -> list[tuple[int, ...]]:
         """Return the 30 paths of either cell from an input to a node, all of which are output."""
-        return [tuple(start + slot for slot in path)
-                for start in (0, _HALF) for path in _darts_cell.paths()]
+        return [
+            tuple(start + slot for slot in path)
+            for start in (0, _HALF)
+            for path in _darts_cell.paths()
+        ]
 
     def preceding(self, slot: int) -> int | None:
         """Return the edge into this edge's source from the node just before it."""
@@ -111,8 +126,10 @@ class Darts(TwoInputs):
 
     def width_depth(self, architecture: Architecture) -> tuple[float, int]:
         """Measure the normal cell; the concatenation counts as a connection, as in the paper."""
-        inputs = [[EDGES[slot][0] for slot in node if architecture[slot] != NONE]
-                  for node in self.nodes[: len(INTO)]]
+        inputs = [
+            [EDGES[slot][0] for slot in node if architecture[slot] != NONE]
+            for node in self.nodes[: len(INTO)]
+        ]
         width, depth = width_depth(inputs, 2)
         return width, depth + 1
 
@@ -133,8 +150,7 @@ class Darts(TwoInputs):
             start = reduction * _HALF
             for op, (kernel, times) in _DEPTHWISE.items():
                 weights = times * (kernel**2 + width) * width
-                table[start : start + _HALF, op] += (weights + times * 2 * width,
-                                                     weights * side**2)
+                table[start : start + _HALF, op] += (weights + times * 2 * width, weights * side**2)
             if reduction:  # a skip that halves the side has a convolution
                 halving = [start + slot for slot, (source, _) in enumerate(EDGES) if source < 2]
                 table[halving, SKIP] += (width**2 + 2 * width, width**2 * side**2)
@@ -166,8 +182,11 @@ class Darts(TwoInputs):
             for slot, (source, target) in enumerate(EDGES):
                 if source < 2:
                     pairs.append((source, start + slot))
-                pairs += [(start + slot, start + later)
-                          for later, (other, _) in enumerate(EDGES) if other == target]
+                pairs += [
+                    (start + slot, start + later)
+                    for later, (other, _) in enumerate(EDGES)
+                    if other == target
+                ]
                 pairs.append((start + slot, 2 + _SLOTS))
         return equal_graphs(x, torch.tensor(pairs).T)
 

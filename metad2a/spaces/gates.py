@@ -44,11 +44,16 @@ class Gates:
     """The (operation, frozen) pairs to compute in each slot, which follow from the above."""
 
     def __post_init__(self) -> None:
-        shapes = [tuple(part.shape) for part in (self.active, self.weights, self.frozen)
-                  if part is not None]
+        shapes = [
+            tuple(part.shape)
+            for part in (self.active, self.weights, self.frozen)
+            if part is not None
+        ]
         if len(shapes[0]) != 2 or len(set(shapes)) > 1:
-            raise InputError(f"Gates of the shapes {shapes} do not fit together; give each the "
-                             "shape (slots, operations).")
+            raise InputError(
+                f"Gates of the shapes {shapes} do not fit together; give each the "
+                "shape (slots, operations)."
+            )
         # Plain tuples, so that torch.compile sees constants.
         frozen = np.zeros_like(self.active) if self.frozen is None else self.frozen
         plan = tuple(
@@ -69,8 +74,10 @@ class Gates:
             InputError: an index is not below ``operations``.
         """
         if not all(0 <= op < operations for op in architecture):
-            raise InputError(f"The architecture {architecture} names an operation beyond the "
-                             f"{operations} of its space; use 0 to {operations - 1}.")
+            raise InputError(
+                f"The architecture {architecture} names an operation beyond the "
+                f"{operations} of its space; use 0 to {operations - 1}."
+            )
         return Gates(np.eye(operations, dtype=bool)[list(architecture)])
 
     @staticmethod
@@ -126,9 +133,11 @@ class Route:
 
         chosen = np.asarray(paths, dtype=np.int64)  # (paths, slots)
         if chosen.ndim != 2 or (np.sort(chosen, 0) != np.arange(len(chosen))[:, None]).any():
-            raise InputError(f"{len(paths)} paths cannot be routed together: in every slot each of "
-                             f"the operations 0 to {len(paths) - 1} must be on exactly one path. "
-                             "Send them one by one.")
+            raise InputError(
+                f"{len(paths)} paths cannot be routed together: in every slot each of "
+                f"the operations 0 to {len(paths) - 1} must be on exactly one path. "
+                "Send them one by one."
+            )
         return Route(torch.from_numpy(chosen.argsort(0).T.copy()).to(device))
 
 

@@ -33,9 +33,12 @@ OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_
 CHANNELS = 16
 CELLS = 5
 _INDEX = {name: index for index, name in enumerate(OPERATIONS)}
-_STRING = re.compile(r"\+".join(
-    r"\|" + "".join(rf"([^|~+]+)~{source}\|" for source in range(target)) for target in (1, 2, 3)
-))
+_STRING = re.compile(
+    r"\+".join(
+        r"\|" + "".join(rf"([^|~+]+)~{source}\|" for source in range(target))
+        for target in (1, 2, 3)
+    )
+)
 _STAGES = 3
 
 
@@ -94,12 +97,16 @@ class NasBench201(SearchSpace):
         """Read the official string, ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``."""
         found = _STRING.fullmatch(text.strip())
         if not found:
-            raise InputError(f"{text[:200]!r} is not a NAS-Bench-201 cell, whose three nodes list "
-                             f"their inputs in order; write it as {self.format((CONV3,) * 6)!r}.")
+            raise InputError(
+                f"{text[:200]!r} is not a NAS-Bench-201 cell, whose three nodes list "
+                f"their inputs in order; write it as {self.format((CONV3,) * 6)!r}."
+            )
         unknown = [op for op in found.groups() if op not in _INDEX]
         if unknown:
-            raise InputError(f"Unknown operation {unknown[0][:50]!r} in a NAS-Bench-201 cell."
-                             f"{suggest_name(unknown[0], list(self.operations))}")
+            raise InputError(
+                f"Unknown operation {unknown[0][:50]!r} in a NAS-Bench-201 cell."
+                f"{suggest_name(unknown[0], list(self.operations))}"
+            )
         return tuple(_INDEX[op] for op in found.groups())
 
     def format(self, architecture: Architecture) -> str:
@@ -153,16 +160,19 @@ class NasBench201(SearchSpace):
         cells = _connected_cells()
         totals = found[np.arange(self.slots), cells].sum(1)
         if totals.max() == -np.inf:
-            raise InputError("The scores forbid every connected cell of NAS-Bench-201; leave one "
-                             "path from node 0 to node 3 with finite scores.")
+            raise InputError(
+                "The scores forbid every connected cell of NAS-Bench-201; leave one "
+                "path from node 0 to node 3 with finite scores."
+            )
         return tuple(cells[totals.argmax()].tolist())
 
     def width_depth(self, architecture: Architecture) -> tuple[float, int]:
         """Count nodes 1 to 3, which sum operations, and the edges of the living paths."""
         alive = [path for path in self.paths() if all(architecture[slot] for slot in path)]
         used = [EDGES[slot] for slot in sorted({slot for path in alive for slot in path})]
-        return width_depth([[source for source, end in used if end == node]
-                            for node in (1, 2, 3)], 1)
+        return width_depth(
+            [[source for source, end in used if end == node] for node in (1, 2, 3)], 1
+        )
 
     def cost_table(self, classes: int, resolution: int) -> tuple[Cost, np.ndarray]:
         """Count the benchmark's network (C=16, N=5): convolutions, batch norms, classifier.

@@ -59,9 +59,11 @@ class Context:
             InputError: there is none.
         """
         if self.supernet is None:
-            raise InputError("This evaluator reads shared weights and the context has no supernet: "
-                             "train one with search.search, or use a "
-                             "training-free evaluator such as 'naswot'.")
+            raise InputError(
+                "This evaluator reads shared weights and the context has no supernet: "
+                "train one with search.search, or use a "
+                "training-free evaluator such as 'naswot'."
+            )
         return self.supernet
 
 

@@ -45,9 +45,11 @@ class Naswot(Evaluator):
         # No network can tell copies of an image apart, and one pair makes every kernel singular.
         _, first = np.unique(data.train_x[drawn].flatten(1).numpy(), axis=0, return_index=True)
         if len(first) < 2:
-            raise InputError(f"NASWOT asks how well images are told apart, and the "
-                             f"{len(drawn)} training images drawn are all the same; 2 different "
-                             "ones are needed. Add images, or use another evaluator.")
+            raise InputError(
+                f"NASWOT asks how well images are told apart, and the "
+                f"{len(drawn)} training images drawn are all the same; 2 different "
+                "ones are needed. Add images, or use another evaluator."
+            )
         chosen = drawn[np.sort(first)]
         batch = replace(data, train_x=data.train_x[chosen], train_y=data.train_y[chosen])
         self.images, _ = batch.normalised("train", self.place.device)

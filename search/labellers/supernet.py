@@ -62,8 +62,15 @@ class SupernetLabeller(Labeller):
         # The method's settings are the protocols': a test holds them together.
         images = STEPS * len(space.operations) * min(64, len(data.train_y))
         trained = conduct(
-            data, space.name, "fairnas", seed=seed, device=device, images=images, channels=16,
-            cells=1, options={"fairnas.population": 1, "fairnas.generations": 1},
+            data,
+            space.name,
+            "fairnas",
+            seed=seed,
+            device=device,
+            images=images,
+            channels=16,
+            cells=1,
+            options={"fairnas.population": 1, "fairnas.generations": 1},
         ).run.shared()
         context = Context(space, data, trained, device, seed)
         accuracy = ReBNAccuracy(context)

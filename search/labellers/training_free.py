@@ -25,8 +25,12 @@ class TrainingFree(Labeller):
     """
 
     protocols = tuple(
-        Protocol(f"{name}-v1", "score", f"{name} of an untrained network, C=16, N=1, "
-                 f"{IMAGES} training images, one output, float32")
+        Protocol(
+            f"{name}-v1",
+            "score",
+            f"{name} of an untrained network, C=16, N=1, "
+            f"{IMAGES} training images, one output, float32",
+        )
         for name in SCORES
     )
 

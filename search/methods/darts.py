@@ -28,7 +28,10 @@ class Darts(DifferentiableMethod):
         """Split the images and start from nearly equal alphas."""
         run.split_sides()
         self.alphas = ArchitectureParameters(
-            run.subspace.mask, run.rng, lr=self.alpha_lr, weight_decay=self.alpha_decay,
+            run.subspace.mask,
+            run.rng,
+            lr=self.alpha_lr,
+            weight_decay=self.alpha_decay,
             device=run.place.device,
         )
 

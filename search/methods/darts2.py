@@ -38,9 +38,14 @@ class Darts2(Darts):
         weights = list(run.network.parameters())
         state = run.optimiser.state
         found = unrolled_gradient(
-            self.alphas.alpha, weights, [state.get(w, {}).get("momentum_buffer") for w in weights],
-            lambda: loss(train, "weights"), lambda: loss(valid, "architecture"),
-            run.rate, run.training.momentum, run.training.weight_decay,
+            self.alphas.alpha,
+            weights,
+            [state.get(w, {}).get("momentum_buffer") for w in weights],
+            lambda: loss(train, "weights"),
+            lambda: loss(valid, "architecture"),
+            run.rate,
+            run.training.momentum,
+            run.training.weight_decay,
         )
         run.images += 3 * len(train.y) + len(valid.y)
         return found

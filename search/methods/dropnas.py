@@ -63,8 +63,10 @@ class DropNas(DifferentiableMethod):
         faithful: bool = False,
     ) -> None:
         if not 0 <= rate <= _MOST:
-            raise InputError(f"rate={rate} is the chance that all operations of a group are "
-                             f"dropped at once, before they are drawn again; use 0 to {_MOST}.")
+            raise InputError(
+                f"rate={rate} is the chance that all operations of a group are "
+                f"dropped at once, before they are drawn again; use 0 to {_MOST}."
+            )
         self.rate, self.alpha_lr, self.alpha_decay = rate, alpha_lr, alpha_decay
         self.faithful = faithful
         if faithful:  # decay is a step of its own
@@ -73,7 +75,10 @@ class DropNas(DifferentiableMethod):
     def begin(self, run: Run) -> None:
         """Start from nearly equal alphas; all training images train both levels."""
         self.alphas = ArchitectureParameters(
-            run.subspace.mask, run.rng, lr=self.alpha_lr, device=run.place.device,
+            run.subspace.mask,
+            run.rng,
+            lr=self.alpha_lr,
+            device=run.place.device,
             weight_decay=0.0 if self.faithful else self.alpha_decay,
         )
 
@@ -84,8 +89,13 @@ class DropNas(DifferentiableMethod):
     def step(self, run: Run) -> float:
         """Drop operations, descend by weights and alphas on one batch, adjust the alphas."""
         mask = run.subspace.mask
-        kept = draw_kept(mask, groups(run.space.operations), self.rate, run.rng,
-                         size=_PUBLISHED_SIZE if self.faithful else 0)
+        kept = draw_kept(
+            mask,
+            groups(run.space.operations),
+            self.rate,
+            run.rng,
+            size=_PUBLISHED_SIZE if self.faithful else 0,
+        )
         alpha = self.alphas.alpha
         alpha.grad = None
         loss = run.backward(run.batch(), [Gates.mixture(self.alphas.probabilities(kept), kept)])

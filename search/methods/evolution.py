@@ -43,8 +43,10 @@ class Evolution(StandaloneMethod):
         if min(population, sample) < 1:
             raise InputError(f"population={population} and sample={sample} must be 1 or more.")
         if not 0 <= screening < trainings:
-            raise InputError(f"screening={screening} must be 0 or more and leave some of the "
-                             f"trainings={trainings}.")
+            raise InputError(
+                f"screening={screening} must be 0 or more and leave some of the "
+                f"trainings={trainings}."
+            )
         self.alive, self.sample, self.parts = population, sample, screening
 
     def begin(self, run: Run) -> None:

@@ -63,9 +63,7 @@ class PDarts(Darts):
 
     training = Training(batch=96, lr=0.025, lr_final=0.0, cycles=3, weight_decay=3e-4, clip=5.0)
 
-    def __init__(
-        self, alpha_lr: float = 6e-4, alpha_decay: float = 1e-3, skips: int = 2
-    ) -> None:
+    def __init__(self, alpha_lr: float = 6e-4, alpha_decay: float = 1e-3, skips: int = 2) -> None:
         super().__init__(alpha_lr, alpha_decay)
         if skips < 0:
             raise InputError(f"skips={skips} limits a number of connections; use 0 or more.")
@@ -83,7 +81,10 @@ class PDarts(Darts):
         """Give the stage a new network and new alphas."""
         run.renew(cells=round(self.cells * _DEPTHS[self.stage]))
         self.alphas = ArchitectureParameters(
-            run.subspace.mask, run.rng, lr=self.alpha_lr, weight_decay=self.alpha_decay,
+            run.subspace.mask,
+            run.rng,
+            lr=self.alpha_lr,
+            weight_decay=self.alpha_decay,
             device=run.place.device,
         )
 
@@ -94,8 +95,9 @@ class PDarts(Darts):
         for slot, row in enumerate(self.active):
             for op in sorted(np.flatnonzero(row), key=lambda op: scores[slot, op]):
                 # Unused edges need ``none``: it leaves the mixture, and not the space.
-                if row.sum() > left and (run.space.operations[op] == "none"
-                                         or run.subspace.drop(slot, int(op))):
+                if row.sum() > left and (
+                    run.space.operations[op] == "none" or run.subspace.drop(slot, int(op))
+                ):
                     row[op] = False
         run.note(f"stage {self.stage + 2} goes on with {left} operations an edge")
 
@@ -127,8 +129,9 @@ class PDarts(Darts):
         epoch = int(_EPOCHS * (done - self.stage))
         with self._skip_dropout(run, skip_rate(self.stage, epoch)):
             if epoch >= _WEIGHTS_ONLY:
-                gradient, loss = self.gate_gradient(run, run.batch("architecture"),
-                                                    self.mixture(run))
+                gradient, loss = self.gate_gradient(
+                    run, run.batch("architecture"), self.mixture(run)
+                )
                 if run.finite(loss):
                     self.alphas.update(gradient, self.active)
             return run.train_weights(run.batch("weights"), [self.mixture(run)])

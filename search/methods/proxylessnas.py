@@ -54,7 +54,11 @@ class ProxylessNas(DifferentiableMethod):
         """Split the images and start from nearly equal alphas."""
         run.split_sides()
         self.alphas = ArchitectureParameters(
-            run.subspace.mask, run.rng, lr=self.alpha_lr, betas=(0.0, 0.999), weight_decay=0.0,
+            run.subspace.mask,
+            run.rng,
+            lr=self.alpha_lr,
+            betas=(0.0, 0.999),
+            weight_decay=0.0,
             device=run.place.device,
         )
         self.prices = cost_shares(run).to(run.place.device)

@@ -67,18 +67,24 @@ class Sswp(DifferentiableMethod):
         if loss not in OBJECTIVES:
             raise InputError(f"Unknown loss {loss!r}.{suggest_name(loss, list(OBJECTIVES))}")
         if not 0 <= finetune < 1:
-            raise InputError(f"finetune={finetune} must be a fraction of the budget, 0 or more and "
-                             "below 1.")
+            raise InputError(
+                f"finetune={finetune} must be a fraction of the budget, 0 or more and below 1."
+            )
         self.loss, self.finetune, self.alpha_lr = loss, finetune, alpha_lr
-        self.training = Training(batch=96, lr=0.025, lr_final=0.0, span=1 - finetune,
-                                 weight_decay=4e-5)
+        self.training = Training(
+            batch=96, lr=0.025, lr_final=0.0, span=1 - finetune, weight_decay=4e-5
+        )
 
     def begin(self, run: Run) -> None:
         """Split the images; start from nearly equal alphas and new heads."""
         run.split_sides()
         self._run = run  # whose networks are built anew when a checkpoint is taken over
         self.alphas = ArchitectureParameters(
-            run.subspace.mask, run.rng, lr=self.alpha_lr, betas=(0.0, 0.999), weight_decay=0.0,
+            run.subspace.mask,
+            run.rng,
+            lr=self.alpha_lr,
+            betas=(0.0, 0.999),
+            weight_decay=0.0,
             device=run.place.device,
         )
         self.objective = OBJECTIVES[self.loss](run)
@@ -126,8 +132,11 @@ class Sswp(DifferentiableMethod):
         if dropout:
             parametric = p * groups(run.space.operations)[0]
             skip = [name.startswith("skip") for name in run.space.operations]
-            again = ((active | idle)[:, skip].any(1) & parametric.any(1)
-                     & (run.rng.random(len(p)) < _DROP))
+            again = (
+                (active | idle)[:, skip].any(1)
+                & parametric.any(1)
+                & (run.rng.random(len(p)) < _DROP)
+            )
             active[again] = draw_pairs(parametric[again], run.rng)[0]
         return active
 
@@ -172,8 +181,10 @@ class Sswp(DifferentiableMethod):
             self.winner = self.pruning.best(self._logs(), run.subspace)
             self.kept = Finetune(run, self.winner)
             for slot in self.pruning.replaced:
-                run.note(f"slot {slot} would be one skip or pool too many: it has "
-                         f"{run.space.operations[self.winner[slot]]} instead")
+                run.note(
+                    f"slot {slot} would be one skip or pool too many: it has "
+                    f"{run.space.operations[self.winner[slot]]} instead"
+                )
             run.note(f"the weights of {run.space.format(self.winner)} are kept")
         return self.winner, self.kept
 
@@ -201,8 +212,11 @@ class Sswp(DifferentiableMethod):
 
     def facts(self) -> dict[str, Any]:
         """Return what was decided so far."""
-        return {"frozen": self.pruning.frozen, "replaced": self.pruning.replaced,
-                "winner": self.winner}
+        return {
+            "frozen": self.pruning.frozen,
+            "replaced": self.pruning.replaced,
+            "winner": self.winner,
+        }
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Take them over."""

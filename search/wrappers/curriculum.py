@@ -64,8 +64,13 @@ class Curriculum(Wrapper, SampleWeighter):
 
     def refuse(self, method: Method) -> str | None:
         """Refuse methods without a shared training on labels."""
-        return None if method.shared_training else (
-            "it trains no shared weights on labels, so there are no losses of samples to weigh.")
+        return (
+            None
+            if method.shared_training
+            else (
+                "it trains no shared weights on labels, so there are no losses of samples to weigh."
+            )
+        )
 
     def begin(self, run: Run) -> None:
         """Weigh the samples of the weights' side, each by one in the first epoch."""

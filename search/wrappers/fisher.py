@@ -57,16 +57,15 @@ class FisherPrior(Wrapper):
         InputError: an option is out of range, or two tasks have one name.
     """
 
-    def __init__(
-        self, tasks: Sequence[PastTask] = (), nearest: int = 3, seeds: int = 5
-    ) -> None:
+    def __init__(self, tasks: Sequence[PastTask] = (), nearest: int = 3, seeds: int = 5) -> None:
         if nearest < 1 or seeds < 1:
             raise InputError(f"nearest={nearest} and seeds={seeds} must both be 1 or more.")
         names = [task.name for task in tasks]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise InputError(f"Several past tasks are called {twice[0]!r}; give each a name of its "
-                             "own.")
+            raise InputError(
+                f"Several past tasks are called {twice[0]!r}; give each a name of its own."
+            )
         self.tasks, self.nearest, self.seeds = tuple(tasks), nearest, seeds
 
     def begin(self, run: Run) -> None:
@@ -76,9 +75,11 @@ class FisherPrior(Wrapper):
             InputError: no past tasks, or one without a best architecture of the searched space.
         """
         if not self.tasks:
-            raise InputError("The wrapper 'fisher' narrows the space to what did best on past "
-                             "tasks, and has none: give some, options={'fisher.tasks': "
-                             "[search.wrappers.fisher.PastTask(name, data, best), ...]}.")
+            raise InputError(
+                "The wrapper 'fisher' narrows the space to what did best on past "
+                "tasks, and has none: give some, options={'fisher.tasks': "
+                "[search.wrappers.fisher.PastTask(name, data, best), ...]}."
+            )
         for task in self.tasks:
             _check(task, run.space)
         self.run = run
@@ -98,10 +99,13 @@ class FisherPrior(Wrapper):
             if run.budget.elapsed > _MOST * run.budget.limit:
                 run.note("no time to measure the distance from every past task")
                 break
-            self.distances[task.name] = task_distance(task.data, run.data, seeds,
-                                                      str(run.place.device))
-        near = sorted((task for task in self.tasks if task.name in self.distances),
-                      key=lambda task: self.distances[task.name])[: self.nearest]
+            self.distances[task.name] = task_distance(
+                task.data, run.data, seeds, str(run.place.device)
+            )
+        near = sorted(
+            (task for task in self.tasks if task.name in self.distances),
+            key=lambda task: self.distances[task.name],
+        )[: self.nearest]
         best = [architecture for task in near for architecture in task.best]
         if best:
             wanted = copy.copy(run.subspace)
@@ -111,11 +115,15 @@ class FisherPrior(Wrapper):
             for slot, operation in np.argwhere(run.subspace.choices() & ~wanted.mask):
                 run.subspace.drop(int(slot), int(operation))
         self.narrowed = True
-        told = ", ".join(f"{name} {distance:.3f}" for name, distance in
-                         sorted(self.distances.items(), key=lambda pair: pair[1]))
-        run.note(f"Fisher distances of past tasks: {told or 'none measured'}; the best "
-                 f"architectures of {', '.join(task.name for task in near) or 'none'} leave "
-                 f"{int(run.subspace.mask.sum())} of {run.subspace.mask.size} operations")
+        told = ", ".join(
+            f"{name} {distance:.3f}"
+            for name, distance in sorted(self.distances.items(), key=lambda pair: pair[1])
+        )
+        run.note(
+            f"Fisher distances of past tasks: {told or 'none measured'}; the best "
+            f"architectures of {', '.join(task.name for task in near) or 'none'} leave "
+            f"{int(run.subspace.mask.sum())} of {run.subspace.mask.size} operations"
+        )
 
     def facts(self) -> dict[str, Any]:
         """Return the distances and whether the space was narrowed."""
@@ -131,10 +139,14 @@ class FisherPrior(Wrapper):
 def _check(task: PastTask, space: SearchSpace) -> None:
     allowed = len(space.operations)
     for one in task.best:
-        if len(one) != space.slots or not all(0 <= op < allowed for op in one) or (
-            not space.is_connected(one)
+        if (
+            len(one) != space.slots
+            or not all(0 <= op < allowed for op in one)
+            or (not space.is_connected(one))
         ):
-            raise InputError(f"{one} is called best on the past task {task.name!r} and is no "
-                             f"architecture of {space.name!r}; give those of the searched space.")
+            raise InputError(
+                f"{one} is called best on the past task {task.name!r} and is no "
+                f"architecture of {space.name!r}; give those of the searched space."
+            )
     if not task.best:
         raise InputError(f"The past task {task.name!r} has no best architecture; give one or more.")

@@ -54,9 +54,14 @@ class Lpt(Wrapper, SampleWeighter):
 
     def refuse(self, method: Method) -> str | None:
         """Refuse methods whose alphas do not learn from images of their own."""
-        return None if method.bilevel and method.shared_training else (
-            "its architecture does not learn from images of its own, which could be weighed; use "
-            "a bi-level method such as 'darts'.")
+        return (
+            None
+            if method.bilevel and method.shared_training
+            else (
+                "its architecture does not learn from images of its own, which could be weighed; use "
+                "a bi-level method such as 'darts'."
+            )
+        )
 
     def begin(self, run: Run) -> None:
         """Weigh the samples of the architecture's side."""

@@ -44,15 +44,19 @@ class Pwsnas(Wrapper):
 
     def __init__(self, drop: float = 2 / 3, events: int = 0, faithful: bool = False) -> None:
         if not 0 < drop < 1 or events < 0:
-            raise InputError(f"drop={drop} must lie between 0 and 1, and events={events} must be 0 "
-                             "or more.")
+            raise InputError(
+                f"drop={drop} must lie between 0 and 1, and events={events} must be 0 or more."
+            )
         self.phase = Shrinking(drop, events, faithful)
         self.clones = 0
 
     def refuse(self, method: Method) -> str | None:
         """Refuse methods without a shared training on labels."""
-        return None if method.shared_training else (
-            "it trains no shared weights on labels, whose angles would tell what to drop.")
+        return (
+            None
+            if method.shared_training
+            else ("it trains no shared weights on labels, whose angles would tell what to drop.")
+        )
 
     def begin(self, run: Run) -> None:
         """Do nothing: the phase does it all."""
@@ -61,8 +65,10 @@ class Pwsnas(Wrapper):
         """Note where a method took new weights, without clones."""
         clones = len(run.supernet.clones)
         if clones < self.clones:
-            run.note("the method began with new weights: what was cloned is one again, what was "
-                     "dropped stays so")
+            run.note(
+                "the method began with new weights: what was cloned is one again, what was "
+                "dropped stays so"
+            )
         self.clones = clones
 
     def facts(self) -> dict[str, Any]:

@@ -51,8 +51,10 @@ def list_members(file: BinaryIO) -> Iterator[Member]:
             name = _name(head, extensions, records)
             sparse = any(b".sparse." in key for key in records)
             if kind not in (*_FILE_KINDS, _FOLDER) or sparse:
-                raise InputError(f"{shown(name)} is a link, a device or a sparse file. Pack the "
-                                 "files themselves (tar --dereference --hard-dereference).")
+                raise InputError(
+                    f"{shown(name)} is a link, a device or a sparse file. Pack the "
+                    "files themselves (tar --dereference --hard-dereference)."
+                )
             yield Member(name + "/" if kind == _FOLDER else name, size, start, size)
             extensions.clear()
         position = start + -(-size // _BLOCK) * _BLOCK
@@ -90,7 +92,7 @@ def _pax_records(data: bytes) -> dict[bytes, bytes]:
     records, position = {}, 0
     while position < len(data):
         space = data.find(b" ", position, position + 20)
-        length = _decimal(data[position:max(space, position)])
+        length = _decimal(data[position : max(space, position)])
         record = data[space + 1 : position + length]
         key, equals, value = record.partition(b"=")
         if position + length > len(data) or not equals or not value.endswith(b"\n"):

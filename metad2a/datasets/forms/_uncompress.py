@@ -86,8 +86,10 @@ def _copy(pieces: Iterator[bytes], copy: BinaryIO, most: int) -> None:
         if total > most:
             raise too_large(most)
         if time.monotonic() > until:
-            raise InputError(f"Unpacking it takes more than {LIMITS.ingest_seconds:g} s. Leave "
-                             "files out, or unpack it and give the folder.")
+            raise InputError(
+                f"Unpacking it takes more than {LIMITS.ingest_seconds:g} s. Leave "
+                "files out, or unpack it and give the folder."
+            )
         copy.write(piece)
 
 
@@ -103,8 +105,10 @@ def _pieces(file: BinaryIO, new: Callable[[], Any]) -> Iterator[bytes]:
                 return
             streams += 1
             if streams > LIMITS.archive_members:
-                raise InputError(f"It is made of more than {LIMITS.archive_members:,} compressed "
-                                 "pieces. Pack the folder again.")
+                raise InputError(
+                    f"It is made of more than {LIMITS.archive_members:,} compressed "
+                    "pieces. Pack the folder again."
+                )
             stream = new()
         elif stream.needs_input:
             data = file.read(_PIECE)

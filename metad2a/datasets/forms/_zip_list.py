@@ -62,8 +62,10 @@ def _directory(file: BinaryIO) -> tuple[int, int, int]:
     if locator.startswith(b"PK\6\7") and len(locator) == _LOCATOR.size:
         end, large = _directory64(file, end - _LOCATOR.size, locator)
         maxima = [_MAX16] * 4 + [_MAX32] * 2
-        if any(value not in (wide, most)
-               for value, wide, most in zip(values, large, maxima, strict=True)):
+        if any(
+            value not in (wide, most)
+            for value, wide, most in zip(values, large, maxima, strict=True)
+        ):
             raise _damaged("its two ends disagree")
         values = large
     disk, first, here, count, length, start = values
@@ -91,8 +93,25 @@ def _entry(file: BinaryIO) -> Member:
     head = file.read(_ENTRY.size)
     if len(head) < _ENTRY.size or not head.startswith(b"PK\1\2"):
         raise _damaged("the list of its files is damaged")
-    (_, _, _, flags, method, _, _, crc, packed, size, name_length, extra_length, comment_length,
-     _, _, attributes, start) = _ENTRY.unpack(head)
+    (
+        _,
+        _,
+        _,
+        flags,
+        method,
+        _,
+        _,
+        crc,
+        packed,
+        size,
+        name_length,
+        extra_length,
+        comment_length,
+        _,
+        _,
+        attributes,
+        start,
+    ) = _ENTRY.unpack(head)
     name = as_text(file.read(name_length))
     extra = file.read(extra_length)
     file.read(comment_length)
@@ -101,8 +120,10 @@ def _entry(file: BinaryIO) -> Member:
     if flags & _ENCRYPTED:
         raise InputError(f"{shown(name)} is encrypted. Zip the folder without a password.")
     if method not in (_STORED, _DEFLATED) or flags & _PATCHED:
-        raise InputError(f"{shown(name)} is packed by method {method}; only 0 (stored) and 8 "
-                         "(deflate), the usual ones, are read. Zip the folder again.")
+        raise InputError(
+            f"{shown(name)} is packed by method {method}; only 0 (stored) and 8 "
+            "(deflate), the usual ones, are read. Zip the folder again."
+        )
     if stat.S_IFMT(attributes >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise InputError(f"{shown(name)} is a link or a device. Zip the files themselves.")
     if method == _STORED and packed != size:
@@ -152,8 +173,10 @@ def _placed(file: BinaryIO, entries: list[Member], end: int) -> Iterator[Member]
 
 
 def _overlaps(entry: Member) -> InputError:
-    return InputError(f"{shown(entry.name)} claims {entry.packed:,} packed bytes, which overlap "
-                      "what follows it. Zip the folder again.")
+    return InputError(
+        f"{shown(entry.name)} claims {entry.packed:,} packed bytes, which overlap "
+        "what follows it. Zip the folder again."
+    )
 
 
 def _damaged(reason: str) -> InputError:

@@ -29,30 +29,37 @@ class ArrayDataset(ImageDataset):
         InputError: shapes, values or labels that cannot be understood.
     """
 
-    def __init__(
-        self, images: Any, labels: Any, classes: Sequence[str] | None = None
-    ) -> None:
+    def __init__(self, images: Any, labels: Any, classes: Sequence[str] | None = None) -> None:
         self.name, self.form = "arrays", ArrayForm.name
         self._channels_first = hasattr(images, "detach")
         self._images: Sequence[np.ndarray | Image.Image] | np.ndarray
         if isinstance(images, (list, tuple)):
             self._channels_first = any(hasattr(image, "detach") for image in images)
             # A Pillow image may still have to be read from its file, so it waits for its turn.
-            self._images = [image if isinstance(image, Image.Image)
-                            else as_numpy(image, "Images") for image in images]
+            self._images = [
+                image if isinstance(image, Image.Image) else as_numpy(image, "Images")
+                for image in images
+            ]
         else:
             self._images = as_numpy(images, "Images")
             if self._images.ndim not in (3, 4):
-                raise InputError(f"Images have shape {self._images.shape}; give (N, H, W), "
-                                 "(N, H, W, C) or (N, C, H, W).")
+                raise InputError(
+                    f"Images have shape {self._images.shape}; give (N, H, W), "
+                    "(N, H, W, C) or (N, C, H, W)."
+                )
         self.labels, self.classes = encode_labels(labels, classes)
         self.split = np.zeros(len(self.labels), dtype=np.int8)
         if len(self._images) != len(self.labels):
-            raise InputError(f"{len(self._images):,} images but {len(self.labels):,} labels. "
-                             "Give one label an image.")
+            raise InputError(
+                f"{len(self._images):,} images but {len(self.labels):,} labels. "
+                "Give one label an image."
+            )
         self._white = 255.0
-        blocks = [self._images] if isinstance(self._images, np.ndarray) else [
-            image for image in self._images if not isinstance(image, Image.Image)]
+        blocks = (
+            [self._images]
+            if isinstance(self._images, np.ndarray)
+            else [image for image in self._images if not isinstance(image, Image.Image)]
+        )
         try:
             for image in self._images:
                 if not isinstance(image, Image.Image):

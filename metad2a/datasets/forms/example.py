@@ -31,13 +31,16 @@ class ExampleForm(DatasetForm):
             InputError: another name, or scikit-learn is missing.
         """
         if source != f"{PREFIX}digits":
-            raise InputError(f"Unknown example {source[:100]!r}."
-                             f"{suggest_name(source, [PREFIX + 'digits'])}")
+            raise InputError(
+                f"Unknown example {source[:100]!r}.{suggest_name(source, [PREFIX + 'digits'])}"
+            )
         try:
             from sklearn.datasets import load_digits
         except ImportError as error:
-            raise InputError(f"{source!r} needs scikit-learn, which is not installed. "
-                             "Run: pip install metad2a[demo]") from error
+            raise InputError(
+                f"{source!r} needs scikit-learn, which is not installed. "
+                "Run: pip install metad2a[demo]"
+            ) from error
         digits = load_digits()
         images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
         dataset = ArrayDataset(images, digits.target)

@@ -43,8 +43,9 @@ class HuggingFaceDataset(EncodedDataset):
         for split, part in parts.items():
             where = f"The split {split!r} of the dataset" if split else "The dataset"
             if not hasattr(part, "__len__"):
-                raise InputError(f"{where} is streamed and cannot be sampled. Load it without "
-                                 "streaming=True.")
+                raise InputError(
+                    f"{where} is streamed and cannot be sampled. Load it without streaming=True."
+                )
             image, label = _columns(where, part.features)
             plain = part.with_format(None)
             stored = plain.select_columns([image])
@@ -54,8 +55,10 @@ class HuggingFaceDataset(EncodedDataset):
             labels.append(np.fromiter(plain[label][:], dtype=object))
             names.append(getattr(part.features[label], "names", None))
             if names[-1] != names[0]:
-                raise InputError(f"{where} has other class names than the split "
-                                 f"{self._splits[0]!r}. Cast them alike.")
+                raise InputError(
+                    f"{where} has other class names than the split "
+                    f"{self._splits[0]!r}. Cast them alike."
+                )
         self.name = str(getattr(self._parts[0].info, "dataset_name", None) or "dataset")
         self.labels, self.classes = encode_labels(np.concatenate(labels), names[0])
         counts = [len(part) for part in labels]
@@ -94,16 +97,23 @@ def _columns(where: str, features: Mapping[str, Any] | None) -> tuple[str, str]:
     features = features or {}
     images = [name for name, feature in features.items() if type(feature).__name__ == "Image"]
     named = [name for name, feature in features.items() if type(feature).__name__ == "ClassLabel"]
-    plain = [name for name, feature in features.items()
-             if str(getattr(feature, "dtype", "")).startswith(("int", "uint", "string", "large_s"))]
+    plain = [
+        name
+        for name, feature in features.items()
+        if str(getattr(feature, "dtype", "")).startswith(("int", "uint", "string", "large_s"))
+    ]
     label = label_column([*named, *plain], named)
     columns = ", ".join(features) or "none"
     if not images:
-        raise InputError(f"{where} has no column of type Image; its columns are {columns}. "
-                         "Cast the right one: dataset.cast_column(name, datasets.Image()).")
+        raise InputError(
+            f"{where} has no column of type Image; its columns are {columns}. "
+            "Cast the right one: dataset.cast_column(name, datasets.Image())."
+        )
     if label is None:
-        raise InputError(f"{where} has no label column (ClassLabel, integers or strings, called "
-                         f"'label'); its columns are {columns}. Rename or add the right one.")
+        raise InputError(
+            f"{where} has no label column (ClassLabel, integers or strings, called "
+            f"'label'); its columns are {columns}. Rename or add the right one."
+        )
     return ("image" if "image" in images else images[0]), label
 
 

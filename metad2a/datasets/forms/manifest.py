@@ -64,9 +64,11 @@ def _side(row: Row) -> int | None:
 def _refuse_sides(rows: list[Row]) -> None:
     wrong = [row for row in rows if _side(row) is None]
     if wrong:
-        raise InputError(f"The split {shown(wrong[0].split)} is not known "
-                         f"({lines([row.line for row in wrong])}). "
-                         f"Write one of {', '.join(SPLITS)}, or leave it empty.")
+        raise InputError(
+            f"The split {shown(wrong[0].split)} is not known "
+            f"({lines([row.line for row in wrong])}). "
+            f"Write one of {', '.join(SPLITS)}, or leave it empty."
+        )
 
 
 def _unique(rows: list[Row]) -> dict[str, Row]:
@@ -88,19 +90,26 @@ def _unique(rows: list[Row]) -> dict[str, Row]:
             raise InputError(
                 f"{shown(file)} is there twice with another label or split, "
                 f"{shown(str(first.label))} in line {first.line:,} and {shown(str(row.label))} in "
-                f"line {row.line:,}. Remove one.")
+                f"line {row.line:,}. Remove one."
+            )
     return found
 
 
 def _leaves(file: str) -> bool:
     name = file.replace("\\", "/")
-    return (name.startswith("/") or "\0" in name or ".." in name.split("/")
-            or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", name) is not None)  # C:\x, https://x
+    return (
+        name.startswith("/")
+        or "\0" in name
+        or ".." in name.split("/")
+        or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", name) is not None
+    )  # C:\x, https://x
 
 
 def _outside(files: list[str]) -> str:
-    return (f"{len(files):,} files lie outside the folder of the manifest: {_listed(files)}. "
-            "Put them into it, and write their paths relative to the manifest.")
+    return (
+        f"{len(files):,} files lie outside the folder of the manifest: {_listed(files)}. "
+        "Put them into it, and write their paths relative to the manifest."
+    )
 
 
 def _refuse_missing(root: Path, files: list[str]) -> None:
@@ -115,14 +124,17 @@ def _refuse_missing(root: Path, files: list[str]) -> None:
     if outside:
         raise InputError(_outside(outside))
     if len(missing) > LIMITS.unreadable_share * len(files):
-        raise InputError(f"{len(missing):,} of {len(files):,} files are missing: "
-                         f"{_listed(missing)}. Write paths relative to the manifest.")
+        raise InputError(
+            f"{len(missing):,} of {len(files):,} files are missing: "
+            f"{_listed(missing)}. Write paths relative to the manifest."
+        )
 
 
 def _listed(files: list[str]) -> str:
     rest = len(files) - _LISTED
     return ", ".join(shown(file) for file in files[:_LISTED]) + (
-        f" and {rest:,} more" if rest > 0 else "")
+        f" and {rest:,} more" if rest > 0 else ""
+    )
 
 
 def _numbers(labels: list[str | int]) -> list[str] | list[int]:
@@ -140,8 +152,7 @@ class ManifestForm(DatasetForm):
 
     def accepts(self, source: Any) -> bool:
         """Whether it is a file with such an ending."""
-        return (isinstance(source, Path) and source.is_file()
-                and source.suffix.lower() in _SUFFIXES)
+        return isinstance(source, Path) and source.is_file() and source.suffix.lower() in _SUFFIXES
 
     def open(self, source: Path) -> ManifestDataset:
         """Read the rows and look for the files."""

@@ -38,12 +38,15 @@ class ParquetDataset(EncodedDataset):
             self._column, label, names = _columns(self._files[0].schema_arrow)
             for number, file in enumerate(self._files):
                 if _columns(file.schema_arrow) != (self._column, label, names):
-                    raise InputError(f"{self._names[number]!r} has other columns or class names "
-                                     f"than {self._names[0]!r}. Write them alike.")
+                    raise InputError(
+                        f"{self._names[number]!r} has other columns or class names "
+                        f"than {self._names[0]!r}. Write them alike."
+                    )
             rows = sum(file.metadata.num_rows for file in self._files)
             if rows > MOST_ROWS:  # A few bytes can stand for any number of equal labels.
-                raise InputError(f"{rows:,} rows, more than the limit of {MOST_ROWS:,}. Give fewer "
-                                 "of the files.")
+                raise InputError(
+                    f"{rows:,} rows, more than the limit of {MOST_ROWS:,}. Give fewer of the files."
+                )
             columns = [file.read(columns=[label]).column(label) for file in self._files]
         except InputError:
             self.close()
@@ -52,16 +55,22 @@ class ParquetDataset(EncodedDataset):
             self.close()
             damaged = self._names[min(len(self._files), len(files) - 1)]
             reason = str(error).replace(str(files[0].parent), "")[:200]
-            raise InputError(f"{damaged!r} is no readable image Parquet: {reason}. Write it "
-                             "again.") from error
-        values = [np.asarray(column.to_pylist(), dtype=object) if column.null_count
-                  else column.to_numpy() for column in columns]
+            raise InputError(
+                f"{damaged!r} is no readable image Parquet: {reason}. Write it again."
+            ) from error
+        values = [
+            np.asarray(column.to_pylist(), dtype=object) if column.null_count else column.to_numpy()
+            for column in columns
+        ]
         self.labels, self.classes = encode_labels(np.concatenate(values), names)
-        self.split = np.repeat([split_of(name) for name in self._names],
-                               [len(column) for column in columns]).astype(np.int8)
-        groups = [(file, group, handle.metadata.row_group(group).num_rows)
-                for file, handle in enumerate(self._files)
-                for group in range(handle.num_row_groups)]
+        self.split = np.repeat(
+            [split_of(name) for name in self._names], [len(column) for column in columns]
+        ).astype(np.int8)
+        groups = [
+            (file, group, handle.metadata.row_group(group).num_rows)
+            for file, handle in enumerate(self._files)
+            for group in range(handle.num_row_groups)
+        ]
         self._groups = [(file, group) for file, group, _ in groups]
         self._starts = np.cumsum([0, *(count for *_, count in groups)])
         self._file_starts = np.cumsum([0, *(len(column) for column in columns)])
@@ -131,8 +140,12 @@ def parquet_files(source: Path) -> list[Path]:
     """Return the Parquet files that a path stands for, train first; none if it is no Parquet."""
     if source.is_file():
         return [source] if source.suffix.lower() == ".parquet" else []
-    files = [path for folder in (source, source / "data") for path in folder.glob("*.parquet")
-             if not path.name.startswith(".")]
+    files = [
+        path
+        for folder in (source, source / "data")
+        for path in folder.glob("*.parquet")
+        if not path.name.startswith(".")
+    ]
     return sorted(files, key=lambda path: (split_of(path.name), path.name))
 
 
@@ -169,16 +182,23 @@ def _columns(schema: Any) -> tuple[str, str, list[str] | None]:
             images.append(f"{field.name}.bytes")
         elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             images.append(field.name)
-        elif any(test(kind) for test in
-                 (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string)):
+        elif any(
+            test(kind)
+            for test in (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string)
+        ):
             labels.append(field.name)
     named = [name for name in labels if features.get(name, {}).get("_type") == "ClassLabel"]
     chosen = label_column(labels, named)
     if not images or chosen is None:
-        missing = "image column (binary, or a struct with 'bytes')" if not images else (
-            "label column (integer or string, called 'label')")
-        raise InputError(f"The Parquet file has no {missing}; its columns are "
-                         f"{', '.join(schema.names)}. Rename or convert the right one.")
+        missing = (
+            "image column (binary, or a struct with 'bytes')"
+            if not images
+            else ("label column (integer or string, called 'label')")
+        )
+        raise InputError(
+            f"The Parquet file has no {missing}; its columns are "
+            f"{', '.join(schema.names)}. Rename or convert the right one."
+        )
     names = features.get(chosen, {}).get("names")
     return images[0], chosen, names if isinstance(names, list) else None
 

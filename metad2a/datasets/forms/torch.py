@@ -33,14 +33,18 @@ class TorchDataset(ImageDataset):
         if labels is None:
             labels = as_numpy([self._label(i) for i in range(count)], "Labels")
         names = _class_names(dataset)
-        if len(labels) and names is not None and not (
-            labels.dtype.kind in "iu" and labels.min() >= 0 and labels.max() < len(names)
+        if (
+            len(labels)
+            and names is not None
+            and not (labels.dtype.kind in "iu" and labels.min() >= 0 and labels.max() < len(names))
         ):
             names = None
         self.labels, self.classes = encode_labels(labels, names)
         if len(self.labels) != count:
-            raise InputError(f"{self.name} lists {len(self.labels):,} labels for {count:,} "
-                             "items. Give (images, labels) instead.")
+            raise InputError(
+                f"{self.name} lists {len(self.labels):,} labels for {count:,} "
+                "items. Give (images, labels) instead."
+            )
         self.split = np.zeros(len(self.labels), dtype=np.int8)
 
     def _item(self, index: int) -> tuple[Any, Any]:
@@ -48,8 +52,10 @@ class TorchDataset(ImageDataset):
         item = self._dataset[index]
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             held = f" of {len(item)}" if isinstance(item, (tuple, list)) else ""
-            raise InputError(f"Item {index} of {self.name} is a {type(item).__name__}{held}; "
-                             "expected a pair (image, label).")
+            raise InputError(
+                f"Item {index} of {self.name} is a {type(item).__name__}{held}; "
+                "expected a pair (image, label)."
+            )
         image, label = item
         return image, label.item() if hasattr(label, "item") and np.size(label) == 1 else label
 
@@ -90,11 +96,15 @@ def _length(dataset: Any) -> int:
     try:
         count = len(dataset)
     except Exception as error:  # Whatever the user's own code raises.
-        raise InputError(f"{type(dataset).__name__} has no length, so it cannot be sampled. Give "
-                         "it __len__ and items by index, or give (images, labels).") from error
+        raise InputError(
+            f"{type(dataset).__name__} has no length, so it cannot be sampled. Give "
+            "it __len__ and items by index, or give (images, labels)."
+        ) from error
     if count > MOST_ITEMS:
-        raise InputError(f"{type(dataset).__name__} claims {count:,} items, more than the limit of "
-                         f"{MOST_ITEMS:,}. Give a torch.utils.data.Subset of it.")
+        raise InputError(
+            f"{type(dataset).__name__} claims {count:,} items, more than the limit of "
+            f"{MOST_ITEMS:,}. Give a torch.utils.data.Subset of it."
+        )
     return count
 
 
@@ -103,8 +113,14 @@ def _listed_labels(dataset: Any) -> np.ndarray | None:
     if hasattr(dataset, "indices") and hasattr(dataset, "dataset"):
         below = _listed_labels(dataset.dataset)
         return None if below is None else below[np.asarray(dataset.indices, dtype=np.int64)]
-    listed = next((getattr(dataset, name) for name in ("targets", "labels")
-                   if getattr(dataset, name, None) is not None), None)
+    listed = next(
+        (
+            getattr(dataset, name)
+            for name in ("targets", "labels")
+            if getattr(dataset, name, None) is not None
+        ),
+        None,
+    )
     if listed is None and isinstance(getattr(dataset, "samples", None), list):
         listed = [sample[1] for sample in dataset.samples]
     if listed is None:
@@ -134,7 +150,8 @@ class TorchForm(DatasetForm):
         if isinstance(source, other) or hasattr(source, "detach"):
             return False
         return all(hasattr(source, name) for name in ("__len__", "__getitem__")) or any(
-            base.__module__ == "torch.utils.data.dataset" for base in type(source).__mro__)
+            base.__module__ == "torch.utils.data.dataset" for base in type(source).__mro__
+        )
 
     def open(self, source: Any) -> TorchDataset:
         """Read the labels."""

@@ -19,8 +19,11 @@ class ZipForm(DatasetForm):
 
     def accepts(self, source: Any) -> bool:
         """Whether it is a zip by its name or its content."""
-        return isinstance(source, Path) and source.is_file() and (
-            source.suffix.lower() == ".zip" or zipfile.is_zipfile(source))
+        return (
+            isinstance(source, Path)
+            and source.is_file()
+            and (source.suffix.lower() == ".zip" or zipfile.is_zipfile(source))
+        )
 
     def open(self, source: Path) -> ArchiveDataset:
         """List the image files."""
