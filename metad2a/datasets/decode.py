@@ -24,6 +24,10 @@ EXTENSIONS = frozenset(
 )
 """File-name endings, in lower case, by which images are found in folders and zips."""
 
+FILL = 127
+"""Gray beside an image that is no square: zero for a network whose input is scaled to -1..1, as
+convolutions pad."""
+
 
 class UnreadableImage(MetaD2AError):  # noqa: N818  (it names a thing that is skipped)
     """An image that cannot be decoded; the message is a short reason without any path."""
@@ -108,6 +112,37 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
             image = Image.alpha_composite(white, image)
         image = image.convert("RGB")
     return np.array(image)  # A copy: Pillow lends its memory for reading only.
+
+
+def square(image: np.ndarray, side: int) -> np.ndarray:
+    """Fit an image into a square without changing its shape: the only resize of the project.
+
+    The longer side becomes ``side``, bilinearly and with antialiasing. The rest is filled on both
+    sides alike with :data:`FILL`.
+
+    Args:
+        image: uint8 (height, width, 3).
+        side: of the square, in pixels.
+
+    Returns:
+        uint8 (side, side, 3); the image itself where it is such a square.
+    """
+    height, width = image.shape[:2]
+    if height == width == side:
+        return image
+    scale = side / max(height, width)
+    height, width = max(1, round(height * scale)), max(1, round(width * scale))
+    if image.shape[:2] != (height, width):
+        resized = Image.fromarray(image).resize(
+            (width, height), Image.Resampling.BILINEAR, reducing_gap=3.0
+        )
+        image = np.asarray(resized)
+    if height == width:
+        return np.array(image)
+    out = np.full((side, side, 3), FILL, dtype=np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    out[top : top + height, left : left + width] = image
+    return out
 
 
 def _to_eight_bits(values: np.ndarray) -> np.ndarray:
