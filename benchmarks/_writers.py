@@ -58,7 +58,7 @@ def many_writers(folder: Path) -> tuple[int, int, float]:
             folder,
         )
         build = register(store, plan, {}, "nobody/0/0")
-        cells = space.distinct()[:total].tolist()
+        cells = space.listed()[:total].tolist()
         Jobs(store, build).enqueue(
             Job(task.key, "quick", (space.format(tuple(cell)),), 0) for cell in cells
         )

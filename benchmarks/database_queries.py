@@ -57,7 +57,7 @@ def numbers(rng: np.random.Generator, most: int, size: int) -> tuple[int, ...]:
 def fill(store: Store, rng: np.random.Generator) -> None:
     """Write all rows in one transaction, the largest table in one statement."""
     space = SPACES.get("nasbench201")
-    distinct = space.distinct()
+    distinct = space.listed()
     prints = [rng.bytes(32).hex() for _ in range(SETS)]
     others = rng.integers(1, SETS, TASK_COUNT - OF_THE_LARGEST).tolist()
     owners = [0] * OF_THE_LARGEST + others

@@ -7,37 +7,27 @@ from functools import lru_cache
 import numpy as np
 
 from database.tasks import seeded
-from metad2a.errors import InputError
 from metad2a.spaces import Architecture, SearchSpace
 
-_POOL = 4096  # networks drawn of a space that cannot be enumerated
+_POOL = 4096
+"""Networks to choose among in a space that cannot be listed."""
 _GOLDEN = (5**0.5 - 1) / 2
 
 
 @lru_cache(maxsize=1)
 def _candidates(space: SearchSpace) -> tuple[np.ndarray, np.ndarray]:
-    """Return int (n, slots) distinct connected networks, and their int (n,) parameters.
+    """Return int (n, slots) distinct members, and their int (n,) parameters.
 
     All that there are, or, in a space too large for that, a sample that is always the same.
     """
-    try:
-        cells = space.distinct()
-    except InputError:
-        cells = _pool(space)
+    cells = space.listed()
+    if cells is None:
+        cells = space.as_array(space.pool(_POOL, seeded("pool", space.name)))
     return cells, space.costs(cells, classes=10)[:, 0]
 
 
-def _pool(space: SearchSpace) -> np.ndarray:
-    rng = seeded("pool", space.name)
-    drawn = space.as_array(
-        list(dict.fromkeys(space.canonical(space.sample(rng)) for _ in range(_POOL)))
-    )
-    connected: np.ndarray = drawn[space.connected(drawn)]
-    return connected
-
-
 def choose(space: SearchSpace, count: int, seed: int, key: str) -> list[Architecture]:
-    """Return ``count`` distinct, connected, canonical architectures for the task with ``key``.
+    """Return ``count`` distinct canonical architectures for the task with ``key``.
 
     However many are taken from the front, they are spread evenly over the space's parameter
     counts: ordered by parameters, ties at random, they are visited at steps of the golden ratio.

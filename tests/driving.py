@@ -19,7 +19,7 @@ from metad2a.spaces import SPACES
 from search.labels import Measurement, Protocol
 
 SPACE = SPACES.get("nasbench201")
-CELLS = [SPACE.format(tuple(cell)) for cell in SPACE.distinct()[-20:].tolist()]
+CELLS = [SPACE.format(tuple(cell)) for cell in SPACE.listed()[-20:].tolist()]
 NEVER = object()
 """The answer of a worker that hangs."""
 

@@ -13,7 +13,7 @@ from metad2a.spaces import SPACES
 from search.labels import Measurement, Protocol
 
 SPACE = SPACES.get("nasbench201")
-CELLS = [tuple(cell) for cell in SPACE.distinct()[1000:1012].tolist()]
+CELLS = [tuple(cell) for cell in SPACE.listed()[1000:1012].tolist()]
 FORMS = [SPACE.format(cell) for cell in CELLS]
 ACCURACY = Protocol("train-v1", "accuracy", "A training.")
 SCORE = Protocol("score-v1", "score", "A score.")

@@ -130,7 +130,7 @@ def test_a_model_that_names_none_suggests_all_the_same(tmp_path):
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two datasets with two tasks of five trainings; the second is much the harder one."""
     root, rng = tmp_path_factory.mktemp("known"), np.random.default_rng(0)
-    cells = SPACE.distinct()
+    cells = SPACE.listed()
     with Store(root / "db.sqlite") as database:
         database.add_protocol(Protocol(PROTOCOL, "accuracy", "Drawn."))
         for name in ("ponds", "rocks"):

@@ -155,7 +155,7 @@ def test_gradients_stay_finite_beside_empty_classes(some, inputs):
 @pytest.fixture(scope="module")
 def graph_encoder() -> GraphEncoder:
     torch.manual_seed(0)
-    return GraphEncoder(len(SPACE.node_types), 8, 4).eval()
+    return GraphEncoder(len(SPACE.node_features), 8, 4).eval()
 
 
 @pytest.fixture(scope="module")

@@ -102,8 +102,8 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "scores of numbers": (lambda c: c["predictor"].update(scores=[1]), "'predictor.scores' is"),
     "heads do not divide": (lambda c: c["predictor"].update(set_width=30), "'predictor.set_width'"),
     "types of another space": (
-        lambda c: c["predictor"].update(node_types=9),
-        "'predictor.node_types'",
+        lambda c: c["predictor"].update(node_features=9),
+        "'predictor.node_features'",
     ),
 }
 SIZES = [name for name in PredictorConfig.__dataclass_fields__ if name != "scores"]

@@ -159,7 +159,7 @@ def test_fitting_raises_the_likelihood_of_good_cells(monkeypatch, representative
     monkeypatch.setattr(generator_training, "DRAWS", 16)
     torch.manual_seed(0)
     config = PredictorConfig(
-        len(SPACE.node_types),
+        len(SPACE.node_features),
         ("one",),
         members=2,
         graph_width=4,

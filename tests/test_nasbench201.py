@@ -107,7 +107,7 @@ def test_all_classes_become_graphs_at_once():
 
 
 def test_distinct_cells_are_the_connected_classes():
-    found = [tuple(cell) for cell in SPACE.distinct().tolist()]
+    found = [tuple(cell) for cell in SPACE.listed().tolist()]
     assert found == [cell for cell in SPACE.representatives() if SPACE.is_connected(cell)]
     assert len(found) == 6_461
 

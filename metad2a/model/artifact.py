@@ -23,7 +23,7 @@ from metad2a.model.wording import listed
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CONFIG, WEIGHTS, CARD, GOLDEN = "config.json", "model.safetensors", "README.md", "golden.json"
 FILES = (CONFIG, WEIGHTS, CARD, GOLDEN)
 KNOWN = "known.json"

@@ -42,7 +42,7 @@ def check_config(config: Mapping[str, Any]) -> PredictorConfig:
         if not isinstance(config.get(key, ""), str)
     ]
     if not problems:
-        problems += _space(config["space"], sizes["node_types"])
+        problems += _space(config["space"], sizes["node_features"])
     if problems:
         raise ArtifactError(
             listed("The model's config.json does not fit this version of metad2a", problems)
@@ -73,10 +73,10 @@ def _size(key: str, value: object) -> str:
     return "" if fine else f"'predictor.{key}' is {str(value)[:60]!r}; it must be {wanted}"
 
 
-def _space(name: str, node_types: int) -> list[str]:
+def _space(name: str, node_features: int) -> list[str]:
     if name not in SPACES.names():
         return [f"space {name!r} is unknown here ({', '.join(SPACES.names())})"]
-    types = len(SPACES.get(name).node_types)
-    if node_types != types:
-        return [f"'predictor.node_types' is {node_types}; the space {name!r} has {types}"]
+    features = len(SPACES.get(name).node_features)
+    if node_features != features:
+        return [f"'predictor.node_features' is {node_features}; the space {name!r} has {features}"]
     return []

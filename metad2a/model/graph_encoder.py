@@ -19,9 +19,9 @@ def _mlp(inputs: int, outputs: int) -> nn.Sequential:
 class GraphEncoder(nn.Module):
     """Graph isomorphism network (Xu et al., ICLR 2019) in both directions of a DAG."""
 
-    def __init__(self, node_types: int, width: int = 48, rounds: int = 4) -> None:
+    def __init__(self, node_features: int, width: int = 48, rounds: int = 4) -> None:
         super().__init__()
-        self.embed = nn.Embedding(node_types, width)
+        self.embed = nn.Linear(node_features, width, bias=False)
         self.along = nn.ModuleList(GINConv(_mlp(width, width)) for _ in range(rounds))
         self.against = nn.ModuleList(GINConv(_mlp(width, width)) for _ in range(rounds))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(rounds))
@@ -34,5 +34,5 @@ class GraphEncoder(nn.Module):
         for along, against, norm in zip(self.along, self.against, self.norms, strict=True):
             x = norm(x + along(x, graphs.edge_index) + against(x, reverse))
         summed = global_add_pool(x, graphs.batch, size=graphs.num_graphs)
-        output = x[graphs.x == 1]  # the node type "output", one a graph
+        output = x[graphs.ptr[1:] - 1]  # the last node of each graph
         return torch.cat([summed, output], dim=1)

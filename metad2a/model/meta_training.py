@@ -138,7 +138,7 @@ def train_prior(
             "judged apart. Score the whole space on a task of another family too."
         )
     torch.manual_seed(seed)
-    predictor = Predictor(PredictorConfig(len(data.space.node_types), data.protocols, members))
+    predictor = Predictor(PredictorConfig(len(data.space.node_features), data.protocols, members))
     pooled: dict[Architecture, list[np.ndarray]] = {}
     for found in used:
         labels = rank_sum(data.space, found, data.protocols)

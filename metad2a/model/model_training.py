@@ -19,6 +19,9 @@ from metad2a.model.metad2a import MetaD2A, new_model
 from metad2a.model.predictor import Predictor
 from metad2a.model.prior_training import prior_inputs
 
+POOL = 8192
+"""Architectures by which the generator learns, in a space that cannot be listed."""
+
 
 def train(
     data: MetaData,
@@ -43,7 +46,10 @@ def train(
     predictor.width_factor.fill_(factor)
 
     space = data.space
-    cells = space.distinct()
+    listed = space.listed()
+    cells = (
+        space.as_array(space.pool(POOL, np.random.default_rng(seed))) if listed is None else listed
+    )
     graphs, costs = prior_inputs(space, cells)
     torch.manual_seed(seed)
     model = new_model(space, ACCURACY, predictor)

@@ -30,7 +30,7 @@ from metad2a.model.set_encoder import SetEncoder, SetInputs
 class PredictorConfig:
     """Sizes of a predictor. ``scores`` names the training-free protocols, in order."""
 
-    node_types: int
+    node_features: int
     scores: tuple[str, ...]
     members: int = 5
     graph_width: int = 48
@@ -46,7 +46,7 @@ class ArchitecturePrior(nn.Module):
 
     def __init__(self, config: PredictorConfig) -> None:
         super().__init__()
-        self.graph = GraphEncoder(config.node_types, config.graph_width, config.graph_rounds)
+        self.graph = GraphEncoder(config.node_features, config.graph_width, config.graph_rounds)
         width = 2 * config.graph_width
         self.trunk = nn.Sequential(
             nn.Linear(self.graph.width + 2, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()

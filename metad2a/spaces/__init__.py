@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from metad2a.spaces.base import SPACES, Architecture, Cost, SearchSpace
+from metad2a.spaces.base import (
+    SPACES,
+    Architecture,
+    Cost,
+    Decision,
+    SearchSpace,
+    WeightSharing,
+)
 
-__all__ = ["SPACES", "Architecture", "Cost", "SearchSpace"]
+__all__ = ["SPACES", "Architecture", "Cost", "Decision", "SearchSpace", "WeightSharing"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from metad2a.errors import InputError
-from metad2a.spaces.base import Architecture, SearchSpace
+from metad2a.spaces.base import Architecture, WeightSharing
 
 NONE = 0
 """The operation of the edges that are not used."""
 
 
-class TwoInputs(SearchSpace):
+class TwoInputs(WeightSharing):
     """Membership, completion, derivation and variation of two operations a node.
 
     ``none`` is not chosen but left over, so what is said of it in scores or in what is allowed has

@@ -19,7 +19,7 @@ from metad2a.spaces import _darts_cell, _genotype
 from metad2a.spaces._darts_cell import EDGES, INTO, reductions
 from metad2a.spaces._topology import width_depth
 from metad2a.spaces._two_inputs import TwoInputs
-from metad2a.spaces.base import SPACES, Architecture, Cost
+from metad2a.spaces.base import SPACES, Architecture, Cost, Decision
 
 if TYPE_CHECKING:
     from torch_geometric.data import Batch
@@ -51,11 +51,15 @@ class Darts(TwoInputs):
 
     name = "darts"
     operations = OPERATIONS
-    slots = _SLOTS
+    decisions = tuple(
+        Decision(f"{cell} {source}->{target}", OPERATIONS)
+        for cell in ("normal", "reduction")
+        for source, target in EDGES
+    )
     nodes = tuple(tuple(start + slot for slot in node) for start in (0, _HALF) for node in INTO)
     free_operation = MAX_POOL
     input_size = 32
-    node_types = (
+    node_features = (
         "input",
         "output",
         "previous",
@@ -158,22 +162,20 @@ class Darts(TwoInputs):
         fixed += ((old + 1) * classes, old * classes)
         return Cost(int(fixed[0]), int(fixed[1])), table
 
-    def smallest(self, classes: int) -> Cost:
-        """Return the cost of the fixed parts: cells of pools add nothing to them."""
-        return self.cost_table(classes, self.input_size)[0]
-
     def graphs(self, architectures: np.ndarray) -> Batch:
         """Return architectures as graphs of 31 nodes, one for each edge of either cell.
 
         The images lead to the older input of a cell, and over the node "previous" to the younger
-        one, as the cell before stands between them; every edge leads on, and to the output.
+        one, as the cell before stands between them; every edge leads on, and to the output. A
+        node's features say of which type it is, one-hot.
         """
         import torch
+        from torch.nn.functional import one_hot
 
         from metad2a.spaces._graphs import equal_graphs
 
         chosen = torch.as_tensor(np.asarray(architectures), dtype=torch.long)
-        first = len(self.node_types) - 2 * len(OPERATIONS)
+        first = len(self.node_features) - 2 * len(OPERATIONS)
         kind = torch.arange(_SLOTS) // _HALF * len(OPERATIONS)
         ends = torch.tensor([[0, 2, 1]]).expand(len(chosen), 3)
         x = torch.cat([ends[:, :2], first + kind + chosen, ends[:, 2:]], dim=1)
@@ -188,34 +190,37 @@ class Darts(TwoInputs):
                     if other == target
                 ]
                 pairs.append((start + slot, 2 + _SLOTS))
-        return equal_graphs(x, torch.tensor(pairs).T)
+        return equal_graphs(one_hot(x, len(self.node_features)).float(), torch.tensor(pairs).T)
 
     def build(
         self,
         architecture: Architecture,
         classes: int,
         *,
-        channels: int | None = None,
-        cells: int | None = None,
+        pretrained: bool = False,
         auxiliary: bool = False,
+        **macro: int | None,
     ) -> DartsNetwork:
         """Return the network of these cells; 36 channels and 20 cells are the paper's own.
 
         Args:
             architecture: one operation index per slot.
             classes: outputs of the network.
-            channels: of the first cells.
-            cells: in all, of which those at one and two thirds are reduction cells.
+            pretrained: refused, as there are no pretrained weights.
             auxiliary: add a second classifier after two thirds of the cells, whose logits are
                 returned beside the others in training mode; :meth:`costs` does not count it.
+            macro: ``channels`` of the first cells, and ``cells`` in all, of which those at one
+                and two thirds are reduction cells.
 
         Raises:
-            InputError: a width or a depth below 1, or some node has not exactly two operations.
+            InputError: pretrained weights, a width or a depth below 1, or some node has not
+                exactly two operations.
         """
         from metad2a.spaces._darts_network import DartsNetwork
 
+        self.refuse_pretrained(pretrained)
         self._check(architecture)
-        return DartsNetwork(architecture, classes, *self.macro(channels, cells), auxiliary)
+        return DartsNetwork(architecture, classes, **self.sizes(macro), auxiliary=auxiliary)
 
     def supernet(
         self, classes: int, *, channels: int | None = None, cells: int | None = None
@@ -223,7 +228,7 @@ class Darts(TwoInputs):
         """Return the weight-sharing network of all cells (batch norm without affine)."""
         from metad2a.spaces._darts_network import DartsSuperNet
 
-        return DartsSuperNet(classes, *self.macro(channels, cells))
+        return DartsSuperNet(classes, **self.sizes({"channels": channels, "cells": cells}))
 
 
 SPACES.register(Darts.name)(Darts())

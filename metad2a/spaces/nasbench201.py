@@ -18,7 +18,7 @@ import numpy as np
 from metad2a.errors import InputError
 from metad2a.registry import suggest_name
 from metad2a.spaces._topology import width_depth
-from metad2a.spaces.base import SPACES, Architecture, Cost, SearchSpace
+from metad2a.spaces.base import SPACES, Architecture, Cost, Decision, WeightSharing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,14 +80,14 @@ def _connected_cells() -> np.ndarray:
     return connected
 
 
-class NasBench201(SearchSpace):
+class NasBench201(WeightSharing):
     """The cell space of NAS-Bench-201, with the benchmark's own macro network."""
 
     name = "nasbench201"
+    decisions = tuple(Decision(f"{source}->{target}", OPERATIONS) for source, target in EDGES)
     operations = OPERATIONS
-    slots = 6
     input_size = 32
-    node_types = ("input", "output", *OPERATIONS)
+    node_features = ("input", "output", *OPERATIONS)
     counted_macro = MappingProxyType({"channels": CHANNELS, "cells": CELLS})
     cell_types = MappingProxyType({"cell": range(6)})
     search_macro = MappingProxyType({"channels": CHANNELS, "cells": 1})
@@ -143,6 +143,12 @@ class NasBench201(SearchSpace):
         """Return the 6,466 canonical cells, in the order of :meth:`enumerate`."""
         return list(dict.fromkeys(_representatives().values()))
 
+    def listed(self) -> np.ndarray:
+        """Return int (6461, 6): the canonical cells that are connected."""
+        cells = self.as_array(self.representatives())
+        joined: np.ndarray = cells[self.connected(cells)]
+        return joined
+
     def paths(self) -> list[tuple[int, ...]]:
         """Return the four paths from node 0 to node 3 as slots."""
         slot = {edge: i for i, edge in enumerate(EDGES)}
@@ -195,13 +201,13 @@ class NasBench201(SearchSpace):
         macs += width * classes
         return Cost(params, macs), table
 
-    def smallest(self, classes: int) -> Cost:
-        """Return the cost of the fixed parts: a cell of one skip adds nothing to them."""
-        return self.cost_table(classes, self.input_size)[0]
-
     def graphs(self, architectures: np.ndarray) -> Batch:
-        """Return cells as graphs of 8 nodes: input, one node an edge's operation, output."""
+        """Return cells as graphs of 8 nodes: input, one node an edge's operation, output.
+
+        A node's features say of which type it is, one-hot.
+        """
         import torch
+        from torch.nn.functional import one_hot
 
         from metad2a.spaces._graphs import equal_graphs
 
@@ -216,20 +222,25 @@ class NasBench201(SearchSpace):
             for j, (source, _) in enumerate(EDGES)
             if target == source
         ]
-        return equal_graphs(x, torch.tensor(pairs).T)
+        return equal_graphs(one_hot(x, len(self.node_features)).float(), torch.tensor(pairs).T)
 
     def build(
         self,
         architecture: Architecture,
         classes: int,
         *,
-        channels: int | None = None,
-        cells: int | None = None,
+        pretrained: bool = False,
+        **macro: int | None,
     ) -> nn.Module:
-        """Return the network of this cell; 16 channels and 5 cells are the benchmark's own."""
+        """Return the network of this cell; 16 ``channels`` and 5 ``cells`` are the benchmark's.
+
+        Raises:
+            InputError: pretrained weights, of which there are none, or a size below 1.
+        """
         from metad2a.spaces._nasbench201_network import CellNetwork
 
-        return CellNetwork(architecture, classes, *self.macro(channels, cells))
+        self.refuse_pretrained(pretrained)
+        return CellNetwork(architecture, classes, **self.sizes(macro))
 
     def supernet(
         self, classes: int, *, channels: int | None = None, cells: int | None = None
@@ -237,7 +248,7 @@ class NasBench201(SearchSpace):
         """Return the weight-sharing network of all cells (batch norm without affine)."""
         from metad2a.spaces._nasbench201_network import CellSuperNet
 
-        return CellSuperNet(classes, *self.macro(channels, cells))
+        return CellSuperNet(classes, **self.sizes({"channels": channels, "cells": cells}))
 
 
 SPACES.register(NasBench201.name)(NasBench201())

@@ -1,0 +1,139 @@
+"""Members of a space spread evenly over the logarithm of their multiply-adds.
+
+Members drawn at random crowd around the middle of a space's costs. Here they are also varied
+towards the costs at which few were found, until each part of the range has its share.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from metad2a.spaces.base import Architecture, SearchSpace
+
+_BINS = 64
+"""Most parts of the range of costs that are filled alike."""
+_ROUNDS = 16
+"""Rounds of variation towards parts that lack members."""
+_PARENTS = 8
+"""Members nearest to a part, one of which is varied to get into it."""
+_STEPS = 3
+"""Most mutations between a parent and what is tried."""
+
+
+def spread_pool(
+    space: SearchSpace,
+    n: int,
+    rng: np.random.Generator,
+    classes: int,
+    max_params: int | None,
+    max_macs: int | None,
+) -> list[Architecture]:
+    """Return distinct canonical members within the limits; see ``SearchSpace.pool``.
+
+    However many are taken from the front, they are spread over the range.
+    """
+    members = space.listed()
+    if members is None:
+        found = _Search(space, n, rng, classes, max_params, max_macs)
+        found.run()
+        members, costs = np.array(list(found.costs)), np.array(list(found.costs.values()))
+        good = found.feasible(costs)
+    else:
+        costs = space.costs(members, classes)
+        good = space.feasible(members, classes, max_params, max_macs)
+    members, costs = members[good], costs[good]
+    order = _spread(np.log(costs[:, 1]), n, rng) if len(members) else []
+    return [tuple(members[place].tolist()) for place in order]
+
+
+def _parts(values: np.ndarray, low: float, high: float, bins: int) -> np.ndarray:
+    """Return int (n,): the part of low..high, of ``bins`` equal ones, that each value lies in."""
+    scaled = (values - low) / max(high - low, 1e-12) * bins
+    parts: np.ndarray = np.floor(scaled).clip(0, bins - 1).astype(np.int64)
+    return parts
+
+
+def _spread(values: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the places of ``n`` of float values, taken from all parts of their range in turn."""
+    parts = _parts(values, values.min(), values.max(), min(n, _BINS))
+    luck = rng.random(len(values))
+    order = np.lexsort((luck, parts))
+    _, first, sizes = np.unique(parts[order], return_index=True, return_counts=True)
+    turn = np.empty(len(values), dtype=np.int64)
+    turn[order] = np.arange(len(values)) - np.repeat(first, sizes)
+    chosen: np.ndarray = np.lexsort((luck, turn))[:n]
+    return chosen
+
+
+class _Search:
+    """Members found so far of a space that cannot be listed, and their costs."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        n: int,
+        rng: np.random.Generator,
+        classes: int,
+        max_params: int | None,
+        max_macs: int | None,
+    ) -> None:
+        self.space, self.n, self.rng, self.classes = space, n, rng, classes
+        self.limits = np.array(
+            [np.inf if limit is None else limit for limit in (max_params, max_macs)]
+        )
+        self.costs: dict[Architecture, tuple[int, int]] = {}
+
+    def feasible(self, costs: np.ndarray) -> np.ndarray:
+        """Return bool (n,) for int (n, 2) costs."""
+        good: np.ndarray = (costs <= self.limits).all(1)
+        return good
+
+    def _add(self, tried: list[Architecture]) -> None:
+        new = [one for one in dict.fromkeys(tried) if one not in self.costs]
+        if new:
+            costs = self.space.costs(np.array(new), self.classes)
+            self.costs.update(zip(new, map(tuple, costs.tolist()), strict=True))
+
+    def run(self) -> None:
+        """Draw, then vary towards the parts that lack members."""
+        self._add([self.space.canonical(self.space.sample(self.rng)) for _ in range(self.n + 64)])
+        for _ in range(_ROUNDS):
+            targets = self._targets()
+            if not len(targets):
+                return
+            members = list(self.costs)
+            logs = np.log(np.array(list(self.costs.values()), dtype=np.float64))
+            over = np.maximum(logs - np.log(self.limits), 0).sum(1)
+            tried = []
+            for target, count in targets:
+                distance = np.abs(logs[:, 1] - target) + over
+                nearest = np.argsort(distance, kind="stable")[:_PARENTS]
+                for parent in self.rng.choice(nearest, count):
+                    one = members[parent]
+                    for _ in range(self.rng.integers(1, _STEPS + 1)):
+                        one = self.space.mutate(one, self.rng)
+                    tried.append(self.space.canonical(one))
+            self._add(tried)
+
+    def _targets(self) -> list[tuple[float, int]]:
+        """Return log MACs that lack members, and how many to try for each."""
+        costs = np.array(list(self.costs.values()), dtype=np.float64)
+        values = np.log(costs[self.feasible(costs), 1])
+        low = np.log(self.space.smallest(self.classes).macs)
+        seen = np.log(costs[:, 1].max())
+        high = min(seen, np.log(self.limits[1]))
+        bins = min(self.n, _BINS)
+        held = np.bincount(_parts(values, low, high, bins), minlength=bins)
+        lacking = np.ceil(self.n / bins) - held
+        centres = low + (np.arange(bins) + 0.5) * (high - low) / bins
+        targets = [
+            (float(centre), int(2 * lack))
+            for centre, lack in zip(centres, lacking, strict=True)
+            if lack > 0
+        ]
+        if targets and seen < np.log(self.limits[1]):  # the range itself may go on
+            targets.append((np.inf, _PARENTS))
+        return targets
