@@ -19,10 +19,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from metad2a._torchvision import torchvision
 from metad2a.spaces import SPACES, SearchSpace
-from metad2a.spaces.gates import Gates
+from metad2a.spaces.supernets.gates import Gates
+from metad2a.training.device import plan
 from search.budget import Budget
 from search.data import TaskData
-from search.device import plan
 from search.method import Training
 from search.methods.fairnas import fair_paths
 from search.run import Run

@@ -14,10 +14,10 @@ from dataclasses import replace
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES, SearchSpace
 from metad2a.suggestion import Candidate, Measured, Suggestions
+from metad2a.training.device import plan
 from search.budget import Budget
 from search.data import TaskData
 from search.delivery import deliver, delivered_accuracy
-from search.device import plan
 from search.engine import Progress
 from search.searching import load_within
 from search.trainer import TrainRecipe, train
@@ -66,7 +66,7 @@ def check(
             class of its dataset is held out to measure with.
         minutes: of wall clock, in all.
         seed: of initial weights, batches and crops.
-        device: see :func:`search.device.plan`.
+        device: see :func:`metad2a.training.device.plan`.
         progress: told after each step.
         protocol: a name of :data:`STEPS`; the longest that fits the time where None.
         should_stop: asked after each step; True ends with the candidates trained so far.

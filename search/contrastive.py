@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metad2a.spaces.base import SuperNet
-from metad2a.spaces.gates import Gates
-from search.device import seeded
+from metad2a.spaces.supernets.base import SuperNet
+from metad2a.spaces.supernets.gates import Gates
+from metad2a.training.device import seeded
 from search.method import Stateful
 from search.run import Run
 from search.tensors import under, with_prefix

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from metad2a.spaces import Architecture
-from metad2a.spaces.gates import Gates
+from metad2a.spaces.supernets.gates import Gates
 from search.architecture import ArchitectureParameters
 from search.method import Method, Ranking
 from search.run import Batch, Run

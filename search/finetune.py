@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from metad2a.spaces import Architecture
-from search.device import DevicePlan
+from metad2a.training.device import DevicePlan
 from search.inherit import inherit, recalibrate
 from search.method import Training
 from search.run import Run

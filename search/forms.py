@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from metad2a.spaces import Architecture
-from metad2a.spaces.base import SuperNet
-from metad2a.spaces.gates import Gates, Route
-from search.device import DevicePlan
+from metad2a.spaces.supernets.base import SuperNet
+from metad2a.spaces.supernets.gates import Gates, Route
+from metad2a.training.device import DevicePlan
 
 
 class Form:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from metad2a.spaces import Architecture, SearchSpace
-from metad2a.spaces.base import SuperNet
-from search.device import DevicePlan
+from metad2a.spaces.supernets.base import SuperNet
+from metad2a.training.device import DevicePlan
 
 
 @torch.no_grad()

@@ -19,12 +19,12 @@ from torch.nn import functional as F
 
 from metad2a.errors import InputError
 from metad2a.spaces import Architecture, SearchSpace
-from metad2a.spaces.base import SuperNet
-from metad2a.spaces.gates import Gates
+from metad2a.spaces.supernets.base import SuperNet
+from metad2a.spaces.supernets.gates import Gates
+from metad2a.training.device import DevicePlan, seeded
 from search.augment import random_crop
 from search.budget import Budget
 from search.data import TaskData
-from search.device import DevicePlan, seeded
 from search.evaluators import Context, Evaluator, SharedWeights, evaluator
 from search.forms import Form
 from search.method import Method, Phase, SampleWeighter, Training

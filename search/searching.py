@@ -15,11 +15,11 @@ from metad2a.datasets import load_dataset
 from metad2a.errors import InputError
 from metad2a.export.standardised import StandardisedNetwork
 from metad2a.spaces import SPACES, Architecture, SearchSpace
+from metad2a.training.device import plan
 from search.budget import Budget
 from search.composition import Composition, compose
 from search.data import MOST_IMAGES, TaskData, search_task
 from search.delivery import deliver, delivered_accuracy
-from search.device import plan
 from search.engine import Engine, Progress
 from search.method import Ranking
 from search.result import SearchResult

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from metad2a.errors import InputError
-from metad2a.spaces.gates import Gates
+from metad2a.spaces.supernets.gates import Gates
 from search.cloning import clone_most_shared, parameters_in_use
 from search.evaluators import Context, Evaluator
 from search.evaluators.angle import Angle

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from metad2a.errors import MetaD2AError
 from metad2a.spaces import Architecture, SearchSpace
+from metad2a.training.device import DevicePlan, plan, seeded
 from search.augment import random_crop
 from search.data import TaskData
-from search.device import DevicePlan, plan, seeded
 
 _CURVE = 4
 _EVAL_BATCH = 500
@@ -102,7 +102,7 @@ def train(
         architecture: one operation index per slot.
         seed: of initial weights, batch order and crops; the same seed gives the same result on CPU.
         recipe: hyper-parameters; the default ones if None.
-        device: see :func:`search.device.plan`.
+        device: see :func:`metad2a.training.device.plan`.
         on_step: told the number of steps after each; what it raises ends the training.
 
     Raises:

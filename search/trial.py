@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from metad2a.spaces import Architecture
-from search.device import seeded
+from metad2a.training.device import seeded
 from search.run import Run
 from search.trainee import Trainee
 from search.trainer import accuracy

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metad2a.spaces.gates import Gates
+from metad2a.spaces.supernets.gates import Gates
 from search.architecture import masked_softmax
 
 

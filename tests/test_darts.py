@@ -12,9 +12,9 @@ from torch import nn
 
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
-from metad2a.spaces._darts_operations import Depthwise, FactorizedReduce
 from metad2a.spaces._topology import width_depth
 from metad2a.spaces.darts import EDGES, NONE, OPERATIONS, SKIP
+from metad2a.spaces.networks.darts import Depthwise, FactorizedReduce
 
 SPACE = SPACES.get("darts")
 V1 = (
@@ -329,22 +329,21 @@ def test_the_auxiliary_head_is_trained_and_not_counted():
 
 def test_dropped_paths_are_whole_images_of_other_edges_than_skips():
     network = SPACE.build(SPACE.parse(V1), 3, channels=4, cells=3)
-    cell = network.cells[0]  # normal: slot (0, 3) is a plain skip, (0, 2) a convolution
+    cell = network.cells[0]  # normal: edge 0->3 is a plain skip, 0->2 a convolution
     torch.manual_seed(0)
     network.drop_path = 0.5
     x = images(batch=64).repeat(1, 2, 1, 1)[:, :4]
-    skip = EDGES.index((0, 3))
-    assert torch.equal(cell.edge(skip, x, None), x)
-    dropped = cell.edge(0, x, None)
+    assert torch.equal(cell.edge("0->3", x), x)
+    dropped = cell.edge("0->2", x)
     gone = dropped.flatten(1).abs().sum(1) == 0
     assert 10 < int(gone.sum()) < 54
     network.drop_path = 0.0
-    torch.testing.assert_close(dropped[~gone], 2 * cell.edge(0, x, None)[~gone])
+    torch.testing.assert_close(dropped[~gone], 2 * cell.edge("0->2", x)[~gone])
     network.drop_path = 0.5
     network.eval()
     assert torch.equal(network(images()), network(images()))
     for wrong in (-0.1, 1.0, math.nan):
-        with pytest.raises(InputError, match="not a probability below 1"):
+        with pytest.raises(ValueError, match="not a probability below 1"):
             network.drop_path = wrong
 
 

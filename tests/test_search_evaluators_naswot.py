@@ -10,7 +10,7 @@ from torch import nn
 
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
-from search.device import plan, seeded
+from metad2a.training.device import plan, seeded
 from search.evaluators import Context
 from search.evaluators.naswot import IMAGES, Naswot
 from search.training_free import activation_kernel, naswot, reached_relus

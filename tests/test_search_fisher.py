@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
+from metad2a.training.device import plan, seeded
 from search import fisher
 from search.data import TaskData
-from search.device import plan, seeded
 from search.fisher import approximation_network, diagonal_fisher, fisher_distance, task_distance
 
 SPACE = SPACES.get("nasbench201")

@@ -6,9 +6,9 @@ from searching import task
 
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
+from metad2a.training.device import plan
 from search.budget import Budget
 from search.composition import compose
-from search.device import plan
 from search.engine import Engine
 from search.run import Run
 from search.searching import Search, conduct

@@ -9,9 +9,9 @@ from searching import task
 from torch.nn import functional as F
 
 from metad2a.errors import InputError
+from metad2a.training.device import seeded
 from search import tester
 from search.composition import compose
-from search.device import seeded
 from search.searching import Search, conduct
 from search.wrappers.lpt import Lpt
 

@@ -7,7 +7,7 @@ from searching import task
 from torch.nn import functional as F
 
 from metad2a.spaces import SPACES
-from metad2a.spaces.gates import Gates
+from metad2a.spaces.supernets.gates import Gates
 from search.methods import proxylessnas
 from search.methods.proxylessnas import cost_gradient, cost_shares
 from search.searching import conduct

@@ -207,7 +207,7 @@ def test_clones_begin_alike_keep_their_momentum_and_learn_apart():
     first, second = edge.operation(3)[1:3]
     assert torch.equal(first[1].weight, second[1].weight)
     before = second[1].weight.clone()
-    from metad2a.spaces.gates import Gates
+    from metad2a.spaces.supernets.gates import Gates
 
     run.train_weights(run.batch(), [Gates.path((1, 1, 3, 1, 1, 1), 5)])
     assert not torch.equal(first[1].weight, before)

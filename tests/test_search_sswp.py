@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
-from metad2a.spaces.gates import Gates
+from metad2a.spaces.supernets.gates import Gates
+from metad2a.training.device import DevicePlan, plan
 from search.budget import Budget
 from search.composition import compose
-from search.device import DevicePlan, plan
 from search.finetune import rate
 from search.run import Run
 from search.searching import conduct

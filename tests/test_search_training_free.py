@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from metad2a.spaces import SPACES
-from search.device import seeded
+from metad2a.training.device import seeded
 from search.training_free import (
     SCORES,
     agreement,

@@ -9,13 +9,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from metad2a.errors import InputError
-from metad2a.spaces import SPACES
-from metad2a.spaces._mixed import MixedNetwork, MixedOperation, apart
-from metad2a.spaces.base import SuperNet
-from metad2a.spaces.gates import Gates, Route
+from metad2a.spaces import SPACES, WeightSharing
+from metad2a.spaces.supernets.base import SuperNet
+from metad2a.spaces.supernets.gates import Gates, Route
+from metad2a.spaces.supernets.mixed import MixedNetwork, MixedOperation, apart
 
 CLASSES = 3
-each_space = pytest.mark.parametrize("space", list(SPACES), ids=SPACES.names())
+SHARING = [space for space in SPACES if isinstance(space, WeightSharing)]
+each_space = pytest.mark.parametrize("space", SHARING, ids=[space.name for space in SHARING])
 
 
 def supernet(space, seed=0):

@@ -15,8 +15,8 @@ from torch import nn
 from metad2a.errors import InputError
 from metad2a.registry import Registry
 from metad2a.spaces import Architecture, SearchSpace
+from metad2a.training.device import DevicePlan
 from search.data import TaskData
-from search.device import DevicePlan
 
 __all__ = ["EVALUATORS", "Context", "Evaluator", "SharedWeights", "evaluator"]
 

@@ -22,7 +22,7 @@ import numpy as np
 from torch import Tensor
 
 from metad2a.spaces import Architecture, SearchSpace
-from metad2a.spaces.base import SuperNet
+from metad2a.spaces.supernets.base import SuperNet
 from search.evaluators import EVALUATORS, Context, Evaluator
 
 

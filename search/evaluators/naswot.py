@@ -15,7 +15,7 @@ import numpy as np
 
 from metad2a.errors import InputError
 from metad2a.spaces import Architecture
-from search.device import plan, seeded
+from metad2a.training.device import plan, seeded
 from search.evaluators import EVALUATORS, Context, Evaluator
 from search.training_free import naswot
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from metad2a.spaces import Architecture, SearchSpace
+from metad2a.training.device import seeded
 from search.data import TaskData
-from search.device import seeded
 from search.labels import LABELLERS, Labeller, Measurement, Protocol
 from search.training_free import SCORES, scores
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from metad2a.errors import InputError
-from metad2a.spaces.gates import Gates
+from metad2a.spaces.supernets.gates import Gates
 from search.architecture import ArchitectureParameters, preserve_mass
 from search.differentiable import DifferentiableMethod
 from search.group_dropout import draw_kept, groups

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from metad2a.spaces import Architecture
-from metad2a.spaces.gates import Gates
+from metad2a.spaces.supernets.gates import Gates
 from search.method import METHODS, Training
 from search.one_shot import OneShotMethod
 from search.run import Run

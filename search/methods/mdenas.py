@@ -21,7 +21,7 @@ import numpy as np
 from torch import Tensor
 
 from metad2a.spaces import Architecture
-from metad2a.spaces.gates import Gates
+from metad2a.spaces.supernets.gates import Gates
 from search.differentiable import DifferentiableMethod
 from search.evaluators import Evaluator
 from search.method import METHODS, Training

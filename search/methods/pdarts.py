@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from metad2a.errors import InputError
-from metad2a.spaces.gates import Gates
+from metad2a.spaces.supernets.gates import Gates
 from search.architecture import ArchitectureParameters
 from search.forms import Form
 from search.method import METHODS, Ranking, Training

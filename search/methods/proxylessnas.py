@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metad2a.spaces.gates import Gates
+from metad2a.spaces.supernets.gates import Gates
 from search.architecture import ArchitectureParameters, masked_softmax, preserve_mass
 from search.differentiable import DifferentiableMethod
 from search.method import METHODS, Training

@@ -9,7 +9,7 @@ SPOS's own was set for ImageNet.
 
 from __future__ import annotations
 
-from metad2a.spaces.gates import Gates
+from metad2a.spaces.supernets.gates import Gates
 from search.method import METHODS, Training
 from search.one_shot import OneShotMethod
 from search.run import Run

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from metad2a.errors import InputError
 from metad2a.registry import suggest_name
 from metad2a.spaces import Architecture
-from metad2a.spaces.gates import Gates
+from metad2a.spaces.supernets.gates import Gates
 from search.architecture import ArchitectureParameters, preserve_mass
 from search.contrastive import OBJECTIVES
 from search.differentiable import DifferentiableMethod

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from metad2a.errors import InputError
-from search.device import seeded
+from metad2a.training.device import seeded
 from search.method import WRAPPERS, Method, SampleWeighter, Wrapper
 from search.run import Run
 from search.tester import Images, Tester

@@ -1,0 +1,150 @@
+"""Protocols: how a network's accuracy (or score) came about, as values. The only place of numbers.
+
+A protocol's name stands for every number of its recipe. Changing one is another name, so that old
+and new rows never mix; the digest tells them apart even where somebody forgot.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from metad2a.errors import InputError
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """How one network is trained on one dataset, from the weights that it has.
+
+    The classifier begins in closed form (ridge regression on the features), then everything is
+    trained with AdamW, the rate rising over ``warm_up`` and falling along half a cosine to zero.
+    """
+
+    rate: float = 1e-3
+    """Peak learning rate; 0: the closed-form classifier on frozen features is the result."""
+    frozen_stages: int = 0
+    """First stages that stay as they are; their output is kept for ``copies`` augmentations."""
+    batch_norm: Literal["kept", "moving"] = "kept"
+    """Whether statistics of batch norms stay those of the pretrained network or follow the data."""
+    epochs: float = 8.0
+    """Passes over the training images."""
+    closed_form: bool = True
+    """Whether the classifier begins in closed form; else small and random."""
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    """SGD has Nesterov momentum 0.9."""
+    batch: int = 32
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.1
+    clip: float = 1.0
+    """Largest norm of the gradient; without it deep pieces at strong rates may never recover."""
+    warm_up: float = 0.1
+    """Share of the steps over which the rate rises."""
+    average: float = 0.05
+    """Span, as a share of the steps, over which weights are averaged exponentially."""
+    zoom: float = 0.7
+    """Least side of the crops that training sees, as a share of the image's."""
+    copies: int = 2
+    """Augmented copies of which the output of frozen stages is kept."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A frozen way of measuring."""
+
+    name: str
+    kind: Literal["accuracy", "score"]
+    """An accuracy is a fraction 0..1, a score any number."""
+    description: str
+    recipe: Any = None
+    """Its numbers, a dataclass; None where code alone says how."""
+
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that change with any number of the recipe."""
+        numbers = {} if self.recipe is None else dataclasses.asdict(self.recipe)
+        text = json.dumps([self.name, self.kind, numbers], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+FINE_TUNE = FineTune()
+"""What ``finetune-v1`` fixes; rate, epochs, frozen stages and batch norm are decisions."""
+_DECISIONS = {"rate": float, "epochs": float, "frozen_stages": int, "batch_norm": str}
+_SHORT = {"rate": "r", "epochs": "e", "frozen_stages": "f", "batch_norm": "b"}
+FINE_TUNE_NAME = "finetune-v1"
+
+
+def fine_tune(
+    rate: float,
+    epochs: float,
+    frozen_stages: int = 0,
+    batch_norm: Literal["kept", "moving"] = "kept",
+) -> Protocol:
+    """Return ``finetune-v1`` with its decisions, which its name carries: ``finetune-v1:r0.002:e8``.
+
+    Decisions that have their default value are not written, but for rate and epochs.
+    """
+    recipe = dataclasses.replace(
+        FINE_TUNE, rate=rate, epochs=epochs, frozen_stages=frozen_stages, batch_norm=batch_norm
+    )
+    parts = [FINE_TUNE_NAME, f"r{rate:g}", f"e{epochs:g}"]
+    if frozen_stages:
+        parts.append(f"f{frozen_stages}")
+    if batch_norm != FINE_TUNE.batch_norm:
+        parts.append(f"b{batch_norm}")
+    return Protocol(
+        ":".join(parts),
+        "accuracy",
+        "test accuracy of a pretrained network fine-tuned on the task: classifier in closed form, "
+        f"then AdamW, peak rate {rate:g}, {epochs:g} epochs of batches of {recipe.batch}, gradient "
+        f"clipped at {recipe.clip:g}, label smoothing {recipe.label_smoothing:g}, weight decay "
+        f"{recipe.weight_decay:g}, averaged weights, crops of at least {recipe.zoom:g} of the side",
+        recipe,
+    )
+
+
+def parse_fine_tune(name: str) -> Protocol:
+    """Read a name that :func:`fine_tune` wrote.
+
+    Raises:
+        InputError: it is no such name.
+    """
+    head, *parts = name.split(":")
+    long = {short: key for key, short in _SHORT.items()}
+    try:
+        if head != FINE_TUNE_NAME:
+            raise KeyError(head)
+        values: dict[str, Any] = {
+            long[part[0]]: _DECISIONS[long[part[0]]](part[1:]) for part in parts
+        }
+        return fine_tune(**values)
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise InputError(
+            f"{name[:80]!r} is no protocol of fine-tuning; write it as "
+            f"{fine_tune(2e-3, 8).name!r}, with ':f3' for frozen stages."
+        ) from error
+
+
+PROBE = Protocol(
+    "probe-v1",
+    "accuracy",
+    "test accuracy of the closed-form classifier on frozen features, no training at all",
+    dataclasses.replace(FINE_TUNE, rate=0.0, epochs=0.0),
+)
+SCRATCH = Protocol(
+    "scratch-v1",
+    "accuracy",
+    "test accuracy after training the whole network from random weights for the time given: SGD "
+    "with Nesterov momentum 0.9, peak rate 0.1, weight decay 5e-4, label smoothing 0.1",
+    dataclasses.replace(
+        FINE_TUNE,
+        rate=0.1,
+        batch_norm="moving",
+        closed_form=False,
+        optimiser="sgd",
+        weight_decay=5e-4,
+        clip=5.0,
+    ),
+)
