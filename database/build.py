@@ -53,7 +53,7 @@ def build(
         DatabaseError: the store cannot be opened or written, or has another driver.
         MetaD2AError: ten jobs in a row failed.
     """
-    from search.device import plan as plan_device
+    from metad2a.training.device import plan as plan_device
 
     database, data = database or plan.database, data or plan.data
     if database is None or data is None:
