@@ -25,6 +25,8 @@ EXTENSIONS = frozenset(
 """File-name endings, in lower case, by which images are found in folders and zips."""
 
 FILL = 127
+LONGEST = 1.5
+"""Longer to shorter side of what is kept of an image."""
 """Gray beside an image that is no square: zero for a network whose input is scaled to -1..1, as
 convolutions pad."""
 
@@ -117,8 +119,11 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
 def square(image: np.ndarray, side: int) -> np.ndarray:
     """Fit an image into a square without changing its shape: the only resize of the project.
 
-    The longer side becomes ``side``, bilinearly and with antialiasing. The rest is filled on both
-    sides alike with :data:`FILL`.
+    The shorter side becomes ``side``, bilinearly and with antialiasing, and the middle of the
+    longer one is kept. An image longer than :data:`LONGEST` to one is made smaller, so that no more
+    than a third of it is cut off, and filled on both sides alike with :data:`FILL`. (Fitting the
+    longer side and filling the rest cost a classifier on frozen features 8 to 10 points on two sets
+    of photographs, squashing 4 to 7.)
 
     Args:
         image: uint8 (height, width, 3).
@@ -130,14 +135,18 @@ def square(image: np.ndarray, side: int) -> np.ndarray:
     height, width = image.shape[:2]
     if height == width == side:
         return image
-    scale = side / max(height, width)
+    short, long = sorted((height, width))
+    scale = min(side / short, LONGEST * side / long)
     height, width = max(1, round(height * scale)), max(1, round(width * scale))
     if image.shape[:2] != (height, width):
         resized = Image.fromarray(image).resize(
             (width, height), Image.Resampling.BILINEAR, reducing_gap=3.0
         )
         image = np.asarray(resized)
-    if height == width:
+    top, left = max(0, height - side) // 2, max(0, width - side) // 2
+    image = image[top : top + side, left : left + side]
+    height, width = image.shape[:2]
+    if height == width == side:
         return np.array(image)
     out = np.full((side, side, 3), FILL, dtype=np.uint8)
     top, left = (side - height) // 2, (side - width) // 2
