@@ -18,13 +18,12 @@ import numpy as np
 from metad2a.errors import BudgetError, InputError
 from metad2a.registry import Registry
 from metad2a.spaces._pool import spread_pool
-from metad2a.spaces._supernet import SuperNet
 
 if TYPE_CHECKING:
     from torch import nn
     from torch_geometric.data import Batch, Data
 
-    from metad2a.spaces._mixed import MixedNetwork
+    from metad2a.spaces.supernets.mixed import MixedNetwork
 
 __all__ = [
     "SPACES",
@@ -32,7 +31,6 @@ __all__ = [
     "Cost",
     "Decision",
     "SearchSpace",
-    "SuperNet",
     "WeightSharing",
     "architecture_from_json",
 ]

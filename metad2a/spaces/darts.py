@@ -24,8 +24,8 @@ from metad2a.spaces.base import SPACES, Architecture, Cost, Decision
 if TYPE_CHECKING:
     from torch_geometric.data import Batch
 
-    from metad2a.spaces._darts_network import DartsNetwork
-    from metad2a.spaces._mixed import MixedNetwork
+    from metad2a.spaces.networks.darts import DartsNetwork
+    from metad2a.spaces.supernets.mixed import MixedNetwork
 
 NONE, MAX_POOL, AVG_POOL, SKIP, SEP3, SEP5, DIL3, DIL5 = range(8)
 OPERATIONS = (
@@ -85,12 +85,15 @@ class Darts(TwoInputs):
         Raises:
             InputError: some node has not exactly two operations.
         """
+        return _genotype.write(*self._pairs(architecture))
+
+    def _pairs(self, architecture: Architecture) -> list[list[tuple[str, int]]]:
+        """Return (operation, source) of all used edges of either cell, or refuse."""
         self._check(architecture)
-        normal, reduction = (
+        return [
             [(OPERATIONS[op], source) for (source, _), op in zip(EDGES, cell, strict=True) if op]
             for cell in (architecture[:_HALF], architecture[_HALF:])
-        )
-        return _genotype.write(normal, reduction)
+        ]
 
     def _check(self, architecture: Architecture) -> None:
         if len(architecture) != _SLOTS or not self.is_connected(architecture):
@@ -216,17 +219,18 @@ class Darts(TwoInputs):
             InputError: pretrained weights, a width or a depth below 1, or some node has not
                 exactly two operations.
         """
-        from metad2a.spaces._darts_network import DartsNetwork
+        from metad2a.spaces.networks.darts import DartsNetwork
 
         self.refuse_pretrained(pretrained)
-        self._check(architecture)
-        return DartsNetwork(architecture, classes, **self.sizes(macro), auxiliary=auxiliary)
+        normal, reduction = self._pairs(architecture)
+        sizes = self.sizes(macro)
+        return DartsNetwork(normal, reduction, classes, **sizes, auxiliary=auxiliary)
 
     def supernet(
         self, classes: int, *, channels: int | None = None, cells: int | None = None
     ) -> MixedNetwork:
         """Return the weight-sharing network of all cells (batch norm without affine)."""
-        from metad2a.spaces._darts_network import DartsSuperNet
+        from metad2a.spaces.supernets.darts import DartsSuperNet
 
         return DartsSuperNet(classes, **self.sizes({"channels": channels, "cells": cells}))
 

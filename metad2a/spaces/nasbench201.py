@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch_geometric.data import Batch
 
-    from metad2a.spaces._mixed import MixedNetwork
+    from metad2a.spaces.supernets.mixed import MixedNetwork
 
 NONE, SKIP, CONV1, CONV3, POOL = range(5)
 EDGES: tuple[tuple[int, int], ...] = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -237,16 +237,21 @@ class NasBench201(WeightSharing):
         Raises:
             InputError: pretrained weights, of which there are none, or a size below 1.
         """
-        from metad2a.spaces._nasbench201_network import CellNetwork
+        from metad2a.spaces.networks.nasbench201 import CellNetwork
 
         self.refuse_pretrained(pretrained)
-        return CellNetwork(architecture, classes, **self.sizes(macro))
+        edges = {
+            decision.name: OPERATIONS[op]
+            for decision, op in zip(self.decisions, architecture, strict=True)
+            if op != NONE
+        }
+        return CellNetwork(edges, classes, **self.sizes(macro))
 
     def supernet(
         self, classes: int, *, channels: int | None = None, cells: int | None = None
     ) -> MixedNetwork:
         """Return the weight-sharing network of all cells (batch norm without affine)."""
-        from metad2a.spaces._nasbench201_network import CellSuperNet
+        from metad2a.spaces.supernets.nasbench201 import CellSuperNet
 
         return CellSuperNet(classes, **self.sizes({"channels": channels, "cells": cells}))
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from metad2a.spaces._mixed import MixedOperation
     from metad2a.spaces.base import Architecture
-    from metad2a.spaces.gates import Gates, Route
+    from metad2a.spaces.supernets.gates import Gates, Route
+    from metad2a.spaces.supernets.mixed import MixedOperation
 
 
 class SuperNet(ABC):
     """What search needs of a weight-sharing network, beside being a ``torch.nn.Module``.
 
     A ``choice`` says what a pass goes through: an architecture (only its operations run, and none
-    behind a cut), :class:`~metad2a.spaces.gates.Gates`, or a
-    :class:`~metad2a.spaces.gates.Route` of several paths.
+    behind a cut), :class:`~metad2a.spaces.supernets.gates.Gates`, or a
+    :class:`~metad2a.spaces.supernets.gates.Route` of several paths.
     """
 
     clones: list[tuple[int, int, int]]

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from metad2a.errors import InputError
-from metad2a.spaces.base import Architecture, SuperNet
-from metad2a.spaces.gates import Choice, Gates, Route
+from metad2a.spaces.base import Architecture
+from metad2a.spaces.supernets.base import SuperNet
+from metad2a.spaces.supernets.gates import Choice, Gates, Route
 
 
 def _place(x: Tensor, places: Tensor) -> Tensor:
