@@ -1,0 +1,344 @@
+"""The training of one network by one recipe, step by step, so that it can stop and go on anywhere.
+
+What a step does depends on nothing but the seed and its number, so a training that was stopped goes
+on bit by bit as if it had not been (on a CPU).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metad2a.errors import MetaD2AError
+from metad2a.model.ridge import RidgeHead, fit_ridge
+from metad2a.training.augment import augment
+from metad2a.training.device import DevicePlan
+
+if TYPE_CHECKING:
+    from metad2a.datasets.batches import Batches
+    from metad2a.protocol import FineTune
+
+KEPT_BYTES = 2**31
+"""Most bytes of kept outputs of frozen stages; fewer copies are kept where they need more."""
+EVALUATED = 64
+"""Images at a time where no gradient is needed."""
+
+
+def prepared(images: Tensor, mean: float | Tensor, deviation: float | Tensor) -> Tensor:
+    """Map uint8 (b, 3, h, w) to float32, scaled as a network takes it: (x / 255 - mean) / dev."""
+    return images.float().div_(255).sub_(mean).div_(deviation)
+
+
+@contextlib.contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network in evaluation mode without gradients, and back."""
+    training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        network.train(training)
+
+
+class Normalisation:
+    """What is subtracted from pixels (0..1) and what they are divided by, float or (1, 3, 1, 1)."""
+
+    def __init__(self, mean: float | Tensor = 0.5, deviation: float | Tensor = 0.5) -> None:
+        self.mean, self.deviation = mean, deviation
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map uint8 (b, 3, h, w) to float32."""
+        return prepared(images, self.mean, self.deviation)
+
+    @staticmethod
+    def of(batches: Batches) -> Normalisation:
+        """Return mean and deviation of up to 2,000 images; a constant channel is only centred."""
+        some: list[Tensor] = []
+        for images, _, _ in batches.epoch(EVALUATED):
+            some.append(images.float().div(255))
+            if len(some) * EVALUATED >= 2000:
+                break
+        pixels = torch.cat(some)
+        deviation = pixels.std((0, 2, 3), keepdim=True)
+        deviation = torch.where(deviation < 1e-3, torch.ones_like(deviation), deviation)
+        return Normalisation(pixels.mean((0, 2, 3), keepdim=True), deviation)
+
+
+def features_of(
+    network: Any,
+    batches: Batches,
+    place: DevicePlan,
+    normal: Normalisation,
+    flip: bool = False,
+) -> Tensor:
+    """Return float32 (n, features) on the CPU: what the classifier would see of every image."""
+    found = []
+    with evaluating(network):
+        for images, _, _ in batches.epoch(EVALUATED):
+            x = normal(images.flip(3) if flip else images)
+            with place.autocast():
+                found.append(network.features(x).float().cpu())
+    return torch.cat(found)
+
+
+def closed_form(
+    network: Any,
+    batches: Batches,
+    place: DevicePlan,
+    normal: Normalisation,
+    weights: Tensor | None = None,
+) -> RidgeHead:
+    """Give the network the classifier that ridge regression on its features has.
+
+    Args:
+        network: with ``features`` and a linear ``classifier``.
+        batches: the training images.
+        place: device and precision.
+        normal: of the input.
+        weights: float (n,), what each image counts; None: all alike.
+    """
+    features = features_of(network, batches, place, normal)
+    classes = network.classifier.out_features
+    head = fit_ridge(features, batches.labels.cpu(), classes, weights)
+    set_classifier(network, head)
+    return head
+
+
+def set_classifier(network: Any, head: RidgeHead) -> None:
+    """Give the network a classifier."""
+    with torch.no_grad():
+        network.classifier.weight.copy_(head.weight)
+        network.classifier.bias.copy_(head.bias)
+
+
+def recalibrate(
+    network: nn.Module, batches: Batches, place: DevicePlan, normal: Normalisation, most: int = 512
+) -> None:
+    """Estimate the statistics of batch norms anew, as averages over up to ``most`` images."""
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    network.train()
+    seen = 0
+    with torch.no_grad():
+        for images, _, _ in batches.epoch(EVALUATED, np.random.default_rng(0)):
+            if len(images) < 2 or seen >= most:
+                break
+            with place.autocast():
+                network(normal(images))
+            seen += len(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()
+
+
+class Training:
+    """A network on its way through a recipe.
+
+    Args:
+        network: the one that is trained, in place, on the device of ``place``.
+        batches: the training images.
+        recipe: how; its ``epochs`` are not looked at.
+        steps: how many steps there will be; :meth:`shorten` makes them fewer.
+        place: device, precision, memory order.
+        normal: of the input.
+        seed: of order and augmentation.
+        flip: whether a mirrored image is as good as its original.
+        class_weights: float (classes,) of the loss; None: all alike.
+
+    Raises:
+        MetaD2AError: the loss is no longer a number, in :meth:`step`.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        batches: Batches,
+        recipe: FineTune,
+        steps: int,
+        place: DevicePlan,
+        normal: Normalisation,
+        seed: int = 0,
+        flip: bool = False,
+        class_weights: Tensor | None = None,
+    ) -> None:
+        self.network, self.batches, self.recipe, self.place = network, batches, recipe, place
+        self.normal, self.seed, self.flip, self.steps, self.done = normal, seed, flip, steps, 0
+        self.batch = min(recipe.batch, len(batches))
+        self.frozen = self._freeze()
+        self.parameters = [p for p in network.parameters() if p.requires_grad]
+        # Norms and biases are not pulled to zero.
+        groups = [
+            {
+                "params": [p for p in self.parameters if p.dim() > 1],
+                "weight_decay": recipe.weight_decay,
+            },
+            {"params": [p for p in self.parameters if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+        self.optimiser: torch.optim.Optimizer
+        if recipe.optimiser == "adamw":
+            self.optimiser = torch.optim.AdamW(groups, recipe.rate)
+        else:
+            self.optimiser = torch.optim.SGD(groups, recipe.rate, momentum=0.9, nesterov=True)
+        self.loss = nn.CrossEntropyLoss(class_weights, label_smoothing=recipe.label_smoothing)
+        self.averaged = copy.deepcopy(network).eval()
+        self._order = np.empty(0, dtype=np.int64)
+        self._stream: Iterator[tuple[Tensor, Tensor, Tensor]] = iter(())
+        self._epoch = -1
+        self.kept = self._keep() if self.frozen else None
+
+    # -- frozen stages -----------------------------------------------------------------------
+
+    def _freeze(self) -> int:
+        """Return how many first stages do not learn."""
+        frozen = min(self.recipe.frozen_stages, len(getattr(self.network, "stages", ())))
+        if frozen:
+            for part in (self.network.stem, *self.network.stages[:frozen]):
+                part.requires_grad_(False)
+        return frozen
+
+    def _keep(self) -> list[Tensor]:
+        """Return what comes out of the frozen stages for each copy, float16 (n, c, h, w)."""
+        kept: list[Tensor] = []
+        for number in range(self.recipe.copies):
+            rng = np.random.default_rng([self.seed, 1, number])
+            parts: list[Tensor] = []
+            with evaluating(self.network):
+                for images, _, _ in self.batches.epoch(EVALUATED):
+                    x = augment(self.normal(images), rng, flip=self.flip, zoom=self.recipe.zoom)
+                    with self.place.autocast():
+                        y = self.network.begin(x, self.frozen)
+                    parts.append(y.to(torch.float16).cpu())
+            kept.append(torch.cat(parts).contiguous(memory_format=torch.channels_last))
+            if (len(kept) + 1) * kept[0].nbytes > KEPT_BYTES:
+                break
+        return kept
+
+    # -- steps -------------------------------------------------------------------------------
+
+    def rate(self) -> float:
+        """Return the learning rate of the next step."""
+        done = self.done / max(self.steps, 1)
+        rise = self.recipe.warm_up
+        if done < rise:
+            return self.recipe.rate * (self.done + 1) / (rise * self.steps + 1)
+        return self.recipe.rate * 0.5 * (1 + math.cos(math.pi * (done - rise) / (1 - rise)))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of one pass over the training images; what is left of a batch waits for the next."""
+        return max(1, len(self.batches) // self.batch)
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the training images so far."""
+        return self.done / self.steps_per_epoch
+
+    def _next(self) -> tuple[Tensor, Tensor]:
+        """Return the positions and, where nothing is kept, the images of the next step."""
+        epoch, place = divmod(self.done, self.steps_per_epoch)
+        if self.kept is None and not self.batches.resident:
+            return self._streamed(epoch, place)
+        if epoch != self._epoch:
+            order = np.random.default_rng([self.seed, 2, epoch]).permutation(len(self.batches))
+            self._order, self._epoch = order, epoch
+        positions = torch.from_numpy(self._order[place * self.batch : (place + 1) * self.batch])
+        if self.kept is not None:
+            return positions, self.kept[epoch % len(self.kept)][positions]
+        return positions, self.batches.take(positions)
+
+    def _streamed(self, epoch: int, place: int) -> tuple[Tensor, Tensor]:
+        if epoch != self._epoch:
+            rng = np.random.default_rng([self.seed, 2, epoch])
+            self._stream, self._epoch = self.batches.epoch(self.batch, rng), epoch
+            for _ in range(place):  # gone on with in the middle of an epoch
+                next(self._stream)
+        images, _, positions = next(self._stream)
+        return positions.cpu(), images
+
+    def step(self) -> float:
+        """Take one step and return its loss.
+
+        Raises:
+            MetaD2AError: the loss is no longer a number.
+        """
+        recipe, network = self.recipe, self.network
+        positions, x = self._next()
+        if self.kept is None:
+            rng = np.random.default_rng([self.seed, 3, self.done])
+            x, begun = augment(self.normal(x), rng, flip=self.flip, zoom=recipe.zoom), 0
+        else:
+            x, begun = x.to(self.place.device).float(), self.frozen
+        labels = self.batches.labels[positions.to(self.batches.labels.device)]
+        network.train()
+        if recipe.batch_norm == "kept":
+            for module in network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate()
+        with self.place.autocast():
+            if hasattr(network, "finish"):
+                logits = network.classifier(network.dropout(network.finish(x, begun)))
+            else:
+                logits = network(x)
+        loss: Tensor = self.loss(logits.float(), labels)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise MetaD2AError(
+                f"The loss became {value} at step {self.done} of {self.steps}; use a lower rate "
+                f"than {recipe.rate:g}."
+            )
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.parameters, recipe.clip)
+        self.optimiser.step()
+        self.done += 1
+        self._average()
+        return value
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Move the averaged weights towards the present ones."""
+        span = max(1.0, self.recipe.average * self.steps)
+        share = max(1 / span, 1 / self.done)
+        own = list(self.network.state_dict().values())
+        mean = list(self.averaged.state_dict().values())
+        floats = [(m, o) for m, o in zip(mean, own, strict=True) if m.is_floating_point()]
+        torch._foreach_lerp_([m for m, _ in floats], [o for _, o in floats], share)
+        for m, o in zip(mean, own, strict=True):
+            if not m.is_floating_point():
+                m.copy_(o)
+
+    def shorten(self, steps: int) -> None:
+        """End after ``steps`` in all; the rate falls accordingly from here."""
+        self.steps = max(self.done, steps)
+
+    # -- stopping and going on ----------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Return all that :meth:`load` needs: tensors and plain values."""
+        return {
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "done": self.done,
+            "steps": self.steps,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state` returned."""
+        self.network.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.done, self.steps = state["done"], state["steps"]
