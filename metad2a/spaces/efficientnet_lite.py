@@ -53,6 +53,21 @@ class EfficientNetLite(MobileSpace):
     activation = "relu6"
     same = True
     eps = 1e-3
+    weights_name = "EfficientNet-Lite0, trained on ImageNet"
+    weights_licence = "Apache-2.0"
+
+    def anchors(self) -> list[Architecture]:
+        """Return the first 3 to 7 stages at every resolution, uncut and with one block a stage."""
+        found = []
+        for resolution in RESOLUTIONS:
+            for stages in self.depths:
+                full = self.whole(stages, resolution)
+                shallow = list(full)
+                for slot in self.blocks_slots:
+                    if slot is not None:
+                        shallow[slot] = 0
+                found += [full, self.canonical(tuple(shallow))]
+        return list(dict.fromkeys(found))
 
     def whole(self, stages: int = 7, resolution: int = 224) -> Architecture:
         """Return the first stages of EfficientNet-Lite0, uncut; all seven have the head too.

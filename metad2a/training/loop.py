@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from metad2a.errors import MetaD2AError
 from metad2a.model.ridge import RidgeHead, fit_ridge
+from metad2a.training import distributed
 from metad2a.training.augment import augment
 from metad2a.training.device import DevicePlan
 
@@ -175,6 +177,7 @@ class Training:
         self.network, self.batches, self.recipe, self.place = network, batches, recipe, place
         self.normal, self.seed, self.flip, self.steps, self.done = normal, seed, flip, steps, 0
         self.batch = min(recipe.batch, len(batches))
+        self.parts = 1
         self.frozen = self._freeze()
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         # Norms and biases are not pulled to zero.
@@ -287,20 +290,14 @@ class Training:
                     module.eval()
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
-        with self.place.autocast():
-            if hasattr(network, "finish"):
-                logits = network.classifier(network.dropout(network.finish(x, begun)))
-            else:
-                logits = network(x)
-        loss: Tensor = self.loss(logits.float(), labels)
-        value = float(loss.detach())
+        self.optimiser.zero_grad(set_to_none=True)
+        value = self._backward(x, labels, begun)
+        distributed.add_gradients(self.parameters)
         if not math.isfinite(value):
             raise MetaD2AError(
                 f"The loss became {value} at step {self.done} of {self.steps}; use a lower rate "
                 f"than {recipe.rate:g}."
             )
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.parameters, recipe.clip)
         self.optimiser.step()
         self.done += 1
@@ -320,6 +317,48 @@ class Training:
             if not m.is_floating_point():
                 m.copy_(o)
 
+    def _backward(self, x: Tensor, labels: Tensor, begun: int) -> float:
+        """Add up the gradients of this process's share of the batch; return its part of the loss.
+
+        Where memory does not suffice, the share goes through in twice as many parts from then on.
+        """
+        while True:
+            try:
+                total = 0.0
+                rows = torch.arange(distributed.rank(), len(x), distributed.world())
+                for part in rows.tensor_split(self.parts):
+                    if not len(part):
+                        continue
+                    some = part.to(x.device)
+                    with self.place.autocast():
+                        logits = self._logits(x[some], begun)
+                    loss: Tensor = self.loss(logits.float(), labels[some]) * (len(part) / len(x))
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    total += float(loss.detach())
+                return total
+            except torch.OutOfMemoryError as error:
+                if self.parts >= len(x):
+                    raise MetaD2AError(
+                        f"Not even one image of {tuple(x.shape[1:])} fits into the memory of "
+                        f"{self.place.device}. Use a lower resolution, or device='cpu'."
+                    ) from error
+                self.parts *= 2
+                self.optimiser.zero_grad(set_to_none=True)
+                torch.cuda.empty_cache()
+                warnings.warn(
+                    f"The memory of {self.place.device} does not hold a batch of {len(x)}; it goes "
+                    f"through in {self.parts} parts.",
+                    stacklevel=2,
+                )
+
+    def _logits(self, x: Tensor, begun: int) -> Tensor:
+        network = self.network
+        if not begun:
+            logits: Tensor = network(x)
+        else:
+            logits = network.classifier(network.dropout(network.finish(x, begun)))
+        return logits
+
     def shorten(self, steps: int) -> None:
         """End after ``steps`` in all; the rate falls accordingly from here."""
         self.steps = max(self.done, steps)
@@ -327,11 +366,11 @@ class Training:
     # -- stopping and going on ----------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Return all that :meth:`load` needs: tensors and plain values."""
+        """Return all that :meth:`load` needs: tensors by part, and how far it is."""
         return {
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimiser": self.optimiser.state_dict()["state"],
             "done": self.done,
             "steps": self.steps,
         }
@@ -340,5 +379,5 @@ class Training:
         """Go on from what :meth:`state` returned."""
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state["optimiser"]})
         self.done, self.steps = state["done"], state["steps"]

@@ -1,0 +1,651 @@
+"""``train``: labelled images in, one trained network out, within the minutes that there are."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metad2a.datasets import load_dataset
+from metad2a.errors import BudgetError, InputError
+from metad2a.protocol import FINE_TUNE, SCRATCH, FineTune
+from metad2a.spaces import SPACES, Architecture, SearchSpace
+from metad2a.training.trained import Trained, TrainedNetwork
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from metad2a.datasets import ImageDataset
+    from metad2a.datasets.batches import Batches
+    from metad2a.model.landmarks import Landmarks
+    from metad2a.training.evaluate import Evaluation
+    from metad2a.training.loop import Normalisation, Training
+    from metad2a.training.plan import Outlook, Plan
+
+MARGIN = 0.03
+"""Share of the time that is left over, for what takes longer than foreseen."""
+SAVED_EVERY = 30.0
+"""Seconds between states that are saved."""
+CHECKS = 4
+"""How often a training looks at the images that choices are made by."""
+_SIZES = 3
+"""Resolutions of which images are kept in memory at a time."""
+
+
+@dataclass(frozen=True)
+class TrainProgress:
+    """Where a training is."""
+
+    phase: str
+    """Reading, looking, training, judging."""
+    fraction: float
+    """Of the time, 0..1."""
+    remaining: float
+    """Seconds."""
+    epoch: float = 0.0
+    epochs: float = 0.0
+    loss: float | None = None
+    accuracy: float | None = None
+    """Percent on the images that choices are made by, when last looked at."""
+    curve: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass
+class _Attempt:
+    """What came of a plan."""
+
+    plan: Plan
+    module: Any
+    right: np.ndarray
+    """Bool (choice images,): answers of the network, or of a closed form fitted without them."""
+    curve: list[tuple[float, float]]
+    epochs: float
+    images: int
+    normal: Normalisation
+    partial: bool = False
+
+    @property
+    def accuracy(self) -> float:
+        """Percent on the choice side."""
+        return 100 * float(self.right.mean()) if len(self.right) else math.nan
+
+
+def train(
+    source: Any,
+    *,
+    minutes: float = 10.0,
+    network: str | None = None,
+    space: str = "efficientnet_lite",
+    max_params: int | None = None,
+    max_macs: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    outlook: Outlook | None = None,
+    progress: Callable[[TrainProgress], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+) -> Trained:
+    """Train one network on labelled images.
+
+    Without a given network, resolution, depth and recipe are chosen together for the time there
+    is. The test side (the dataset's own, or every fifth image of a class) judges once, at the end.
+
+    Args:
+        source: anything that :func:`metad2a.load_dataset` takes, or a suggestion, or the list of
+            suggestions, of which the first is taken.
+        minutes: for everything from reading to judging.
+        network: the space's string form; None: chosen.
+        space: where the network is from.
+        max_params: most trainable parameters of a chosen network.
+        max_macs: most multiply-adds of one image.
+        seed: of sides, order and augmentation; with the same steps the same seed gives the same
+            network on a CPU.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:0"``.
+        outlook: what is expected of networks; None: the model inside the package.
+        progress: told now and then where the training is.
+        should_stop: asked before each step; once it says so, what there is is judged.
+        checkpoint: file in which the state is kept; it goes once the training is done.
+        resume: go on from the state in ``checkpoint``.
+
+    Raises:
+        InputError: the dataset or an argument cannot be used.
+        BudgetError: a limit is below the smallest network.
+        ArtifactError: there is nothing to resume, or the state is another dataset's.
+    """
+    if not (isinstance(minutes, (int, float)) and 0 < minutes < 10**5):
+        raise InputError(f"minutes={minutes!r} must be a number above 0 (and below 100,000).")
+    begun = time.perf_counter()
+    source, network, space = _resolved(source, network, space)
+    chosen = SPACES.get(space)
+    dataset = load_dataset(source)
+    chosen.check_limits(len(dataset.classes), max_params, max_macs)
+    session = _Session(
+        dataset,
+        chosen,
+        60.0 * minutes,
+        begun,
+        seed,
+        device,
+        progress or (lambda _: None),
+        should_stop or (lambda: False),
+        None if checkpoint is None else Path(checkpoint),
+    )
+    if resume:
+        return session.resumed()
+    architectures = session.admitted(network, max_params, max_macs)
+    return session.run(architectures, outlook)
+
+
+def _resolved(source: Any, network: str | None, space: str) -> tuple[Any, str | None, str]:
+    """Return dataset, architecture and space of a suggestion, or what was given."""
+    from metad2a.suggestion import Candidate, Suggestions
+
+    if isinstance(source, Suggestions):
+        if not len(source):
+            raise InputError("There is no suggestion to train: the list is empty.")
+        return source.dataset, network or source[0].architecture, source[0].space
+    if isinstance(source, Candidate):
+        if source.dataset is None:
+            raise InputError(
+                "This suggestion does not know its images; train the dataset itself, with "
+                f"network={source.architecture!r}."
+            )
+        return source.dataset, source.architecture, source.space
+    return source, network, space
+
+
+class _Session:
+    """One call of :func:`train`."""
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        space: SearchSpace,
+        seconds: float,
+        begun: float,
+        seed: int,
+        device: str,
+        progress: Callable[[TrainProgress], None],
+        should_stop: Callable[[], bool],
+        checkpoint: Path | None,
+    ) -> None:
+        from metad2a.training import distributed
+        from metad2a.training.device import plan as device_plan
+        from metad2a.training.sides import split
+
+        self.dataset, self.space, self.seed = dataset, space, seed
+        self.begun, self.deadline = begun, begun + seconds * (1 - MARGIN)
+        self.seconds = seconds
+        self.place = device_plan(distributed.begin(device))
+        self.tell, self.should_stop, self.checkpoint = progress, should_stop, checkpoint
+        self.sides = split(dataset, seed)
+        self.classes = len(dataset.classes)
+        self.known = np.sort(np.concatenate([self.sides.train, self.sides.choice]))
+        self._batches: dict[tuple[str, int], Batches] = {}
+        self.flip, self.predicted, self.curve = False, None, ()
+        self.report = None
+
+    # -- time and images ---------------------------------------------------------------------
+
+    def left(self) -> float:
+        """Return the seconds until the deadline."""
+        return self.deadline - time.perf_counter()
+
+    def told(self, phase: str, training: Training | None = None, **more: Any) -> None:
+        """Tell where it is."""
+        spent = time.perf_counter() - self.begun
+        if training is not None:
+            more |= {
+                "epoch": training.epochs,
+                "epochs": training.steps / training.steps_per_epoch,
+            }
+        remaining = max(0.0, self.seconds - spent)
+        self.tell(TrainProgress(phase, min(1.0, spent / self.seconds), remaining, **more))
+
+    def batches(self, side: str, resolution: int) -> Batches:
+        """Return the images of a side: ``train``, ``choice``, ``known`` (both) or ``test``."""
+        from metad2a.datasets.batches import Batches
+
+        key = (side, resolution)
+        if key not in self._batches:
+            for old in [k for k in self._batches if k[1] != resolution][: -_SIZES or None]:
+                del self._batches[old]
+            self.told("reading images")
+            indices = self.known if side == "known" else getattr(self.sides, side)
+            self._batches[key] = Batches(
+                self.dataset, indices, resolution, device=self.place.device
+            )
+        return self._batches[key]
+
+    def class_weights(self, batches: Batches) -> Tensor:
+        """Return float32 (classes,): rare classes count more, by the root of how rare they are."""
+        import torch
+
+        counts = torch.bincount(batches.labels.cpu(), minlength=self.classes).float()
+        weights = (counts.clamp_min(1).mean() / counts.clamp_min(1)).sqrt()
+        return (weights / weights.mean()).to(self.place.device)
+
+    # -- choosing ----------------------------------------------------------------------------
+
+    def admitted(
+        self, network: str | None, max_params: int | None, max_macs: int | None
+    ) -> list[Architecture]:
+        """Return the networks that may be trained: the one that was named, or what obeys limits."""
+        space = self.space
+        if network is not None:
+            architecture = space.canonical(space.parse(network))
+            cost = space.cost(architecture, self.classes)
+            for name, limit, is_ in (
+                ("max_params", max_params, cost.params),
+                ("max_macs", max_macs, cost.macs),
+            ):
+                if limit is not None and is_ > limit:
+                    raise BudgetError(
+                        f"{network!r} has {is_:,}, more than {name}={limit:,}. Raise the limit, or "
+                        "leave the network to be chosen."
+                    )
+            return [architecture]
+        found = space.anchors()
+        if found:
+            fits = space.feasible(np.asarray(found), self.classes, max_params, max_macs)
+            found = [one for one, fit in zip(found, fits, strict=True) if fit]
+        return found or space.pool(
+            16, np.random.default_rng(self.seed), self.classes, max_params, max_macs
+        )
+
+    def run(self, architectures: Sequence[Architecture], outlook: Outlook | None) -> Trained:
+        """Look at the dataset, choose, train, judge."""
+        from metad2a.training import distributed
+
+        plans = distributed.agreed(
+            self.plans(architectures, outlook)
+            if self.space.pretrained
+            else [self.scratch(architectures[0])]
+        )
+        return self.carried_out(plans, None)
+
+    def scratch(self, architecture: Architecture) -> Plan:
+        """Return the one way of a space without pretrained weights."""
+        from metad2a.training.plan import Plan
+
+        return Plan(architecture, SCRATCH.recipe, None, None, "trained from random weights")
+
+    def plans(self, architectures: Sequence[Architecture], outlook: Outlook | None) -> list[Plan]:
+        """Measure what the dataset asks for and what this machine does, and choose."""
+        from metad2a.model import landmarks
+        from metad2a.model.performance import packaged
+        from metad2a.training.plan import Time, choose, pace
+        from metad2a.training.sides import training_side
+
+        self.told("looking at the images")
+        marks: Landmarks = landmarks.of_dataset(
+            training_side(self.dataset, self.sides), self.known, self.seed
+        )
+        self.flip = not marks.flips_harm
+        clock = Time(
+            self.left(),
+            pace(self.space, self.place),
+            len(self.sides.train),
+            len(self.sides.test) + len(self.sides.choice),
+        )
+        return choose(self.space, outlook or packaged(), marks, clock, self.classes, architectures)
+
+    # -- attempts ----------------------------------------------------------------------------
+
+    def carried_out(
+        self, plans: Sequence[Plan], state: tuple[dict[str, Any], dict[str, Any]] | None
+    ) -> Trained:
+        """Make the attempts, keep the one that the choice side finds best, judge it."""
+        attempts: list[_Attempt] = []
+        for number, plan in enumerate(plans):
+            last = number == len(plans) - 1
+            if attempts and (self.should_stop() or self.left() < 2):
+                break
+            if plan.recipe.rate == 0:
+                attempts.append(self.frozen(plan))
+            else:
+                attempts.append(self.tuned(plan, plans, state if last else None))
+        best = attempts[0]
+        for one in attempts[1:]:
+            # Of equals the later one, which was expected to be better.
+            if not len(one.right) or one.right.sum() >= best.right.sum():
+                best = one
+        return self.finished(best, attempts)
+
+    def frozen(self, plan: Plan) -> _Attempt:
+        """Fit the classifier in closed form; what it says without an image judges that image."""
+        from metad2a.training.loop import Normalisation, closed_form
+
+        normal = Normalisation()
+        resolution = self.space.resolution(plan.architecture)
+        module = self.placed(plan.architecture)
+        known = self.batches("known", resolution)
+        self.told("fitting the classifier")
+        head = closed_form(module, known, self.place, normal, self.image_weights(known))
+        right = (head.left_out.argmax(1) == known.labels.cpu()).numpy()
+        chosen = np.isin(known.kept, self.sides.choice)
+        point = (0.0, 100 * float(right[chosen].mean()) if chosen.any() else math.nan)
+        return _Attempt(plan, module, right[chosen], [point], 0.0, len(known), normal)
+
+    def image_weights(self, batches: Batches) -> Tensor | None:
+        """Return float (n,), what an image counts in a closed form; None where classes are even."""
+        weights = self.class_weights(batches)
+        if float(weights.max() / weights.min()) < 1.5:
+            return None
+        return weights.cpu()[batches.labels.cpu()]
+
+    def placed(self, architecture: Architecture) -> Any:
+        """Return the network with its weights on the device."""
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.seed)
+            module = self.space.build(architecture, self.classes, pretrained=self.space.pretrained)
+        return self.place.place(module)
+
+    def tuned(
+        self,
+        plan: Plan,
+        plans: Sequence[Plan],
+        state: tuple[dict[str, Any], dict[str, Any]] | None,
+    ) -> _Attempt:
+        """Train for the time that is left, and keep the best state."""
+        import torch
+
+        from metad2a.training import distributed
+        from metad2a.training.evaluate import evaluate
+        from metad2a.training.loop import Normalisation, Training, closed_form
+
+        resolution = self.space.resolution(plan.architecture)
+        train = self.batches("train", resolution)
+        choice = self.batches("choice", resolution) if len(self.sides.choice) else None
+        normal = Normalisation() if self.space.pretrained else Normalisation.of(train)
+        module = self.placed(plan.architecture)
+        training_begun = time.perf_counter()
+        if plan.recipe.closed_form and state is None:
+            self.told("fitting the classifier")
+            closed_form(module, train, self.place, normal, self.image_weights(train))
+        passed = (time.perf_counter() - training_begun) / max(1, len(train))
+        weights = self.class_weights(train)
+        training = Training(
+            module,
+            train,
+            plan.recipe,
+            max(1, round(plan.recipe.epochs * max(1, len(train) // plan.recipe.batch))),
+            self.place,
+            normal,
+            self.seed,
+            self.flip,
+            weights if float(weights.max() / weights.min()) > 1.01 else None,
+        )
+        curve: list[tuple[float, float]] = []
+        best: tuple[int, dict[str, Tensor]] | None = None
+
+        def look() -> None:
+            """Judge the averaged weights by the choice side; keep them where clearly better."""
+            nonlocal best
+            if choice is None:
+                return
+            found = evaluate(training.averaged, choice, self.place, normal)
+            right = int(np.trace(found.confusion))
+            curve.append((round(training.epochs, 2), found.accuracy))
+            if best is None or right >= best[0]:
+                best = (right, _copied(training.averaged))
+            self.told("training", training, accuracy=found.accuracy, curve=tuple(curve))
+
+        if state is not None:
+            training.load(state[0])
+            curve = [tuple(point) for point in state[1]["curve"]]
+        else:
+            look()
+        judging = passed * (len(self.sides.test) + CHECKS * len(self.sides.choice)) * 1.1
+        partial = self.steps(training, judging, look, plan, plans, curve, state is not None)
+        look()
+        if choice is not None and best is not None:
+            final = round(curve[-1][1] * len(choice) / 100)
+            error = math.sqrt(max(1.0, final * (len(choice) - final) / len(choice)))
+            # What was better by less than chance is not taken back.
+            if best[0] > final + error:
+                training.averaged.load_state_dict(best[1])
+        distributed.agreed(None)
+        right = np.empty(0, dtype=bool)
+        if choice is not None:
+            right = _right(training.averaged, choice, self.place, normal)
+        module = training.averaged
+        done = dataclasses.replace(plan.recipe, epochs=round(training.epochs, 2))
+        plan = dataclasses.replace(plan, recipe=done)
+        del torch
+        return _Attempt(plan, module, right, curve, training.epochs, len(train), normal, partial)
+
+    def steps(
+        self,
+        training: Training,
+        judging: float,
+        look: Callable[[], None],
+        plan: Plan,
+        plans: Sequence[Plan],
+        curve: list[tuple[float, float]],
+        going_on: bool,
+    ) -> bool:
+        """Take all steps; return whether it was stopped before the end."""
+        from metad2a.training import distributed
+        from metad2a.training.plan import EPOCHS
+
+        saved = time.perf_counter()
+        training.step()  # The first one is slower than the others.
+        begun, first = time.perf_counter(), training.done
+        timed = False
+        checked = training.done * CHECKS // max(1, training.steps)
+        while training.done < training.steps or not timed:
+            if distributed.agreed(self.should_stop()):
+                self.keep(training, plan, plans, curve)
+                return True
+            loss = training.step()
+            taken = training.done - first
+            if not going_on and (taken in (4, 16) or taken % 64 == 0 or not timed):
+                if taken >= 4:
+                    # What a step takes is measured without judging.
+                    each = (time.perf_counter() - begun) / taken
+                    possible = training.done + max(0, int((self.left() - judging) / each))
+                    most = math.ceil(EPOCHS[1] * training.steps_per_epoch)
+                    if not timed:
+                        training.steps = distributed.agreed(max(training.done, min(possible, most)))
+                        timed = True
+                    elif possible < training.steps:
+                        training.shorten(distributed.agreed(possible))
+            elif going_on:
+                timed = True
+            if training.done % 5 == 0:
+                self.told("training", training, loss=loss, curve=tuple(curve))
+            mark = training.done * CHECKS // max(1, training.steps)
+            if timed and checked < mark < CHECKS:
+                checked = mark
+                start = time.perf_counter()
+                look()
+                begun += time.perf_counter() - start
+            if time.perf_counter() - saved > SAVED_EVERY:
+                start = time.perf_counter()
+                self.keep(training, plan, plans, curve)
+                saved = time.perf_counter()
+                begun += saved - start
+        return False
+
+    # -- stopping and going on ---------------------------------------------------------------
+
+    def keep(
+        self,
+        training: Training,
+        plan: Plan,
+        plans: Sequence[Plan],
+        curve: Sequence[tuple[float, float]],
+    ) -> None:
+        """Save the state of a training, where it is wanted."""
+        from metad2a.training import distributed, resume
+
+        if self.checkpoint is None or distributed.rank():
+            return
+        facts = {
+            "space": self.space.name,
+            "plans": [
+                {
+                    "architecture": self.space.format(one.architecture),
+                    "recipe": dataclasses.asdict(one.recipe),
+                    "expected": one.expected,
+                    "interval": one.interval,
+                    "reason": one.reason,
+                }
+                for one in plans
+            ],
+            "flip": self.flip,
+            "seed": self.seed,
+            "curve": list(curve),
+            "classes": list(self.dataset.classes),
+            "images": len(self.dataset),
+        }
+        resume.save(self.checkpoint, training.state(), facts)
+
+    def resumed(self) -> Trained:
+        """Go on with the training in the checkpoint, to the steps that it had planned."""
+        from metad2a.training import resume
+        from metad2a.training.plan import Plan
+
+        if self.checkpoint is None:
+            raise InputError("resume=True needs checkpoint=, the file with the stopped training.")
+        state, facts = resume.load(self.checkpoint)
+        same = (
+            facts["classes"] == list(self.dataset.classes)
+            and facts["images"] == len(self.dataset)
+            and facts["seed"] == self.seed
+        )
+        if not same:
+            raise InputError(
+                f"The stopped training {str(self.checkpoint)!r} is of {facts['images']:,} images "
+                f"of {len(facts['classes'])} classes with seed {facts['seed']}; this is another "
+                "dataset or seed. Give the same ones, or start anew without resuming."
+            )
+        self.space = SPACES.get(facts["space"])
+        self.flip = bool(facts["flip"])
+        plans = [
+            Plan(
+                self.space.parse(one["architecture"]),
+                FineTune(**one["recipe"]),
+                one["expected"],
+                None if one["interval"] is None else (one["interval"][0], one["interval"][1]),
+                one["reason"],
+            )
+            for one in facts["plans"]
+        ]
+        return self.carried_out(plans, (state, facts))
+
+    # -- judging -----------------------------------------------------------------------------
+
+    def finished(self, best: _Attempt, attempts: Sequence[_Attempt]) -> Trained:
+        """Judge the chosen network, once, by the test side."""
+        import torch
+
+        from metad2a.training import distributed
+        from metad2a.training.evaluate import evaluate
+
+        resolution = self.space.resolution(best.plan.architecture)
+        test = self.batches("test", resolution)
+        self.told("judging")
+        found: Evaluation = evaluate(best.module, test, self.place, best.normal)
+        cost = self.space.cost(best.plan.architecture, self.classes)
+        module = best.module.float().to("cpu", memory_format=torch.contiguous_format).eval()
+        if self.checkpoint is not None and not best.partial and not distributed.rank():
+            self.checkpoint.unlink(missing_ok=True)
+        some = (
+            self.batches("train", resolution)
+            if best.plan.recipe.rate
+            else self.batches("known", resolution)
+        )
+        return Trained(
+            network=TrainedNetwork(
+                self.space.name,
+                self.space.format(best.plan.architecture),
+                cost.params,
+                cost.macs,
+                resolution,
+            ),
+            module=module,
+            classes=tuple(self.dataset.classes),
+            mean=_channels(best.normal.mean),
+            deviation=_channels(best.normal.deviation),
+            recipe=best.plan.recipe,
+            reason=best.plan.reason,
+            evaluation=found,
+            chosen_by=best.accuracy if len(best.right) else None,
+            predicted=best.plan.expected,
+            interval=best.plan.interval,
+            curve=tuple(best.curve),
+            tried=tuple(self.entry(one) for one in attempts),
+            report=self.report,
+            images=best.images,
+            epochs=best.epochs,
+            seconds=time.perf_counter() - self.begun,
+            own_test=self.sides.own_test,
+            partial=best.partial,
+            pretrained=self.space.pretrained,
+            calibration=_first(some, 200),
+            test=test,
+        )
+
+    def entry(self, attempt: _Attempt) -> Mapping[str, Any]:
+        """Return what the answer says of an attempt."""
+        return {
+            "architecture": self.space.format(attempt.plan.architecture),
+            "rate": attempt.plan.recipe.rate,
+            "epochs": round(attempt.epochs, 2),
+            "accuracy": attempt.accuracy if len(attempt.right) else None,
+            "reason": attempt.plan.reason,
+        }
+
+
+def _copied(module: Any) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def _right(module: Any, batches: Batches, place: Any, normal: Normalisation) -> np.ndarray:
+    """Return bool (n,), which images a network gets right."""
+    import torch
+
+    from metad2a.training.loop import EVALUATED, evaluating
+
+    found: list[Tensor] = []
+    with evaluating(module):
+        for images, labels, _ in batches.epoch(EVALUATED):
+            with place.autocast():
+                found.append((module(normal(images)).argmax(1) == labels).cpu())
+    answers: np.ndarray = torch.cat(found).numpy()
+    return answers
+
+
+def _first(batches: Batches, count: int) -> torch.Tensor:
+    """Return uint8 (m, 3, side, side): some images, as int8 is calibrated by."""
+    import torch
+
+    some: list[Tensor] = []
+    for images, _, _ in batches.epoch(50, np.random.default_rng(0)):
+        some.append(images.cpu())
+        if len(some) * 50 >= count:
+            break
+    return torch.cat(some)
+
+
+def _channels(value: float | Tensor) -> tuple[float, float, float]:
+    """Return a value for each channel."""
+    if isinstance(value, float):
+        return (value, value, value)
+    red, green, blue = value.flatten().tolist()
+    return (red, green, blue)
+
+
+__all__ = ["FINE_TUNE", "TrainProgress", "train"]
