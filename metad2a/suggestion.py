@@ -107,7 +107,7 @@ class Candidate:
 
         return write_all(Design.of(self, **macro), folder, onnx=onnx)
 
-    def build(self, **macro: int) -> nn.Module:
+    def build(self, **macro: Any) -> nn.Module:
         """Return a plain PyTorch network with the dataset's classes: trained, if one was kept.
 
         Args:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from metad2a.errors import InputError
-from metad2a.spaces import SPACES, SearchSpace
+from metad2a.spaces import WeightSharing
 from metad2a.suggestion import Candidate, Measured, Suggestions
 from metad2a.training.device import plan
 from search.budget import Budget
@@ -20,6 +20,7 @@ from search.data import TaskData
 from search.delivery import deliver, delivered_accuracy
 from search.engine import Progress
 from search.searching import load_within
+from search.sharing import sharing
 from search.trainer import TrainRecipe, train
 
 STEPS = {
@@ -37,7 +38,7 @@ class _UnfinishedError(Exception):
     """A training cannot be finished: cancelled, or out of time."""
 
 
-def recipe(space: SearchSpace, protocol: str) -> TrainRecipe:
+def recipe(space: WeightSharing, protocol: str) -> TrainRecipe:
     """Return the frozen recipe of a protocol: the space's small networks, a number of steps.
 
     Raises:
@@ -79,7 +80,7 @@ def check(
         InputError: the dataset or an argument cannot be used.
     """
     budget = Budget(seconds=60 * minutes)
-    space, place = SPACES.get(result[0].space), plan(device)
+    space, place = sharing(result[0].space), plan(device)
     given = None if protocol is None else recipe(space, protocol)
     data = load_within(result.dataset, space, seed, budget)
 
@@ -134,7 +135,7 @@ def check(
 
 
 def _fitting(
-    result: Suggestions, space: SearchSpace, data: TaskData, budget: Budget, device: str
+    result: Suggestions, space: WeightSharing, data: TaskData, budget: Budget, device: str
 ) -> str:
     """Return the longest protocol that all candidates can be trained by in the time left."""
     times: list[float] = []

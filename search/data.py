@@ -1,13 +1,18 @@
-"""A task's images as tensors in memory: the only form in which search and training see data."""
+"""A task's images: decoded on demand for labellers, or as tensors of one size in memory."""
 
 from __future__ import annotations
 
+import io
+from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from metad2a.datasets import ImageDataset, pixels
+from metad2a.datasets.base import EncodedDataset
+from metad2a.datasets.batches import Batches
 from metad2a.datasets.decode import UnreadableImage
 from metad2a.errors import InputError
 
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
 MOST_IMAGES = 50_000
 """Most images that a search keeps in memory."""
 _LEAST = 2  # images of a class: one to train on, one to hold out
+_KEPT = 4  # decoded sides of a task: networks are measured in order of resolution
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,127 @@ class TaskData:
         x = ((x.float() / 255 - mean) / deviation).to(device)
         x = x.contiguous(memory_format=torch.channels_last)
         return x, y.to(device)
+
+
+class TaskImages:
+    """The images of a task as a labeller is given them: where they are, decoded when asked for.
+
+    Sent to another process, it takes its images along: those of a task with a resolution decoded,
+    of any other as image files.
+    """
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        train: np.ndarray,
+        test: np.ndarray,
+        classes: np.ndarray,
+        resolution: int = 0,
+        flip: bool = False,
+    ) -> None:
+        """Decode nothing yet.
+
+        Args:
+            dataset: where the images come from.
+            train: int (n,) indices of the training images.
+            test: int (m,) indices of the test images.
+            classes: int (c,) class numbers of the task, renumbered to 0 .. c-1 in this order.
+            resolution: side of :attr:`data`, in pixels; 0: networks have their own.
+            flip: whether a mirrored image is as good as its original.
+        """
+        self.dataset, self.train, self.test = dataset, train, test
+        self.numbers, self.resolution, self.flip = classes, resolution, flip
+        self._batches: OrderedDict[tuple[str, int, str], Batches] = OrderedDict()
+
+    @property
+    def classes(self) -> int:
+        """How many classes the task has."""
+        return len(self.numbers)
+
+    @cached_property
+    def data(self) -> TaskData:
+        """The images at the task's resolution.
+
+        Raises:
+            InputError: the task has none, or a side of it has no readable image.
+        """
+        if not self.resolution:
+            raise InputError(
+                f"The task of {self.dataset.name!r} has no resolution: its networks have their "
+                "own. Measure it by 'finetune' or 'probe', or draw it for a space of cells."
+            )
+        return load_task(self.dataset, self.train, self.test, self.numbers, self.resolution)
+
+    def batches(
+        self, part: Literal["train", "test"], resolution: int, device: torch.device | str = "cpu"
+    ) -> Batches:
+        """Return a side of the task in squares, labels 0 .. c-1; the last ones stay in memory.
+
+        Raises:
+            InputError: none of the images can be read.
+        """
+        import torch
+
+        key = (part, resolution, str(device))
+        if key not in self._batches:
+            indices = self.train if part == "train" else self.test
+            found = Batches(self.dataset, indices, resolution, device=device)
+            number = torch.full((len(self.dataset.classes),), -1)
+            number[torch.from_numpy(self.numbers)] = torch.arange(self.classes)
+            found.labels = number.to(found.labels.device)[found.labels]
+            self._batches[key] = found
+            while len(self._batches) > _KEPT:
+                self._batches.popitem(last=False)
+        self._batches.move_to_end(key)
+        return self._batches[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what goes to another process."""
+        state = dict(self.__dict__) | {"_batches": OrderedDict()}
+        if self.resolution:
+            return state | {"data": self.data, "dataset": None}
+        used = np.concatenate([self.train, self.test])
+        count = len(self.train)
+        return state | {
+            "dataset": _Parcel(self.dataset, used),
+            "train": np.arange(count),
+            "test": np.arange(count, len(used)),
+        }
+
+
+class _Parcel(EncodedDataset):
+    """Some images of a dataset as bytes of image files in memory."""
+
+    def __init__(self, dataset: ImageDataset, indices: np.ndarray) -> None:
+        self.name, self.form, self.classes = dataset.name, dataset.form, dataset.classes
+        self.labels, self.split = dataset.labels[indices], dataset.split[indices]
+        self._names = [dataset.locate(int(index)) for index in indices]
+        self._files = [_file(dataset, int(index)) for index in indices]
+
+    def locate(self, index: int) -> str:
+        """Return the name that the image has in its dataset."""
+        return self._names[index]
+
+    def encoded(self, index: int) -> bytes:
+        """Return the bytes of an image file."""
+        found = self._files[index]
+        if isinstance(found, str):
+            raise UnreadableImage(found)
+        return found
+
+
+def _file(dataset: ImageDataset, index: int) -> bytes | str:
+    """Return an image as the bytes of a file, or why it cannot be had."""
+    from PIL import Image
+
+    try:
+        if isinstance(dataset, EncodedDataset):
+            return dataset.encoded(index)
+        written = io.BytesIO()
+        Image.fromarray(dataset.image(index)).save(written, "PNG")
+    except UnreadableImage as error:
+        return str(error)
+    return written.getvalue()
 
 
 def load_task(

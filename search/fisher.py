@@ -21,11 +21,11 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
 from metad2a.errors import InputError
-from metad2a.spaces import SPACES
 from search.data import TaskData
+from search.sharing import sharing
 from search.trainer import TrainRecipe, train
 
-SPACE = SPACES.get("nasbench201")
+SPACE = sharing("nasbench201")
 CELL = SPACE.parse(
     "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_3x3~1|+"
     "|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"

@@ -9,23 +9,23 @@ counterpart. Networks with pools therefore start from other statistics, and need
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from metad2a.spaces import Architecture, SearchSpace
+from metad2a.spaces import Architecture, WeightSharing
 from metad2a.spaces.supernets.base import SuperNet
 from metad2a.training.device import DevicePlan
 
 
 @torch.no_grad()
 def inherit(
-    space: SearchSpace,
+    space: WeightSharing,
     supernet: SuperNet,
     architecture: Architecture,
     classes: int,
-    macro: Mapping[str, int],
+    macro: Mapping[str, Any],
 ) -> nn.Module:
     """Return the plain network of an architecture with a supernet's weights and statistics.
 

@@ -9,27 +9,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from metad2a.protocol import Protocol
 from metad2a.registry import Registry
 from metad2a.spaces import Architecture, SearchSpace
-from search.data import TaskData
+from search.data import TaskImages
 
-
-@dataclass(frozen=True)
-class Protocol:
-    """A frozen way of measuring. ``kind`` "accuracy" is a fraction 0..1, "score" any number."""
-
-    name: str
-    kind: Literal["accuracy", "score"]
-    description: str
+__all__ = ["LABELLERS", "Labeller", "Measurement", "Protocol"]
 
 
 @dataclass(frozen=True)
 class Measurement:
     """One value of one architecture under one protocol.
 
-    ``curve`` holds a learning curve (test accuracy after each epoch, 0..1) where there is one.
+    ``curve`` holds a learning curve (test accuracy 0..1, at moments that the protocol fixes) where
+    there is one.
     """
 
     protocol: str
@@ -50,7 +44,7 @@ class Labeller(ABC):
     @abstractmethod
     def measure(
         self,
-        data: TaskData,
+        images: TaskImages,
         space: SearchSpace,
         architectures: Sequence[Architecture],
         seed: int,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from metad2a.spaces import Architecture, SearchSpace
+from metad2a.spaces import Architecture, WeightSharing
 from search.group_dropout import groups
 from search.subspace import Subspace
 
@@ -23,7 +23,7 @@ class Pruning:
     Those are float64 (slots, operations) in all methods.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: WeightSharing) -> None:
         self.space = space
         self.frozen: list[int] = []
         """The operations of the slots from the first on."""

@@ -52,7 +52,7 @@ class SearchResult:
     network: nn.Module | None = None
     """The trained network, where the method keeps one."""
 
-    def build(self, **macro: int) -> nn.Module:
+    def build(self, **macro: Any) -> nn.Module:
         """Return the plain PyTorch network: the trained one where the method keeps it.
 
         A trained one takes images from 0 to 1 (see :class:`search.delivery.StandardisedNetwork`).

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metad2a.errors import InputError
-from metad2a.spaces import Architecture, SearchSpace
+from metad2a.spaces import Architecture, WeightSharing
 from metad2a.spaces.supernets.base import SuperNet
 from metad2a.spaces.supernets.gates import Gates
 from metad2a.training.device import DevicePlan, seeded
@@ -61,12 +61,12 @@ class Run:
         stop: asked between steps; True ends the search with what it has.
     """
 
-    space: SearchSpace
+    space: WeightSharing
     data: TaskData
     subspace: Subspace
     budget: Budget
     place: DevicePlan
-    macro: dict[str, int]
+    macro: dict[str, Any]
     seed: int
     stop: Callable[[], bool]
     warm: tuple[Architecture, ...] = ()

@@ -19,7 +19,7 @@ from search.composition import compose
 from search.labels import Labeller, Measurement, Protocol
 
 if TYPE_CHECKING:
-    from search.data import TaskData
+    from search.data import TaskData, TaskImages
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class SearchLabeller(Labeller):
 
     def measure(
         self,
-        data: TaskData,
+        images: TaskImages,
         space: SearchSpace,
         architectures: Sequence[Architecture],
         seed: int,
@@ -95,7 +95,7 @@ class SearchLabeller(Labeller):
         from search.searching import conduct
 
         found = conduct(
-            _without_test(data),
+            _without_test(images.data),
             space.name,
             self.method,
             seed=seed,

@@ -14,7 +14,7 @@ import numpy as np
 from metad2a.datasets import load_dataset
 from metad2a.errors import InputError
 from metad2a.export.standardised import StandardisedNetwork
-from metad2a.spaces import SPACES, Architecture, SearchSpace
+from metad2a.spaces import Architecture, WeightSharing
 from metad2a.training.device import plan
 from search.budget import Budget
 from search.composition import Composition, compose
@@ -24,6 +24,7 @@ from search.engine import Engine, Progress
 from search.method import Ranking
 from search.result import SearchResult
 from search.run import Run
+from search.sharing import sharing
 from search.subspace import Subspace
 
 _FEWEST_IMAGES = 500  # taken of a dataset however short the time
@@ -185,7 +186,7 @@ def conduct(
     if not isinstance(minutes, (int, float)) or not 0 < minutes < math.inf:
         raise InputError(f"minutes={minutes!r} must be a positive number.")
     budget = Budget(images=images) if images is not None else Budget(seconds=60 * minutes)
-    place, chosen = plan(device), SPACES.get(space)
+    place, chosen = plan(device), sharing(space)
     composed = compose(method, options, faithful)
     data = dataset if isinstance(dataset, TaskData) else load_within(dataset, chosen, seed, budget)
     subspace = Subspace(chosen, data.classes, max_params, max_macs)
@@ -239,7 +240,7 @@ def fingerprint(data: TaskData) -> str:
     return content.hexdigest()
 
 
-def load_within(dataset: Any, space: SearchSpace, seed: int, budget: Budget) -> TaskData:
+def load_within(dataset: Any, space: WeightSharing, seed: int, budget: Budget) -> TaskData:
     """Decode as many images of a dataset as the budget leaves the time to learn from.
 
     Raises:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from metad2a.errors import BudgetError
-from metad2a.spaces import Architecture, SearchSpace
+from metad2a.spaces import Architecture, WeightSharing
 
 _DRAWS = 64  # before an infeasible draw is made cheaper instead of thrown away
 _HALVINGS = 40  # of the price's interval: 2^-40 of it is below any score's resolution
@@ -25,7 +25,7 @@ class Subspace:
 
     def __init__(
         self,
-        space: SearchSpace,
+        space: WeightSharing,
         classes: int,
         max_params: int | None = None,
         max_macs: int | None = None,
@@ -134,7 +134,7 @@ class Subspace:
     def best(self, scores: np.ndarray) -> tuple[Architecture, float]:
         """Name the member with the largest sum of float (slots, operations) scores.
 
-        The space's own rule decides (``SearchSpace.discretise``). Where its choice exceeds a
+        The space's own rule decides (``WeightSharing.discretise``). Where its choice exceeds a
         limit, the price of cost rises from zero until the choice obeys (Lagrangian relaxation),
         and then single slots are improved for as long as limits allow.
 

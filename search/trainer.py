@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from metad2a.errors import MetaD2AError
-from metad2a.spaces import Architecture, SearchSpace
+from metad2a.spaces import Architecture, WeightSharing
 from metad2a.training.device import DevicePlan, plan, seeded
 from search.augment import random_crop
 from search.data import TaskData
@@ -87,7 +87,7 @@ def accuracy(network: nn.Module, x: Tensor, y: Tensor, place: DevicePlan) -> flo
 
 def train(
     data: TaskData,
-    space: SearchSpace,
+    space: WeightSharing,
     architecture: Architecture,
     seed: int,
     recipe: TrainRecipe | None = None,

@@ -73,6 +73,10 @@ class SearchSpace(ABC):
     """The protocol by which networks of this space are trained unless another is asked for."""
     pretrained: bool = False
     """Whether ``build(pretrained=True)`` has weights."""
+    weights_name: str = ""
+    """What the pretrained weights are called."""
+    weights_licence: str = ""
+    """Their licence's SPDX identifier."""
     counted_macro: Mapping[str, int] = MappingProxyType({})
     """The sizes that :meth:`build` takes beside the architecture, with the values that
     :meth:`cost` counts and that are built where none are given."""
@@ -131,7 +135,7 @@ class SearchSpace(ABC):
         classes: int,
         *,
         pretrained: bool = False,
-        **macro: int | None,
+        **macro: Any,
     ) -> nn.Module:
         """Return a plain network for float images (batch, 3, height, width) in any size.
 
@@ -160,6 +164,13 @@ class SearchSpace(ABC):
     def active(self, architecture: Architecture) -> tuple[bool, ...]:
         """Return which decisions mean something, given all others; here all of them."""
         return (True,) * self.slots
+
+    def anchors(self) -> list[Architecture]:
+        """Return members that keep the pretrained weights whole, at every resolution.
+
+        They are where a choice under a limit of time begins; none where a space has no weights.
+        """
+        return []
 
     def listed(self) -> np.ndarray | None:
         """Return int (n, slots), every canonical member, or None where there are too many."""

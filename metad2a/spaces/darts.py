@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -202,7 +202,7 @@ class Darts(TwoInputs):
         *,
         pretrained: bool = False,
         auxiliary: bool = False,
-        **macro: int | None,
+        **macro: Any,
     ) -> DartsNetwork:
         """Return the network of these cells; 36 channels and 20 cells are the paper's own.
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -230,7 +230,7 @@ class NasBench201(WeightSharing):
         classes: int,
         *,
         pretrained: bool = False,
-        **macro: int | None,
+        **macro: Any,
     ) -> nn.Module:
         """Return the network of this cell; 16 ``channels`` and 5 ``cells`` are the benchmark's.
 

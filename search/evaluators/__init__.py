@@ -14,7 +14,7 @@ from torch import nn
 
 from metad2a.errors import InputError
 from metad2a.registry import Registry
-from metad2a.spaces import Architecture, SearchSpace
+from metad2a.spaces import Architecture, WeightSharing
 from metad2a.training.device import DevicePlan
 from search.data import TaskData
 
@@ -45,7 +45,7 @@ class SharedWeights:
 class Context:
     """What an evaluator may draw on."""
 
-    space: SearchSpace
+    space: WeightSharing
     data: TaskData
     supernet: SharedWeights | None = None
     """Needed by the evaluators that read shared weights."""

@@ -21,7 +21,7 @@ from typing import cast
 import numpy as np
 from torch import Tensor
 
-from metad2a.spaces import Architecture, SearchSpace
+from metad2a.spaces import Architecture, WeightSharing
 from metad2a.spaces.supernets.base import SuperNet
 from search.evaluators import EVALUATORS, Context, Evaluator
 
@@ -50,7 +50,7 @@ def _copies(supernet: SuperNet, slot: int, operation: int) -> list[list[Tensor]]
 
 
 def angle_table(
-    space: SearchSpace, initial: SuperNet, current: SuperNet
+    space: WeightSharing, initial: SuperNet, current: SuperNet
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return float64 (3,) of the fixed parts and (slots, operations, operations, 3) of the choices.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Naswot(Evaluator):
         InputError: fewer than two different training images were drawn.
     """
 
-    def __init__(self, context: Context, macro: Mapping[str, int] | None = None) -> None:
+    def __init__(self, context: Context, macro: Mapping[str, Any] | None = None) -> None:
         self.space, self.seed, self.place = context.space, context.seed, plan(context.device)
         on_cpu = self.place.device.type == "cpu"
         usual = self.space.search_macro if on_cpu else self.space.published_macro

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from metad2a.spaces import Architecture, SearchSpace
-from search.data import TaskData
+from search.data import TaskImages
 from search.labels import LABELLERS, Labeller, Measurement, Protocol
+from search.sharing import sharing
 from search.trainer import TrainRecipe, train
 
 STANDALONE = Protocol(
@@ -26,7 +27,7 @@ class Standalone(Labeller):
 
     def measure(
         self,
-        data: TaskData,
+        images: TaskImages,
         space: SearchSpace,
         architectures: Sequence[Architecture],
         seed: int,
@@ -34,7 +35,7 @@ class Standalone(Labeller):
     ) -> Iterator[Measurement]:
         """Yield the test accuracy (0..1) of each architecture, with its learning curve."""
         for architecture in architectures:
-            result = train(data, space, architecture, seed, RECIPE, device)
+            result = train(images.data, sharing(space), architecture, seed, RECIPE, device)
             yield Measurement(
                 STANDALONE.name, architecture, seed, result.accuracy, result.seconds, result.curve
             )

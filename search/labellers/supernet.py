@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from metad2a.spaces import Architecture, SearchSpace
-from search.data import TaskData
+from search.data import TaskImages
 from search.evaluators import Context
 from search.evaluators.angle import Angle
 from search.evaluators.rebn import BATCH, BATCHES, ReBNAccuracy
 from search.labels import LABELLERS, Labeller, Measurement, Protocol
 from search.searching import conduct
+from search.sharing import sharing
 
 STEPS = 120
 _TRAINING = (
@@ -46,7 +47,7 @@ class SupernetLabeller(Labeller):
 
     def measure(
         self,
-        data: TaskData,
+        images: TaskImages,
         space: SearchSpace,
         architectures: Sequence[Architecture],
         seed: int,
@@ -58,16 +59,18 @@ class SupernetLabeller(Labeller):
         """
         if not architectures:
             return
+        space = sharing(space)
+        data = images.data
         started = time.perf_counter()
         # The method's settings are the protocols': a test holds them together.
-        images = STEPS * len(space.operations) * min(64, len(data.train_y))
+        budget = STEPS * len(space.operations) * min(64, len(data.train_y))
         trained = conduct(
             data,
             space.name,
             "fairnas",
             seed=seed,
             device=device,
-            images=images,
+            images=budget,
             channels=16,
             cells=1,
             options={"fairnas.population": 1, "fairnas.generations": 1},

@@ -10,8 +10,9 @@ import torch
 
 from metad2a.spaces import Architecture, SearchSpace
 from metad2a.training.device import seeded
-from search.data import TaskData
+from search.data import TaskImages
 from search.labels import LABELLERS, Labeller, Measurement, Protocol
+from search.sharing import sharing
 from search.training_free import SCORES, scores
 
 IMAGES = 64
@@ -36,16 +37,17 @@ class TrainingFree(Labeller):
 
     def measure(
         self,
-        data: TaskData,
+        images: TaskImages,
         space: SearchSpace,
         architectures: Sequence[Architecture],
         seed: int,
         device: str = "cpu",
     ) -> Iterator[Measurement]:
         """Yield six scores for each architecture; undefined ones (``-inf``) are left out."""
-        images, _ = data.normalised("train")
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-        batch = images[order[:IMAGES]].contiguous(memory_format=torch.channels_last)
+        space = sharing(space)
+        pixels, _ = images.data.normalised("train")
+        order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(seed))
+        batch = pixels[order[:IMAGES]].contiguous(memory_format=torch.channels_last)
         for architecture in architectures:
             start = time.perf_counter()
             with seeded(seed):

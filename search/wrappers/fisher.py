@@ -19,7 +19,7 @@ import numpy as np
 from torch import Tensor
 
 from metad2a.errors import InputError
-from metad2a.spaces import Architecture, SearchSpace
+from metad2a.spaces import Architecture, WeightSharing
 from search.data import TaskData
 from search.fisher import task_distance
 from search.method import WRAPPERS, Wrapper
@@ -136,7 +136,7 @@ class FisherPrior(Wrapper):
             self._narrow(self.run)
 
 
-def _check(task: PastTask, space: SearchSpace) -> None:
+def _check(task: PastTask, space: WeightSharing) -> None:
     allowed = len(space.operations)
     for one in task.best:
         if (
