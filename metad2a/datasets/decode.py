@@ -25,10 +25,10 @@ EXTENSIONS = frozenset(
 """File-name endings, in lower case, by which images are found in folders and zips."""
 
 FILL = 127
-LONGEST = 1.5
-"""Longer to shorter side of what is kept of an image."""
 """Gray beside an image that is no square: zero for a network whose input is scaled to -1..1, as
 convolutions pad."""
+LONGEST = 1.5
+"""Longer to shorter side of what is kept of an image."""
 
 
 class UnreadableImage(MetaD2AError):  # noqa: N818  (it names a thing that is skipped)
