@@ -1,0 +1,390 @@
+"""Landmarks: what frozen features of a pretrained network tell of a dataset's labels.
+
+Cheap measurements of a task that say how others will come out on it (Pfahringer, Bensusan and
+Giraud-Carrier, "Meta-learning by landmarking various learning algorithms", ICML 2000): here the
+leave-one-out accuracy of a closed-form head on the pooled output of each stage of EfficientNet-Lite0
+at a few resolutions. They say how hard a dataset is, which resolution and which depth it asks for,
+and whether its labels can be told from the images at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metad2a.datasets.base import ImageDataset
+from metad2a.datasets.decode import UnreadableImage, square
+from metad2a.datasets.sampling import SAMPLE_SIDE
+from metad2a.errors import InputError
+from metad2a.model.ridge import fit_ridge
+
+RESOLUTIONS = (32, 64, 128, 224)
+"""Sides of the squares, in pixels, at which features are measured."""
+HEAD = 8
+"""Number of the head (a 1x1 convolution to 1,280 channels) among the stages."""
+STAGES = (2, 3, 4, 5, 6, 7, HEAD)
+"""Stages whose pooled outputs are measured."""
+IMAGES = 240
+"""Images measured, about."""
+MAX_CLASSES = 40
+"""Classes measured; of more a random subset."""
+LEAST_PER_CLASS = 5
+"""Images of a class, at least, where it has so many."""
+LARGE_IMAGES = 84
+"""Images measured at the largest resolution, which costs as much as all the others."""
+_LARGE_FROM = 112
+"""Shorter side, in pixels, from which images are measured at the largest resolution."""
+_FLIP_RESOLUTION = 64
+_FLIP_STAGES = (5, HEAD)
+_GROWTH = ((64, 5), (64, HEAD), (128, 7), (128, HEAD))
+"""Where it is measured what half the images are worth."""
+_CHANCE_RISK = 0.01
+"""Share of datasets with random labels that are taken for more than that."""
+# A coarser grid than the head's own: thirty fits must not take longer than the network.
+_PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
+_SCALES = (4.0, 8.0, 16.0, 32.0)
+_BATCH_PIXELS = 2**19
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """What was measured of a dataset; all of it is about its training images."""
+
+    accuracy: np.ndarray
+    """float64 (:data:`RESOLUTIONS`, :data:`STAGES`), leave-one-out, 0..1; NaN where not measured.
+    At the largest resolution it is brought to ``count`` images by what the resolution before it
+    reaches on the few images that were measured there."""
+    count: int
+    """Images measured."""
+    classes: int
+    """Classes of the dataset."""
+    sampled: int
+    """Classes measured."""
+    guess: float
+    """Accuracy, 0..1, of always naming the largest class measured."""
+    images: int
+    """Training images of the dataset."""
+    balance: float
+    """Entropy of the class shares over its largest value, 0..1."""
+    side: int
+    """Median shorter side of the images as stored, in pixels."""
+    gray: bool
+    flip_loss: float
+    """How much lower a head fitted on images scores on mirrored ones, in accuracy, -1..1."""
+    flip_error: float
+    """Standard error of ``flip_loss``."""
+    growth: float
+    """Logit accuracy gained from half of the images measured to all, mean over some landmarks."""
+    between: float
+    """Share of the variance of the head's features, 0..1, that lies between classes."""
+    alike: float
+    """Logarithm of the distance to the nearest other image over the usual distance, median: very
+    low where frames of one film are among the images, so that accuracies flatter."""
+
+    @property
+    def distance(self) -> np.ndarray:
+        """Distances from chance, float64 of the shape of ``accuracy``, in logits.
+
+        Half a hit is added to right and to wrong ones, so that they stay finite.
+        """
+        hits = self.accuracy * self.count
+        logits: np.ndarray = np.log(hits + 0.5) - np.log(self.count - hits + 0.5)
+        return logits - _logit(self.guess)
+
+    @cached_property
+    def chance(self) -> bool:
+        """Whether the labels cannot be told from the images as far as was measured.
+
+        True where no landmark is above the largest class's share by more than the luck of the best
+        of so many (binomial, Bonferroni).
+        """
+        measured = self.accuracy[~np.isnan(self.accuracy)]
+        hits = round(float(measured.max()) * self.count)
+        return _tail(hits, self.count, self.guess) * len(measured) > _CHANCE_RISK
+
+    @property
+    def flips_harm(self) -> bool:
+        """Whether mirrored images are so much harder that training should not mirror them."""
+        return self.flip_loss > max(0.02, 2 * self.flip_error)
+
+    def near(self, resolution: float, stage: float) -> float:
+        """Return the distance from chance, in logits, expected of features anywhere.
+
+        It is interpolated in the logarithm of the resolution, and between stages; beyond what was
+        measured it stays what it was.
+
+        Args:
+            resolution: side in pixels.
+            stage: 2 .. 8, where 8 is the head.
+        """
+        here = self.distance
+        measured = ~np.isnan(here[:, 0])
+        sides = np.log(np.array(RESOLUTIONS)[measured])
+        by_stage = [np.interp(math.log(resolution), sides, column) for column in here[measured].T]
+        return float(np.interp(stage, STAGES, by_stage))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values, which :meth:`from_dict` reads; what was not measured is None."""
+        rows = [[None if math.isnan(x) else round(x, 6) for x in row] for row in self.accuracy]
+        return asdict(self) | {"accuracy": rows}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Landmarks:
+        """Read what :meth:`to_dict` returned.
+
+        Raises:
+            InputError: keys are missing or unknown, or the accuracies have another shape.
+        """
+        names = [field.name for field in fields(cls)]
+        if set(values) != set(names):
+            raise InputError(
+                f"Landmarks have the keys {', '.join(names)}; these are other ones: "
+                f"{', '.join(sorted(set(values) ^ set(names)))}. Measure them again."
+            )
+        rows = np.array(values["accuracy"], dtype=np.float64)
+        if rows.shape != (len(RESOLUTIONS), len(STAGES)):
+            raise InputError(
+                f"Landmarks of {len(RESOLUTIONS)} resolutions and {len(STAGES)} stages are wanted, "
+                f"not an array of shape {rows.shape}. Measure them again."
+            )
+        return cls(**{**values, "accuracy": rows})
+
+
+def per_class(classes: int) -> int:
+    """Return how many images of a class are measured, where there are so many classes."""
+    return max(LEAST_PER_CLASS, round(IMAGES / min(classes, MAX_CLASSES)))
+
+
+def of_dataset(
+    dataset: ImageDataset, indices: np.ndarray | None = None, seed: int = 0
+) -> Landmarks:
+    """Measure some images of a dataset, stratified by class.
+
+    Args:
+        dataset: where they come from.
+        indices: int (m,), the images that count; None: all of the training side.
+        seed: of the sample.
+
+    Raises:
+        InputError: fewer than 2 classes have 2 readable images.
+    """
+    indices = np.flatnonzero(dataset.split == 0) if indices is None else np.asarray(indices)
+    own = dataset.labels[indices]
+    counts = np.bincount(own, minlength=len(dataset.classes)).astype(float)
+    rng = np.random.default_rng(seed)
+    usable = np.flatnonzero(counts >= 2)
+    chosen = np.sort(rng.permutation(usable)[:MAX_CLASSES])
+    wanted = per_class(len(usable))
+    picked = [rng.permutation(indices[own == c])[:wanted] for c in chosen]
+    images, labels, sides = [], [], []
+    for index in np.sort(np.concatenate([*picked, np.empty(0, dtype=np.int64)])):
+        try:
+            image, size = dataset.reduced(int(index), SAMPLE_SIDE)
+        except UnreadableImage:
+            continue
+        images.append(image)
+        labels.append(int(dataset.labels[index]))
+        sides.append(min(size))
+    kept, labelled = np.unique(labels, return_inverse=True)
+    if len(kept) < 2:
+        raise InputError(
+            f"{dataset.name!r} has {len(kept)} classes of 2 readable training images or more; at "
+            "least 2 are needed. Add images."
+        )
+    return measure(images, labelled, counts, float(np.median(sides)))
+
+
+def measure(
+    images: Sequence[np.ndarray], labels: np.ndarray, counts: np.ndarray, side: float
+) -> Landmarks:
+    """Measure sampled images.
+
+    Args:
+        images: uint8 (h, w, 3) each, of any sizes.
+        labels: int64 (n,), 0 .. c-1 for the c classes sampled, c >= 2, n >= 2.
+        counts: float (classes,), training images of every class of the dataset, sampled or not.
+        side: median shorter side of the images as stored, in pixels.
+    """
+    n, targets = len(images), torch.from_numpy(np.asarray(labels, dtype=np.int64))
+    classes = int(targets.max()) + 1
+    large = _subset(np.asarray(labels), LARGE_IMAGES) if side > _LARGE_FROM else np.empty(0, int)
+    accuracy = np.full((len(RESOLUTIONS), len(STAGES)), np.nan)
+    features: dict[int, list[Tensor]] = {}
+    for row, resolution in enumerate(RESOLUTIONS[:-1]):
+        squares = np.stack([square(image, resolution) for image in images])
+        features[resolution] = pooled(squares)
+        accuracy[row] = [_left_out(one, targets, classes) for one in features[resolution]]
+        if resolution == _FLIP_RESOLUTION:
+            mirrored = pooled(np.ascontiguousarray(squares[:, :, ::-1]))
+    if len(large):
+        squares = np.stack([square(images[i], RESOLUTIONS[-1]) for i in large])
+        few = torch.from_numpy(large)
+        for column, (one, other) in enumerate(
+            zip(pooled(squares), features[RESOLUTIONS[-2]], strict=True)
+        ):
+            gain = _logit(_left_out(one, targets[few], classes), len(large))
+            gain -= _logit(_left_out(other[few], targets[few], classes), len(large))
+            accuracy[-1, column] = _expit(_logit(accuracy[-2, column], n) + gain)
+    flip_loss, flip_error = _flips(features[_FLIP_RESOLUTION], mirrored, targets, classes)
+    kept = counts[counts > 0]
+    shares = kept / kept.sum()
+    head = features[RESOLUTIONS[-2]][-1]
+    return Landmarks(
+        accuracy=accuracy,
+        count=n,
+        classes=len(kept),
+        sampled=classes,
+        guess=float(np.bincount(labels).max()) / n,
+        images=round(float(kept.sum())),
+        balance=float(-(shares * np.log(shares)).sum() / np.log(len(kept))),
+        side=round(side),
+        gray=all(bool((image == image[..., :1]).all()) for image in images),
+        flip_loss=flip_loss,
+        flip_error=flip_error,
+        growth=_growth(features, targets, classes),
+        between=_between(head, targets, classes),
+        alike=_alike(head),
+    )
+
+
+@lru_cache(maxsize=1)
+def _network() -> nn.Module:
+    """Return the parent in inference form: batch norms folded, channels_last."""
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    from metad2a.spaces.efficientnet_lite import parent
+    from metad2a.spaces.networks.inverted_residual import ConvNorm
+
+    network = parent(2).eval()
+    for module in network.modules():
+        if isinstance(module, ConvNorm):
+            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
+            module.norm = nn.Identity()  # type: ignore[assignment]
+    network.requires_grad_(False)
+    # torch's stubs know no overload with a memory format alone.
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+@torch.inference_mode()
+def pooled(images: np.ndarray) -> list[Tensor]:
+    """Map uint8 (n, s, s, 3) to what each of :data:`STAGES` says: float32 (n, channels) each."""
+    network: Any = _network()
+    found: list[list[Tensor]] = [[] for _ in STAGES]
+    size = max(1, _BATCH_PIXELS // images.shape[1] ** 2)
+    for part in torch.from_numpy(images).split(size):
+        x = part.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+        x = network.stem(x.contiguous(memory_format=torch.channels_last))
+        for number, stage in enumerate(network.stages, start=1):
+            x = stage(x)
+            if number in STAGES:
+                found[STAGES.index(number)].append(x.mean((2, 3)))
+        found[-1].append(network.head(x).mean((2, 3)))
+    return [torch.cat(parts) for parts in found]
+
+
+def _left_out(features: Tensor, labels: Tensor, classes: int) -> float:
+    head = fit_ridge(features, labels, classes, penalties=_PENALTIES, scales=_SCALES)
+    return head.accuracy
+
+
+def _subset(labels: np.ndarray, most: int) -> np.ndarray:
+    """Return int64 (m,) rows, the first of every class, then the second, up to ``most``."""
+    turn = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        mine = np.flatnonzero(labels == label)
+        turn[mine] = np.arange(len(mine))
+    return np.sort(np.argsort(turn, kind="stable")[:most])
+
+
+def _halves(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Split into two halves with the same classes, every other image of a class each."""
+    turn = torch.empty_like(labels)
+    for label in labels.unique():
+        mine = (labels == label).nonzero()[:, 0]
+        turn[mine] = torch.arange(len(mine))
+    return (turn % 2 == 0).nonzero()[:, 0], (turn % 2 == 1).nonzero()[:, 0]
+
+
+def _flips(
+    features: Sequence[Tensor], mirrored: Sequence[Tensor], labels: Tensor, classes: int
+) -> tuple[float, float]:
+    """Return what mirroring costs in accuracy, and the standard error: heads of each half on the
+    other half and on its mirror images, so that nothing is judged by what it was fitted on.
+    """
+    losses = []
+    first, second = _halves(labels)
+    for stage in _FLIP_STAGES:
+        own, other = features[STAGES.index(stage)], mirrored[STAGES.index(stage)]
+        loss = torch.zeros(len(labels))
+        for fit, judge in ((first, second), (second, first)):
+            if len(fit) < 2:
+                continue
+            head = fit_ridge(own[fit], labels[fit], classes, penalties=_PENALTIES, scales=_SCALES)
+            right, still = (
+                (x[judge] @ head.weight.T + head.bias).argmax(1) == labels[judge]
+                for x in (own, other)
+            )
+            loss[judge] = right.float() - still.float()
+        losses.append(loss)
+    mean = torch.stack(losses).mean(0)
+    return float(mean.mean()), float(mean.std() / len(labels) ** 0.5)
+
+
+def _growth(features: Mapping[int, Sequence[Tensor]], labels: Tensor, classes: int) -> float:
+    gains = []
+    for resolution, stage in _GROWTH:
+        x = features[resolution][STAGES.index(stage)]
+        whole = _logit(_left_out(x, labels, classes), len(labels))
+        halves = [
+            _logit(_left_out(x[rows], labels[rows], classes), len(rows))
+            for rows in _halves(labels)
+            if len(rows) >= 2
+        ]
+        gains.append(whole - sum(halves) / len(halves))
+    return float(np.mean(gains))
+
+
+def _between(features: Tensor, labels: Tensor, classes: int) -> float:
+    x = features - features.mean(0)
+    sums = torch.zeros(classes, x.shape[1]).index_add_(0, labels, x)
+    means = sums / torch.bincount(labels, minlength=classes).clamp_min(1)[:, None]
+    return float((means[labels] ** 2).sum() / ((x**2).sum() + 1e-12))
+
+
+def _alike(features: Tensor) -> float:
+    apart = torch.cdist(features, features)
+    usual = apart.median()
+    apart.fill_diagonal_(math.inf)
+    return float(torch.log((apart.min(1).values + 1e-3 * usual + 1e-9) / (usual + 1e-9)).median())
+
+
+def _logit(share: float, count: float = math.inf) -> float:
+    """Return the logit of a share of ``count``, with half a hit added to either side."""
+    part = 0.5 / count
+    return math.log(share + part) - math.log(1 - share + part)
+
+
+def _expit(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit))
+
+
+def _tail(hits: int, count: int, share: float) -> float:
+    """Return the chance of ``hits`` or more in ``count`` tries that succeed with ``share``."""
+    if not 0 < share < 1:
+        return 1.0
+    logs = [
+        math.lgamma(count + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(count - k + 1)
+        + k * math.log(share)
+        + (count - k) * math.log(1 - share)
+        for k in range(hits, count + 1)
+    ]
+    return min(1.0, sum(map(math.exp, logs)))
