@@ -35,7 +35,8 @@ class FineTune:
     """Whether the classifier begins in closed form; else small and random."""
     optimiser: Literal["adamw", "sgd"] = "adamw"
     """SGD has Nesterov momentum 0.9."""
-    batch: int = 32
+    batch: int = 16
+    """Few images are few steps: on 900 images and six epochs, 16 gave 8 points more than 32."""
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
     clip: float = 1.0
@@ -44,7 +45,7 @@ class FineTune:
     """Share of the steps over which the rate rises."""
     average: float = 0.05
     """Span, as a share of the steps, over which weights are averaged exponentially."""
-    zoom: float = 0.7
+    zoom: float = 0.9
     """Least side of the crops that training sees, as a share of the image's."""
     copies: int = 2
     """Augmented copies of which the output of frozen stages is kept."""
@@ -146,5 +147,7 @@ SCRATCH = Protocol(
         optimiser="sgd",
         weight_decay=5e-4,
         clip=5.0,
+        batch=32,
+        zoom=0.7,
     ),
 )

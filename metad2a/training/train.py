@@ -35,6 +35,8 @@ SAVED_EVERY = 30.0
 """Seconds between states that are saved."""
 CHECKS = 4
 """How often a training looks at the images that choices are made by."""
+_TIMED = (6, 2.0)
+"""Steps, or seconds of steps, after which it is decided how many there will be."""
 _SIZES = 3
 """Resolutions of which images are kept in memory at a time."""
 
@@ -281,7 +283,6 @@ class _Session:
     def plans(self, architectures: Sequence[Architecture], outlook: Outlook | None) -> list[Plan]:
         """Measure what the dataset asks for and what this machine does, and choose."""
         from metad2a.model import landmarks
-        from metad2a.model.performance import packaged
         from metad2a.training.plan import Time, choose, pace
         from metad2a.training.sides import training_side
 
@@ -296,7 +297,11 @@ class _Session:
             len(self.sides.train),
             len(self.sides.test) + len(self.sides.choice),
         )
-        return choose(self.space, outlook or packaged(), marks, clock, self.classes, architectures)
+        if outlook is None:
+            from metad2a.model.performance import packaged
+
+            outlook = packaged()
+        return choose(self.space, outlook, marks, clock, self.classes, architectures)
 
     # -- attempts ----------------------------------------------------------------------------
 
@@ -437,38 +442,32 @@ class _Session:
     ) -> bool:
         """Take all steps; return whether it was stopped before the end."""
         from metad2a.training import distributed
-        from metad2a.training.plan import EPOCHS
+        from metad2a.training import plan as planning
 
         saved = time.perf_counter()
         training.step()  # The first one is slower than the others.
-        begun, first = time.perf_counter(), training.done
-        timed = False
+        begun, first, timed = time.perf_counter(), training.done, going_on
         checked = training.done * CHECKS // max(1, training.steps)
         while training.done < training.steps or not timed:
             if distributed.agreed(self.should_stop()):
                 self.keep(training, plan, plans, curve)
                 return True
             loss = training.step()
-            taken = training.done - first
-            if not going_on and (taken in (4, 16) or taken % 64 == 0 or not timed):
-                if taken >= 4:
-                    # What a step takes is measured without judging.
-                    each = (time.perf_counter() - begun) / taken
-                    possible = training.done + max(0, int((self.left() - judging) / each))
-                    most = math.ceil(EPOCHS[1] * training.steps_per_epoch)
-                    if not timed:
-                        training.steps = distributed.agreed(max(training.done, min(possible, most)))
-                        timed = True
-                    elif possible < training.steps:
-                        training.shorten(distributed.agreed(possible))
-            elif going_on:
-                timed = True
+            taken, spent = training.done - first, time.perf_counter() - begun
+            if not going_on and (not timed or taken in (16, 32) or taken % 64 == 0):
+                # What a step takes is measured without judging.
+                possible = training.done + max(0, int((self.left() - judging) * taken / spent))
+                if not timed:
+                    most = math.ceil(planning.EPOCHS[1] * training.steps_per_epoch)
+                    timed = bool(distributed.agreed(taken >= _TIMED[0] or spent > _TIMED[1]))
+                    training.steps = distributed.agreed(max(training.done, min(possible, most)))
+                elif possible < training.steps:
+                    training.shorten(distributed.agreed(possible))
             if training.done % 5 == 0:
                 self.told("training", training, loss=loss, curve=tuple(curve))
             mark = training.done * CHECKS // max(1, training.steps)
             if timed and checked < mark < CHECKS:
-                checked = mark
-                start = time.perf_counter()
+                checked, start = mark, time.perf_counter()
                 look()
                 begun += time.perf_counter() - start
             if time.perf_counter() - saved > SAVED_EVERY:
