@@ -25,3 +25,7 @@ class ArtifactError(MetaD2AError):
 
 class DatabaseError(MetaD2AError):
     """A database that cannot be opened, or a row that it refuses."""
+
+
+class HiddenPackageError(MetaD2AError, ImportError):
+    """A file or folder of the user's own that has the name of one of our packages."""

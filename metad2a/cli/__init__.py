@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
+from metad2a._packages import reach
 from metad2a.cli.common import Parser, UsageError, print_json
 from metad2a.errors import InputError, MetaD2AError
 
@@ -38,6 +39,13 @@ COMMANDS = {
     "doctor": ("doctor", "print versions, devices and paths"),
 }
 """Name of a command to its module here and its line of help."""
+_NEEDED = {
+    "app": ("search",),
+    "db": ("search", "database"),
+    "methods": ("search",),
+    "search": ("search",),
+}
+"""Packages beside the core that a command imports."""
 
 
 class _Version(argparse.Action):
@@ -88,6 +96,8 @@ def _run(arguments: list[str]) -> int:
         if name == chosen:
             importlib.import_module(f"metad2a.cli.{module}").configure(command)
     args = parser.parse_args(arguments)
+    for package in _NEEDED.get(args.command, ()):
+        reach(package)
     code: int = importlib.import_module(f"metad2a.cli.{COMMANDS[args.command][0]}").run(args)
     return code
 
