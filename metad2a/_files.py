@@ -47,7 +47,7 @@ def new_folder(folder: str | Path, own: Collection[str]) -> Iterator[Path]:
     """
     place = Path(folder)
     with _told(place):
-        _check_free(place, own)
+        check_free(place, own)
         place.parent.mkdir(parents=True, exist_ok=True)
         with _workshop(place) as workshop:
             made, before = workshop / "new", workshop / "before"
@@ -63,7 +63,12 @@ def new_folder(folder: str | Path, own: Collection[str]) -> Iterator[Path]:
                 raise
 
 
-def _check_free(place: Path, own: Collection[str]) -> None:
+def check_free(place: Path, own: Collection[str]) -> None:
+    """Refuse a place that :func:`new_folder` would refuse.
+
+    Raises:
+        InputError: as there.
+    """
     if not place.exists() and not place.is_symlink():
         return
     if place.is_symlink() or not place.is_dir():

@@ -23,7 +23,7 @@ Network: type[nn.Module] = nn.Identity
 CONFIG: dict[str, Any] = {}
 CLASSES: list[str] = []
 MEAN, DEVIATION = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
-RESOLUTION, FILL = 224, 127
+RESOLUTION, FILL, LONGEST = 224, 127, 1.5
 
 
 class Delivered(nn.Module):
@@ -110,7 +110,8 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 def preprocess(image: Any) -> Tensor:
     """Fit a picture into the square that the network was trained on; needs Pillow.
 
-    Its sides keep their ratio: the longer one becomes RESOLUTION, the rest is filled with gray.
+    Its sides keep their ratio: the shorter one becomes RESOLUTION, and the middle of the longer one
+    is kept. What is longer than LONGEST to one is made smaller, and filled with gray.
 
     Args:
         image: path of an image file, or a Pillow image of any mode.
@@ -129,12 +130,16 @@ def preprocess(image: Any) -> Tensor:
     with contextlib.suppress(Exception):  # A damaged EXIF block leaves the picture as stored.
         image = ImageOps.exif_transpose(image)
     image = to_rgb(image)
-    scale = RESOLUTION / max(image.size)
+    scale = min(RESOLUTION / min(image.size), LONGEST * RESOLUTION / max(image.size))
     width, height = (max(1, round(side * scale)) for side in image.size)
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    # Whole pixels to the left and above, of the picture and of the square.
+    left, top = (max(0, side - RESOLUTION) // 2 for side in image.size)
+    right, foot = min(width, left + RESOLUTION), min(height, top + RESOLUTION)
+    image = image.crop((left, top, right, foot))
     square = Image.new("RGB", (RESOLUTION, RESOLUTION), (FILL, FILL, FILL))
-    square.paste(image, ((RESOLUTION - width) // 2, (RESOLUTION - height) // 2))
+    square.paste(image, ((RESOLUTION - image.width) // 2, (RESOLUTION - image.height) // 2))
     pixels = torch.frombuffer(bytearray(square.tobytes()), dtype=torch.uint8)
     pixels = pixels.view(1, RESOLUTION, RESOLUTION, 3).permute(0, 3, 1, 2)
     return pixels.contiguous().float() / 255

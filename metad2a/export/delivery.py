@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
+FIT = "shorter side to the resolution, middle of the longer side"
+"""What becomes of a picture's sides, as ``preprocessing.json`` says it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Figures:
@@ -85,12 +88,13 @@ class Delivery:
 
     def preprocessing(self) -> dict[str, Any]:
         """Return what happens to an image before the network, as JSON values."""
-        from metad2a.datasets.decode import FILL
+        from metad2a.datasets.decode import FILL, LONGEST
 
         return {
             "colour": "RGB",
             "resolution": self.resolution,
-            "fit": "letterbox",
+            "fit": FIT,
+            "longest": LONGEST,
             "filter": "bilinear, antialiased",
             "fill": FILL,
             "alpha": "on white",

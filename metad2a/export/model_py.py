@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from metad2a.datasets import decode
 from metad2a.export import delivered
 from metad2a.export.delivery import Delivery
 
@@ -57,7 +58,8 @@ def code(delivery: Delivery) -> str:
         "MEAN": _decimals(delivery.mean),
         "DEVIATION": _decimals(delivery.deviation),
         "RESOLUTION": delivery.resolution,
-        "FILL": delivered.FILL,
+        "FILL": decode.FILL,
+        "LONGEST": decode.LONGEST,
     }
     head = [
         _docstring(delivery, about),
@@ -108,7 +110,9 @@ def _imports(wanted: set[tuple[str, str]]) -> str:
 def _literal(value: Any, name: str) -> str:
     """Return a Python literal; texts are quoted so that nothing in them is code."""
     if isinstance(value, dict):
-        items = [f"    {key!r}: {_literal(inner, f'     {key}')},\n" for key, inner in value.items()]
+        items = [
+            f"    {key!r}: {_literal(inner, f'     {key}')},\n" for key, inner in value.items()
+        ]
         return f"{{\n{''.join(items)}}}"
     start = len(name) + 3
     shown = pprint.pformat(value, width=WIDTH - start, compact=True, sort_dicts=False)

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 INPUT, OUTPUT = "images", "logits"
 OPSET, IR = 17, 8
 """Of 2022: what older runtimes read too."""
-TOLERANCE = 1e-3
-"""Greatest difference of a logit from the network's, as a share of the greatest logit or of 1."""
 _BATCH = 2
 """Of the images that are recorded; a size that is none of an image's own."""
 _MOST_BYTES = 2**31
