@@ -78,7 +78,7 @@ def fit(cells: np.ndarray, description: Description, classes: int, cache: Path) 
     value, _ = logit(np.array([row["value"] for row in rows]), np.array(TEST_IMAGES))
     means = np.array([value[task == i].mean() for i in range(len(keys))])
     effect = value - means[task]
-    operations = len(SPACE.operations)
+    operations = [len(decision.values) for decision in SPACE.decisions]
     x = one_hot(SPACE.as_array([row["architecture"] for row in rows]), operations)
     asked = one_hot(cells, operations)
     average = asked @ ridge(x, effect)

@@ -2,7 +2,7 @@
 
 No formula gives a network's milliseconds, and measuring hundreds of networks takes minutes. So
 networks are measured best predicted first, and those are passed over that a linear estimate, one
-share for each use of an operation, holds to be too slow. The estimate is fitted anew to every
+share for each number of the nodes of their graphs and one for multiply-adds, holds to be too slow. The estimate is fitted anew to every
 measurement, and only ever says what to measure next: what is returned was measured.
 """
 
@@ -47,8 +47,8 @@ class Latency:
     limit_ms: float
     device: str
     batch: int
-    resolution: int
-    """Height and width of the image, in pixels."""
+    resolution: int | None
+    """Height and width of the image, in pixels; None where each network has its own."""
     measured: int
     """Networks that were measured."""
 
@@ -60,7 +60,9 @@ class Latency:
 
     def where(self) -> str:
         """Return device, batch and resolution, in words."""
-        return f"{self.device}, batch {self.batch}, {self.resolution}x{self.resolution} pixels"
+        side = self.resolution
+        pixels = f"{side}x{side} pixels" if side else "each at its own resolution"
+        return f"{self.device}, batch {self.batch}, {pixels}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""
@@ -106,14 +108,14 @@ def widened(
 def measure(space: SearchSpace, architecture: Architecture, classes: int) -> float:
     """Return the milliseconds that one image takes through a network on the CPU.
 
-    The network is :meth:`SearchSpace.build`'s, in evaluation mode, and the image one of the space's
+    The network is :meth:`SearchSpace.build`'s, in evaluation mode, and the image one of the network's
     resolution. Torch's global random numbers and threads are left as they were.
     """
     import torch
 
     with torch.random.fork_rng(devices=[]):
         network = space.build(architecture, classes).eval()
-    side = space.input_size
+    side = space.resolution(architecture)
     image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     times, threads = [], torch.get_num_threads()
     torch.set_num_threads(1)
@@ -159,7 +161,7 @@ def within(
     Raises:
         BudgetError: no network measured keeps to the limit; names the fastest.
     """
-    uses = _uses(space, cells)
+    uses = _uses(space, cells, classes)
     measured: dict[int, float] = {}
     end, tries = time.perf_counter() + SECONDS, _TRIES
     while len(measured) < min(MOST, len(cells)):
@@ -181,7 +183,9 @@ def within(
                 break
         measured[chosen] = measure(space, tuple(cells[chosen].tolist()), classes)
     fine = sorted(i for i, ms in measured.items() if ms <= limit_ms)[:k]
-    how = Latency(limit_ms, DEVICE, 1, space.input_size, len(measured))
+    sides = {space.resolution(tuple(cells[i].tolist())) for i in measured}
+    side = sides.pop() if len(sides) == 1 else None
+    how = Latency(limit_ms, DEVICE, 1, side, len(measured))
     if not fine:
         fastest = min(measured.values())
         raise BudgetError(
@@ -192,14 +196,17 @@ def within(
     return fine, [measured[i] for i in fine], how
 
 
-def _uses(space: SearchSpace, cells: np.ndarray) -> np.ndarray:
-    """Return float (n, 1 + cell types * operations): 1, and how often each operation is used."""
-    counts = [
-        (cells[:, list(slots)] == operation).sum(1)
-        for slots in space.cell_types.values()
-        for operation in range(len(space.operations))
-    ]
-    return np.stack([np.ones(len(cells)), *counts], axis=1)
+def _uses(space: SearchSpace, cells: np.ndarray, classes: int) -> np.ndarray:
+    """Return float (n, 2 + node features): 1, 1e8 MACs, and each feature summed over the nodes.
+
+    In spaces of cells, whose features are one-hot, that is how often each operation is used.
+    """
+    from torch_geometric.nn import global_add_pool
+
+    graphs = space.graphs(cells)
+    sums = global_add_pool(graphs.x, graphs.batch, size=len(cells)).double().numpy()
+    macs = space.costs(cells, classes)[:, 1:] / 1e8
+    return np.concatenate([np.ones((len(cells), 1)), macs, sums], axis=1)
 
 
 def _estimate(uses: np.ndarray, measured: dict[int, float]) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import time
-from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
@@ -20,7 +19,11 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
+    from metad2a.datasets import ImageDataset
+    from metad2a.model.answers import Answers
     from metad2a.model.metad2a import MetaD2A
+    from metad2a.protocol import FineTune
+    from metad2a.spaces import SearchSpace
 
 __all__ = ["CANDIDATES", "Candidate", "CostLimits", "Measured", "Suggestions", "suggest"]
 
@@ -58,14 +61,31 @@ class Candidate:
     """Trainable parameters of :meth:`build`'s network."""
     macs: int
     """Multiply-adds of one image at the space's resolution."""
-    classes: int
+    class_names: tuple[str, ...]
+    """Of the dataset, in the order of the network's outputs."""
     reason: str
+    resolution: int
+    """Side, in pixels, of the images at which the network runs and is counted."""
     latency_ms: float | None = None
     """As measured under a latency limit; None where none was set."""
     measured: Measured | None = None
     """What ``search.refine`` or ``search.check`` measured; None for a bare suggestion."""
     network: nn.Module | None = field(default=None, repr=False, compare=False)
     """The trained network, where one was kept."""
+    recipe: FineTune | None = None
+    """How it is expected to be trained; None where its protocol alone says that."""
+    dataset: ImageDataset | None = field(default=None, repr=False, compare=False)
+    """The images that it was suggested for."""
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the parameters as 32-bit numbers."""
+        return 4 * self.params
 
     def draw(self, path: str | Path | None = None) -> str:
         """Return the cell as SVG, and write a drawing to ``path`` if one is given.
@@ -130,7 +150,9 @@ class Candidate:
             "interval": list(self.interval),
             "params": self.params,
             "macs": self.macs,
-            "classes": self.classes,
+            "resolution": self.resolution,
+            "bytes": self.bytes,
+            "classes": list(self.class_names),
             "latency_ms": self.latency_ms,
             "reason": self.reason,
             "measured": None if self.measured is None else asdict(self.measured),
@@ -142,11 +164,12 @@ def suggest(
     *,
     k: int = 5,
     seed: int = 0,
+    minutes: float = 10.0,
     max_params: int | None = None,
     max_macs: int | None = None,
     max_latency_ms: float | None = None,
     model: str | Path | MetaD2A | None = None,
-    space: str = "nasbench201",
+    space: str = "efficientnet_lite",
 ) -> Suggestions:
     """Suggest networks for a dataset. Nothing is trained on it.
 
@@ -154,16 +177,17 @@ def suggest(
         source: anything that :func:`metad2a.load_dataset` takes: a folder, a zip, a Parquet file,
             a torch dataset, arrays.
         k: how many; fewer come back when fewer obey the limits.
-        seed: of the image sample and of the generator; the same seed gives the same answer.
+        seed: of the image sample and of the draws; the same seed gives the same answer.
+        minutes: what training may take on this machine: in a space with pretrained weights it
+            decides what is best.
         max_params: most trainable parameters.
-        max_macs: most multiply-adds of one image at the space's resolution (32x32 for cells of
-            NAS-Bench-201).
+        max_macs: most multiply-adds of one image at the network's own resolution.
         max_latency_ms: most milliseconds of one image on this machine's CPU, as measured (see
             :mod:`metad2a.latency`): the answer then depends on the machine and on what else runs,
             and takes seconds longer.
-        model: a loaded model, a folder, ``"org/name@revision"`` on the Hugging Face Hub, or None
-            for the model inside the package.
-        space: search space; must be the model's.
+        model: for spaces of cells: a loaded model, a folder, ``"org/name@revision"`` on the
+            Hugging Face Hub, or None for the model inside the package.
+        space: search space; of a given model its own.
 
     Raises:
         InputError: the dataset or an argument cannot be used.
@@ -172,89 +196,132 @@ def suggest(
         ArtifactError: the model cannot be loaded.
     """
     start = time.perf_counter()
-    from metad2a.model.description import describe
-    from metad2a.model.known import embed, neighbourhood
-    from metad2a.model.metad2a import MetaD2A, packaged
-
     k, seed = _whole("k", k, 1), _whole("seed", seed, 0)
-    max_params = None if max_params is None else _whole("max_params", max_params, 1)
-    max_macs = None if max_macs is None else _whole("max_macs", max_macs, 1)
-    if max_latency_ms is not None:
-        max_latency_ms = checked_limit(max_latency_ms)
+    limits = CostLimits(
+        None if max_params is None else _whole("max_params", max_params, 1),
+        None if max_macs is None else _whole("max_macs", max_macs, 1),
+        None if max_latency_ms is None else checked_limit(max_latency_ms),
+    )
+    if not (isinstance(minutes, (int, float)) and 0 < minutes < 10**5):
+        raise InputError(f"minutes={minutes!r} must be a number above 0 (and below 100,000).")
     chosen = SPACES.get(space)
     dataset = load_dataset(source)
-    chosen.check_limits(len(dataset.classes), max_params, max_macs)
+    chosen.check_limits(len(dataset.classes), limits.max_params, limits.max_macs)
+    answers = _answers(chosen, dataset, seed, float(minutes), model)
+    found = answered(answers, dataset, limits, k)
+    found.seconds = time.perf_counter() - start
+    return found
+
+
+def _answers(
+    space: SearchSpace,
+    dataset: ImageDataset,
+    seed: int,
+    minutes: float,
+    model: str | Path | MetaD2A | None,
+) -> Answers:
+    """Return what answers in a space, with the dataset described."""
+    if space.pretrained:
+        from metad2a.model import performance
+        from metad2a.model.answers import PieceAnswers
+
+        if model is not None:
+            raise InputError(
+                f"model={model!r} cannot answer in the space {space.name!r}, whose networks have "
+                "pretrained weights; leave it out, or name the model's own space."
+            )
+        return PieceAnswers(space, performance.packaged(), dataset, seed, minutes)
+    from metad2a.model.answers import CellAnswers
+    from metad2a.model.metad2a import MetaD2A, packaged
+
     if model is None:
         model = packaged()
     elif not isinstance(model, MetaD2A):
         model = MetaD2A.from_pretrained(model)
-    if model.space.name != space:
+    if model.space.name != space.name:
         raise InputError(
-            f"space={space!r}, but the model was trained for {model.space.name!r}; "
+            f"space={space.name!r}, but the model was trained for {model.space.name!r}; "
             "use that space or another model."
         )
-    description, report = describe(dataset, seed)
-    classes = len(dataset.classes)
+    return CellAnswers(model, dataset, seed)
 
-    def generate(most_macs: int | None) -> np.ndarray:
+
+def answered(
+    answers: Answers, dataset: ImageDataset, limits: CostLimits, k: int = 5
+) -> Suggestions:
+    """Return suggestions within limits from a dataset that is described already.
+
+    Args:
+        answers: of the dataset.
+        dataset: with its images.
+        limits: that all suggestions obey.
+        k: how many.
+
+    Raises:
+        BudgetError: a limit cannot be met.
+    """
+    start = time.perf_counter()
+    space, classes = answers.space, len(dataset.classes)
+    space.check_limits(classes, limits.max_params, limits.max_macs)
+
+    def propose(most_macs: int | None) -> np.ndarray:
         """Return int (n, slots) architectures within a limit on multiply-adds."""
-        return model.generate_described(
-            description, max(CANDIDATES, k), seed, classes, max_params, most_macs
-        )
+        return answers.propose(max(CANDIDATES, k), limits.max_params, most_macs)
 
-    cells = generate(max_macs)
-    among = f"{len(cells):,} networks generated for this dataset"
-    if max_latency_ms is not None:
-        cells = widened(chosen, cells, classes, generate)
-        among = f"the generated networks that were found to take at most {max_latency_ms:g} ms"
-    order = (-model.predict_described(description, cells).mean).argsort(kind="stable")
-
-    def predict(architectures: np.ndarray) -> list[Candidate]:
-        """Return int (n, slots) architectures as candidates, in their order."""
-        answer = model.predict_described(description, architectures)
-        costs = chosen.costs(architectures, classes)
-        return [
-            Candidate(
-                rank,
-                space,
-                chosen.format(tuple(cell)),
-                float(mean),
-                (float(low), float(high)),
-                int(cost[0]),
-                int(cost[1]),
-                classes,
-                _reason(rank, among, [chosen.operations[op] for op in cell]),
-            )
-            for rank, (cell, mean, low, high, cost) in enumerate(
-                zip(
-                    architectures.tolist(), answer.mean, answer.low, answer.high, costs, strict=True
-                ),
-                start=1,
-            )
-        ]
-
-    measured = None
-    if max_latency_ms is None:
-        candidates = predict(cells[order[:k]])
+    cells = propose(limits.max_macs)
+    latency = None
+    if limits.max_latency_ms is None:
+        found = answers.expect(cells)
+        order = answers.ranked(found, space.costs(cells, classes), k)
+        candidates = candidates_of(answers, dataset, cells[order])
     else:
-        kept, times, measured = within(chosen, cells[order], classes, max_latency_ms, k)
+        cells = widened(space, cells, classes, propose)
+        best_first = (-answers.expect(cells).mean).argsort(kind="stable")
+        kept, times, latency = within(space, cells[best_first], classes, limits.max_latency_ms, k)
         candidates = [
-            replace(one, latency_ms=time_ms)
-            for one, time_ms in zip(predict(cells[order[kept]]), times, strict=True)
+            replace(one, latency_ms=milliseconds)
+            for one, milliseconds in zip(
+                candidates_of(answers, dataset, cells[best_first[kept]]), times, strict=True
+            )
         ]
-    around = neighbourhood(model.learnt_from, embed(model.predictor, description), model.protocol)
     return Suggestions(
         candidates,
-        report,
-        model.protocol,
-        time.perf_counter() - start,
+        answers,
         dataset,
-        description,
-        CostLimits(max_params, max_macs, max_latency_ms),
-        predict,
-        around,
-        measured,
+        limits,
+        time.perf_counter() - start,
+        answers.expect(cells[:1]).note,
+        latency,
     )
+
+
+def candidates_of(
+    answers: Answers, dataset: ImageDataset, architectures: np.ndarray
+) -> list[Candidate]:
+    """Return int (n, slots) architectures as candidates, ranked in their order."""
+    space = answers.space
+    found = answers.expect(architectures)
+    costs = space.costs(architectures, len(dataset.classes))
+    made = []
+    for place, row in enumerate(map(tuple, architectures.tolist())):
+        recipe = found.recipes[place] if found.recipes else None
+        made.append(
+            Candidate(
+                rank=place + 1,
+                space=space.name,
+                architecture=space.format(row),
+                accuracy=float(found.mean[place]),
+                interval=(float(found.low[place]), float(found.high[place])),
+                params=int(costs[place, 0]),
+                macs=int(costs[place, 1]),
+                class_names=tuple(dataset.classes),
+                reason=answers.reason(place + 1, row, recipe),
+                resolution=space.resolution(row),
+                recipe=recipe,
+                dataset=dataset,
+            )
+        )
+    return made
 
 
 def _whole(name: str, value: Any, least: int) -> int:
@@ -263,8 +330,3 @@ def _whole(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not whole or not least <= value < 2**63:
         raise InputError(f"{name}={value!r} must be a whole number from {least} to 2**63 - 1.")
     return int(value)
-
-
-def _reason(rank: int, among: str, operations: list[str]) -> str:
-    parts = ", ".join(f"{count} x {name}" for name, count in Counter(operations).most_common())
-    return f"predicted {'best' if rank == 1 else f'number {rank}'} of {among}; its cell has {parts}"

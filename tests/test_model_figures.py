@@ -131,7 +131,7 @@ def test_a_judgement_summed_up_by_hand():
 
 def test_ridge_shrinks_to_the_truth():
     rng = np.random.default_rng(0)
-    x = one_hot(rng.integers(3, size=(500, 2)), 3)
+    x = one_hot(rng.integers(3, size=(500, 2)), (3, 3))
     assert x.shape == (500, 6)
     assert (x.sum(1) == 2).all()
     truth = np.array([1.0, 0, -1, 2, 0, -2])

@@ -155,7 +155,7 @@ def test_likelihoods_sum_to_one(generator, context):
 
 
 def test_fitting_raises_the_likelihood_of_good_cells(monkeypatch, representatives):
-    monkeypatch.setattr(generator_training, "STEPS", 60)
+    monkeypatch.setattr(generator_training, "STEPS", 100)
     monkeypatch.setattr(generator_training, "DRAWS", 16)
     torch.manual_seed(0)
     config = PredictorConfig(
@@ -207,8 +207,8 @@ def test_fitting_raises_the_likelihood_of_good_cells(monkeypatch, representative
         lambda done, total: told.append((done, total)),
     )
     assert likelihood() > before + 1
-    assert told[0] == (1, 60)
-    assert told[-1] == (60, 60)
+    assert told[0] == (1, 100)
+    assert told[-1] == (100, 100)
     assert not generator.training
     with torch.no_grad():
         drawn = generate(generator, SPACE, generator.enter(*enter), 30, 0, 10, None, None)

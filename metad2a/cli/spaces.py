@@ -17,29 +17,33 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Print one line a space."""
-    from metad2a.spaces import SPACES
+    from metad2a.spaces import SPACES, WeightSharing
 
     found = [
         {
             "name": space.name,
             "slots": space.slots,
-            "operations": list(space.operations),
-            "input_size": space.input_size,
+            "decisions": {decision.name: list(decision.values) for decision in space.decisions},
+            "pretrained": space.pretrained,
+            "searchable": isinstance(space, WeightSharing),
+            "protocol": space.default_protocol,
             "smallest_params": space.smallest(CLASSES).params,
             "smallest_macs": space.smallest(CLASSES).macs,
         }
         for space in SPACES
     ]
-    rows = [("space", "slots", "operations", "input", f"smallest network for {CLASSES} classes")]
+    rows = [
+        ("space", "decisions", "pretrained", "searchable", f"smallest network, {CLASSES} classes")
+    ]
     rows += [
         (
             str(one["name"]),
             str(one["slots"]),
-            str(len(space.operations)),
-            f"{space.input_size} px",
+            "yes" if one["pretrained"] else "no",
+            "yes" if one["searchable"] else "no",
             f"{one['smallest_params']:,} parameters, {one['smallest_macs']:,} MACs",
         )
-        for one, space in zip(found, SPACES, strict=True)
+        for one in found
     ]
     answer(args, {"spaces": found}, columns(rows))
     return 0

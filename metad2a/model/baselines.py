@@ -2,11 +2,12 @@
 
 Random; the parameter count; the architecture that is best on average; what was best on the nearest
 dataset; and the sum of a task's level and an architecture's effect. The last three are ridge
-regressions on the operations of each slot, since no two tasks were trained on the same cells.
+regressions on the choices of each decision, since no two tasks were trained on the same cells.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,10 +27,10 @@ class Baselines:
     level: dict[str, np.ndarray]
 
 
-def one_hot(architectures: np.ndarray, operations: int) -> np.ndarray:
-    """Map int (n, slots) to float (n, slots * operations)."""
-    hot: np.ndarray = np.eye(operations)[architectures].reshape(len(architectures), -1)
-    return hot
+def one_hot(architectures: np.ndarray, choices: Sequence[int]) -> np.ndarray:
+    """Map int (n, slots) to float (n, sum of choices): of each slot, a column for each choice."""
+    columns = [np.eye(count)[architectures[:, slot]] for slot, count in enumerate(choices)]
+    return np.concatenate(columns, axis=1)
 
 
 def ridge(x: np.ndarray, y: np.ndarray, strength: float = RIDGE) -> np.ndarray:
@@ -42,7 +43,7 @@ def fit(data: MetaData, kept: list[int], held: list[int], seed: int) -> Baseline
     """Fit all baselines on the tasks ``kept`` and apply them to the trainings of ``held``."""
     known, judged = data.trainings.of_tasks(kept), data.trainings.of_tasks(held)
     cells = data.space.as_array(data.cells)
-    x = one_hot(cells, len(data.space.operations))
+    x = one_hot(cells, [len(decision.values) for decision in data.space.decisions])
     params = np.log(data.space.costs(cells, 10)[:, 0].astype(float))
     task, cell, value = (t.numpy() for t in (known.task, known.cell, known.value))
     own, at = judged.task.numpy(), judged.cell.numpy()

@@ -21,18 +21,24 @@ LIMITS = 2
 
 
 class Generator(nn.Module):
-    """A recurrent decoder over an architecture's slots."""
+    """A recurrent decoder over an architecture's decisions.
 
-    def __init__(self, operations: int, condition: int, width: int = 96) -> None:
+    Args:
+        choices: most that a decision has; where it has fewer, the last ones are never allowed.
+        condition: length of what it is conditioned on.
+        width: of its state.
+    """
+
+    def __init__(self, choices: int, condition: int, width: int = 96) -> None:
         super().__init__()
-        self.start = operations
-        self.embed = nn.Embedding(operations + 1, width)
+        self.start = choices
+        self.embed = nn.Embedding(choices + 1, width)
         self.condition = nn.Sequential(
             nn.LayerNorm(condition), nn.Linear(condition, width), nn.GELU()
         )
         self.limits = nn.Linear(LIMITS, width)
         self.cell = nn.GRUCell(2 * width, width)
-        self.out = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, operations))
+        self.out = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, choices))
 
     def enter(self, embedding: Tensor, limits: Tensor) -> Tensor:
         """Join float (n, condition) embeddings and (n, 2) standardised log limits: (n, width)."""
@@ -40,7 +46,7 @@ class Generator(nn.Module):
         return joined
 
     def step(self, state: Tensor, previous: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits (n, operations) of the next decision, and the new state (n, width)."""
+        """Return logits (n, choices) of the next decision, and the new state (n, width)."""
         state = self.cell(torch.cat([self.embed(previous), context], dim=1), state)
         return self.out(state), state
 
@@ -83,20 +89,20 @@ class Generator(nn.Module):
                 prefixes[:, -1] if prefixes.shape[1] else np.array([self.start])
             )
             logits, state = self.step(state, previous, context.expand(len(state), -1))
-            operations = logits.shape[1]
+            choices = logits.shape[1]
             children = np.concatenate(
                 [
-                    np.repeat(prefixes, operations, 0),
-                    np.tile(np.arange(operations), len(prefixes))[:, None],
+                    np.repeat(prefixes, choices, 0),
+                    np.tile(np.arange(choices), len(prefixes))[:, None],
                 ],
                 axis=1,
             )
-            valid = torch.from_numpy(allowed(children)).reshape(-1, operations)
+            valid = torch.from_numpy(allowed(children)).reshape(-1, choices)
             child_logp = logp[:, None] + logits.masked_fill(~valid, -torch.inf).log_softmax(1)
             child_luck = _luck(child_logp, luck, random).masked_fill(~valid, -torch.inf)
             order = child_luck.flatten().argsort(descending=True, stable=True)
             kept = order[: min(count, int(valid.sum()))]
-            parents = kept // operations
+            parents = kept // choices
             prefixes = children[kept.numpy()]
             state, logp, luck = (
                 state[parents],
@@ -128,15 +134,20 @@ def generate(
     max_params: int | None,
     max_macs: int | None,
 ) -> np.ndarray:
-    """Return int64 (n, slots) canonical, distinct, connected architectures within the limits.
+    """Return int64 (n, slots) canonical, distinct members of a space within the limits.
 
     n is ``count``, or fewer when the space holds fewer.
     """
 
     def allowed(prefixes: np.ndarray) -> np.ndarray:
-        whole = space.complete(prefixes)
-        good: np.ndarray = space.connected(whole)
-        good &= space.feasible(whole, classes, max_params, max_macs)
+        """Whether each can be completed; of what is not active, the first choice alone."""
+        slot = prefixes.shape[1] - 1
+        good: np.ndarray = prefixes[:, -1] < len(space.decisions[slot].values)
+        whole = space.complete(prefixes[good])
+        good[good] = space.valid(whole) & space.feasible(whole, classes, max_params, max_macs)
+        later = np.flatnonzero(good & (prefixes[:, -1] > 0))
+        on = [space.active(tuple(one))[slot] for one in space.complete(prefixes[later]).tolist()]
+        good[later] = on
         return good
 
     beam = 2 * count

@@ -214,7 +214,8 @@ class MetaD2A:
             raise InputError(f"n={n} architectures cannot be generated; ask for 1 or more.")
         self.space.check_limits(classes, max_params, max_macs)
         embedding = torch.cat(self.predictor.embed([description]), dim=1)
-        # The model thinks in networks of CLASSES classes; the limit is moved by what the head adds.
+        # The model thinks in networks of CLASSES classes; the limit is moved by what the head adds
+        # to the smallest network, which is what it adds to any in a space of cells.
         head = self.space.smallest(classes).params - self.space.smallest(CLASSES).params
         limits = torch.tensor(
             [
@@ -257,15 +258,19 @@ def _parts(space: SearchSpace, config: PredictorConfig) -> torch.nn.ModuleDict:
     return torch.nn.ModuleDict(
         {
             "predictor": Predictor(config),
-            "generator": Generator(len(space.operations), config.members * config.embedding),
+            "generator": Generator(_choices(space), config.members * config.embedding),
         }
     )
+
+
+def _choices(space: SearchSpace) -> int:
+    return max(len(decision.values) for decision in space.decisions)
 
 
 def new_model(space: SearchSpace, protocol: str, predictor: Predictor) -> MetaD2A:
     """Return a model with an untrained generator around a trained predictor."""
     config = predictor.config
-    generator = Generator(len(space.operations), config.members * config.embedding)
+    generator = Generator(_choices(space), config.members * config.embedding)
     return MetaD2A(space, protocol, predictor, generator)
 
 

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 _BINS = 64
 """Most parts of the range of costs that are filled alike."""
 _ROUNDS = 16
-"""Rounds of variation towards parts that lack members."""
+"""Rounds of variation towards parts that lack members..."""
+_MOST_ROUNDS = 64
+"""...and as many while there are fewer members within the limits than wanted."""
+_BEYOND = 1.0
+"""How far beyond the dearest member found dearer ones are looked for, in logarithms of MACs."""
 _PARENTS = 8
 """Members nearest to a part, one of which is varied to get into it."""
 _STEPS = 3
@@ -35,18 +39,19 @@ def spread_pool(
 
     However many are taken from the front, they are spread over the range.
     """
+    limits = np.array([np.inf if limit is None else limit for limit in (max_params, max_macs)])
     members = space.listed()
     if members is None:
-        found = _Search(space, n, rng, classes, max_params, max_macs)
-        found.run()
-        members, costs = np.array(list(found.costs)), np.array(list(found.costs.values()))
-        good = found.feasible(costs)
+        search = _Search(space, n, rng, classes, limits)
+        search.run()
+        members, costs = np.array(list(search.costs)), np.array(list(search.costs.values()))
     else:
         costs = space.costs(members, classes)
-        good = space.feasible(members, classes, max_params, max_macs)
-    members, costs = members[good], costs[good]
-    order = _spread(np.log(costs[:, 1]), n, rng) if len(members) else []
-    return [tuple(members[place].tolist()) for place in order]
+    good = (costs <= limits).all(1)
+    if not good.any():
+        return []
+    order = _spread(np.log(costs[good, 1]), n, rng)
+    return [tuple(row) for row in members[good][order].tolist()]
 
 
 def _parts(values: np.ndarray, low: float, high: float, bins: int) -> np.ndarray:
@@ -77,32 +82,28 @@ class _Search:
         n: int,
         rng: np.random.Generator,
         classes: int,
-        max_params: int | None,
-        max_macs: int | None,
+        limits: np.ndarray,
     ) -> None:
         self.space, self.n, self.rng, self.classes = space, n, rng, classes
-        self.limits = np.array(
-            [np.inf if limit is None else limit for limit in (max_params, max_macs)]
-        )
+        self.limits = limits
         self.costs: dict[Architecture, tuple[int, int]] = {}
-
-    def feasible(self, costs: np.ndarray) -> np.ndarray:
-        """Return bool (n,) for int (n, 2) costs."""
-        good: np.ndarray = (costs <= self.limits).all(1)
-        return good
 
     def _add(self, tried: list[Architecture]) -> None:
         new = [one for one in dict.fromkeys(tried) if one not in self.costs]
         if new:
-            costs = self.space.costs(np.array(new), self.classes)
-            self.costs.update(zip(new, map(tuple, costs.tolist()), strict=True))
+            rows = np.array(new)
+            costs = self.space.costs(rows, self.classes).tolist()
+            for one, cost, good in zip(new, costs, self.space.valid(rows), strict=True):
+                if good:
+                    self.costs[one] = (cost[0], cost[1])
 
     def run(self) -> None:
         """Draw, then vary towards the parts that lack members."""
         self._add([self.space.canonical(self.space.sample(self.rng)) for _ in range(self.n + 64)])
-        for _ in range(_ROUNDS):
-            targets = self._targets()
-            if not len(targets):
+        for turn in range(_MOST_ROUNDS):
+            good = self._good()
+            targets = self._targets(good)
+            if not targets or (turn >= _ROUNDS and len(good) >= self.n):
                 return
             members = list(self.costs)
             logs = np.log(np.array(list(self.costs.values()), dtype=np.float64))
@@ -118,22 +119,27 @@ class _Search:
                     tried.append(self.space.canonical(one))
             self._add(tried)
 
-    def _targets(self) -> list[tuple[float, int]]:
-        """Return log MACs that lack members, and how many to try for each."""
+    def _good(self) -> np.ndarray:
+        """Return float (n,) log MACs of the members within the limits."""
         costs = np.array(list(self.costs.values()), dtype=np.float64)
-        values = np.log(costs[self.feasible(costs), 1])
+        logs: np.ndarray = np.log(costs[(costs <= self.limits).all(1), 1])
+        return logs
+
+    def _targets(self, good: np.ndarray) -> list[tuple[float, int]]:
+        """Return log MACs that lack members, and how many to try for each."""
         low = np.log(self.space.smallest(self.classes).macs)
-        seen = np.log(costs[:, 1].max())
-        high = min(seen, np.log(self.limits[1]))
+        high = max(good.max(initial=low), low + 1e-6)
         bins = min(self.n, _BINS)
-        held = np.bincount(_parts(values, low, high, bins), minlength=bins)
-        lacking = np.ceil(self.n / bins) - held
+        lacking = np.ceil(self.n / bins) - np.bincount(
+            _parts(good, low, high, bins), minlength=bins
+        )
         centres = low + (np.arange(bins) + 0.5) * (high - low) / bins
         targets = [
             (float(centre), int(2 * lack))
             for centre, lack in zip(centres, lacking, strict=True)
             if lack > 0
         ]
-        if targets and seen < np.log(self.limits[1]):  # the range itself may go on
-            targets.append((np.inf, _PARENTS))
+        beyond = min(high + _BEYOND, np.log(self.limits[1]))
+        if targets and beyond > high:
+            targets.append((beyond, 2 * _PARENTS))
         return targets

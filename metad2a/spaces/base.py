@@ -60,7 +60,7 @@ class SearchSpace(ABC):
     """A set of architectures and everything that can be derived from one of them.
 
     The number of choices may differ from decision to decision, a decision may have no meaning for
-    what others chose (see :meth:`active`), and the space may be too large to list. Subclasses give
+    what earlier ones chose (see :meth:`active`), and the space may be too large to list. Subclasses give
     the attributes and the abstract methods; sampling, mutation, crossover, pools and limits follow
     from them, and a space that knows better overrides them.
     """
@@ -162,7 +162,7 @@ class SearchSpace(ABC):
         return len(self.decisions)
 
     def active(self, architecture: Architecture) -> tuple[bool, ...]:
-        """Return which decisions mean something, given all others; here all of them."""
+        """Return which decisions mean something, given those before them; here all of them."""
         return (True,) * self.slots
 
     def anchors(self) -> list[Architecture]:
@@ -171,6 +171,19 @@ class SearchSpace(ABC):
         They are where a choice under a limit of time begins; none where a space has no weights.
         """
         return []
+
+    def valid(self, architectures: np.ndarray) -> np.ndarray:
+        """Return bool (n,) for int (n, slots): which are members; here all."""
+        return np.ones(len(architectures), dtype=bool)
+
+    def complete(self, prefixes: np.ndarray) -> np.ndarray:
+        """Fill int (n, t) first decisions up to int (n, slots), as cheaply as can be.
+
+        If any completion of a prefix is a member, this one is, and none of those costs less. Here
+        that is the first choice of each decision, as spaces begin with the cheapest.
+        """
+        rest = np.zeros((len(prefixes), self.slots - prefixes.shape[1]), dtype=np.int64)
+        return np.concatenate([prefixes, rest], axis=1)
 
     def listed(self) -> np.ndarray | None:
         """Return int (n, slots), every canonical member, or None where there are too many."""
@@ -369,10 +382,7 @@ class WeightSharing(SearchSpace):
 
     @abstractmethod
     def complete(self, prefixes: np.ndarray) -> np.ndarray:
-        """Fill int (n, t) first decisions up to int (n, slots), as cheaply as can be.
-
-        If any completion of a prefix is connected, this one is, and none of those costs less.
-        """
+        """Fill int (n, t) first decisions up to int (n, slots), as cheaply as can be."""
 
     @abstractmethod
     def graphs(self, architectures: np.ndarray) -> Batch:
@@ -455,6 +465,10 @@ class WeightSharing(SearchSpace):
     def smallest(self, classes: int) -> Cost:
         """Return the cost of the fixed parts: some operation of every slot adds nothing to them."""
         return self.cost_table(classes, self.input_size)[0]
+
+    def valid(self, architectures: np.ndarray) -> np.ndarray:
+        """Return bool (n,) for int (n, slots): which are members whose output is not constant."""
+        return self.connected(architectures)
 
     def is_connected(self, architecture: Architecture) -> bool:
         """Whether the network's output depends on its input."""
