@@ -107,6 +107,8 @@ class MobileSpace(SearchSpace):
     stem: int
     """Channels of the first convolution (kernel 3, stride 2)."""
     layout: tuple[Stage, ...]
+    first_stage: int = 1
+    """What the first stage of the layout is called."""
     depths: tuple[int, ...]
     """Choices of how many stages there are."""
     head: int
@@ -133,13 +135,13 @@ class MobileSpace(SearchSpace):
         self.stages_slot = decide("stages", self.depths)
         self.blocks_slots = [
             decide(f"blocks {number}", stage.blocks)
-            for number, stage in enumerate(self.layout, start=1)
+            for number, stage in enumerate(self.layout, start=self.first_stage)
         ]
         self.blocks: list[Block] = []
         inputs = self.stem
         for index, stage in enumerate(self.layout):
             for place in range(stage.blocks[-1]):
-                label = f"{index + 1}.{place + 1}"
+                label = f"{self.first_stage + index}.{place + 1}"
                 self.blocks.append(
                     Block(
                         index,
@@ -198,7 +200,7 @@ class MobileSpace(SearchSpace):
         on = self.active(architecture)
         return tuple(choice if here else 0 for choice, here in zip(architecture, on, strict=True))
 
-    def read(self, part: str, what: str, value: str, values: Sequence[int]) -> int:
+    def read(self, part: str, what: str, value: str, values: Sequence[int | str]) -> int:
         """Return the index of a value in a part of a string.
 
         Raises:
@@ -211,6 +213,19 @@ class MobileSpace(SearchSpace):
                 f"may be {', '.join(known[:-1])} or {known[-1]}."
             )
         return known.index(value)
+
+    def read_digits(
+        self, part: str, digits: str, slots: Sequence[int | None], found: list[int]
+    ) -> None:
+        """Read one digit a decision into the choices that were found; no slot, no decision.
+
+        Raises:
+            InputError: a digit is no choice of its decision.
+        """
+        for digit, slot in zip(digits, slots, strict=True):
+            if slot is not None:
+                decision = self.decisions[slot]
+                found[slot] = self.read(part, decision.name, digit, decision.values)
 
     # -- costs -------------------------------------------------------------------------------
 
@@ -258,13 +273,15 @@ class MobileSpace(SearchSpace):
     def _stages(self, rows: np.ndarray) -> np.ndarray:
         if self.stages_slot is None:
             return np.full(len(rows), self.depths[0])
-        return np.asarray(self.depths)[rows[:, self.stages_slot]]
+        found: np.ndarray = np.asarray(self.depths)[rows[:, self.stages_slot]]
+        return found
 
     def _choices(self, rows: np.ndarray, slot: str) -> np.ndarray:
         """Return int (n, blocks): what is chosen of each block, 0 where there is no choice."""
         slots = [getattr(block, slot) for block in self.blocks]
-        found = rows[:, [0 if s is None else s for s in slots]]
-        return np.where([s is not None for s in slots], found, 0)
+        taken = rows[:, [0 if s is None else s for s in slots]]
+        found: np.ndarray = np.where([s is not None for s in slots], taken, 0)
+        return found
 
     def _present(self, rows: np.ndarray) -> np.ndarray:
         """Return bool (n, blocks): which blocks the networks have."""

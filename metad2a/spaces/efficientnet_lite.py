@@ -16,6 +16,7 @@ later version would begin with ``v2-``, and one of this may begin with ``v1-``.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,8 @@ class EfficientNetLite(MobileSpace):
     """Networks cut out of EfficientNet-Lite0, with its ImageNet weights."""
 
     name = "efficientnet_lite"
+    weights_name = "EfficientNet-Lite0, trained on ImageNet"
+    weights_licence = "Apache-2.0"
     stem = 32
     layout = (
         Stage(16, 1, (1,), (1,), (3,), "relu6"),
@@ -105,26 +108,23 @@ class EfficientNetLite(MobileSpace):
         found = [0] * self.slots
         found[0] = self.read(resolution, "the resolution", resolution[1:], RESOLUTIONS)
         found[1] = self.read(stages, "the number of stages", stages[1:], self.depths)
-        slots = [slot for slot in self.blocks_slots[: self.depths[found[1]]] if slot is not None]
-        self._digits(depths, "stage", slots, found)
+        self._digits(depths, "stage", self.blocks_slots[: self.depths[found[1]]], found)
         blocks = self.present(tuple(found))
-        slots = [block.expansion_slot for block in blocks if block.expansion_slot is not None]
-        self._digits(expansions, "block", slots, found)
-        slots = [block.kernel_slot for block in blocks if block.kernel_slot is not None]
-        self._digits(kernels, "block of a stage with kernels of 5", slots, found)
+        self._digits(expansions, "block", [block.expansion_slot for block in blocks], found)
+        owner = "block of a stage with kernels of 5"
+        self._digits(kernels, owner, [block.kernel_slot for block in blocks], found)
         return tuple(found)
 
-    def _digits(self, part: str, owner: str, slots: list[int], found: list[int]) -> None:
+    def _digits(self, part: str, owner: str, slots: Sequence[int | None], found: list[int]) -> None:
         """Read one digit a decision into the choices that were found."""
-        digits = part[1:]
-        names = [self.decisions[slot].name for slot in slots]
-        if len(digits) != len(slots):
+        decided = [slot for slot in slots if slot is not None]
+        if len(part) - 1 != len(decided):
+            names = ", ".join(self.decisions[slot].name for slot in decided)
             raise InputError(
-                f"{part[:50]!r} of a network of {self.name!r} has {len(digits)} digits; it needs "
-                f"{len(slots)}, one for each {owner}: {', '.join(names)}."
+                f"{part[:50]!r} of a network of {self.name!r} has {len(part) - 1} digits; it needs "
+                f"{len(decided)}, one for each {owner}: {names}."
             )
-        for digit, slot, name in zip(digits, slots, names, strict=True):
-            found[slot] = self.read(part, name, digit, self.decisions[slot].values)
+        self.read_digits(part, part[1:], decided, found)
 
     def format(self, architecture: Architecture) -> str:
         """Write ``r96-s5-d2233-e6666666666-k55555`` (see the top of the file)."""

