@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from metad2a.model.performance import Performance
     from metad2a.training.plan import Time
 
+FROZEN = dataclasses.replace(FINE_TUNE, rate=0.0, epochs=0.0)
 POOL = 192
 """Members drawn beside those that keep their weights whole."""
 ROUNDS, PARENTS, CHILDREN = 2, 16, 6
@@ -218,8 +219,6 @@ class PieceAnswers(Answers):
 
     def expect(self, architectures: np.ndarray) -> Expectation:
         """Expect of each network what the best recipe for the time gives."""
-        from metad2a.training.plan import EPOCHS, RATES
-
         if self.landmarks is None:
             raise InputError("The dataset has no landmarks.")
         classes = len(self.dataset.classes)
@@ -229,10 +228,8 @@ class PieceAnswers(Answers):
         recipes: list[FineTune] = []
         owner: list[int] = []
         for number, (row, cost) in enumerate(zip(rows, macs, strict=True)):
-            ways = [dataclasses.replace(FINE_TUNE, rate=0.0, epochs=0.0)]
-            epochs = min(self.clock.epochs(cost), EPOCHS[1])
-            if epochs >= EPOCHS[0]:
-                ways += [dataclasses.replace(FINE_TUNE, rate=rate, epochs=epochs) for rate in RATES]
+            # A network too large for the time is expected frozen all the same.
+            ways = self.clock.recipes(cost) or [FROZEN]
             networks += [row] * len(ways)
             recipes += ways
             owner += [number] * len(ways)

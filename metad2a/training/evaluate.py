@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from metad2a.training.loop import EVALUATED, Normalisation, evaluating
 
@@ -41,17 +41,15 @@ class Evaluation:
 
 
 def evaluate(
-    network: nn.Module, batches: Batches, place: DevicePlan, normal: Normalisation
+    network: Any, batches: Batches, place: DevicePlan, normal: Normalisation
 ) -> Evaluation:
-    """Judge a network by images."""
+    """Judge a network, which has a linear ``classifier``, by images."""
     predicted: list[Tensor] = []
     with evaluating(network):
         for images, _, _ in batches.epoch(EVALUATED):
             with place.autocast():
                 predicted.append(network(normal(images)).argmax(1).cpu())
-    return confused(
-        torch.cat(predicted), batches.labels.cpu(), int(network.classifier.out_features)
-    )  # type: ignore[union-attr,arg-type]
+    return confused(torch.cat(predicted), batches.labels.cpu(), network.classifier.out_features)
 
 
 def confused(predicted: Tensor, labels: Tensor, classes: int) -> Evaluation:

@@ -1,0 +1,181 @@
+"""``metad2a train`` for some minutes, beside constant plans that have the same time.
+
+The command chooses network, resolution and recipe for the time and the dataset; a constant plan is
+one network with one rate for every dataset, by the same loop, batches and crops. Every run is of
+the same sides of the dataset. Rows are kept in a file, so that a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _report import ROOT, need, parser, publish, run, table
+
+DATASETS = (
+    "playing_cards_53",
+    "caltech101",
+    "rsscn7",
+    "trashnet",
+    "plantvillage15",
+    "chars74k_good",
+    "flowers_5",
+    "pacs_photo",
+)
+TRAIN = "metad2a train"
+PLANS: dict[str, tuple[int, int, dict[str, Any]]] = {
+    "whole, 224 px, frozen": (7, 224, {"rate": 0.0}),
+    "whole, 128 px, 5e-4": (7, 128, {"rate": 5e-4}),
+    "whole, 128 px, 2e-3": (7, 128, {"rate": 2e-3}),
+    "stages 1-6, 96 px, 2e-3": (6, 96, {"rate": 2e-3}),
+    "stages 1-5, 64 px, 2e-3": (5, 64, {"rate": 2e-3}),
+    "whole, 128 px, random head, moving, 1e-3": (
+        7,
+        128,
+        {"rate": 1e-3, "closed_form": False, "batch_norm": "moving"},
+    ),
+}
+"""Stages, resolution and what differs from the recipe."""
+
+
+def ours(data: Path, minutes: float) -> dict[str, Any]:
+    """Run the command and return what it says, with the seconds that it took in all."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "metad2a", "train", str(data), "--json"]
+        command += ["--out", str(Path(folder) / "model"), "--minutes", str(minutes)]
+        start = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found: dict[str, Any] = json.loads(done.stdout)
+        found["whole"] = time.perf_counter() - start
+    return found
+
+
+def constant(data: Path, minutes: float, plan: tuple[int, int, dict[str, Any]]) -> dict[str, Any]:
+    """Spend the same time on a constant plan; it knows its steps from a timed beginning."""
+    from metad2a.datasets import load_dataset
+    from metad2a.datasets.batches import Batches
+    from metad2a.protocol import FINE_TUNE
+    from metad2a.spaces import SPACES
+    from metad2a.training.device import plan as device_plan
+    from metad2a.training.evaluate import evaluate
+    from metad2a.training.loop import Normalisation, Training, closed_form
+    from metad2a.training.sides import split
+
+    start = time.perf_counter()
+    stages, resolution, changes = plan
+    recipe = dataclasses.replace(FINE_TUNE, **changes)
+    space, place, normal = SPACES.get("efficientnet_lite"), device_plan("cpu"), Normalisation()
+    dataset = load_dataset(data)
+    sides = split(dataset, 0)
+    train = Batches(dataset, np.sort(np.concatenate([sides.train, sides.choice])), resolution)
+    test = Batches(dataset, sides.test, resolution)
+    network = space.build(space.whole(stages, resolution), len(dataset.classes), pretrained=True)
+    network = place.place(network)
+    if recipe.closed_form:
+        closed_form(network, train, place, normal)
+    before = time.perf_counter()
+    found = evaluate(network, test, place, normal)
+    judging = time.perf_counter() - before
+    epochs = 0.0
+    if recipe.rate:
+        made = Training(network, train, recipe, 10**6, place, normal, 0, False)
+        made.step()
+        first = time.perf_counter()
+        for _ in range(5):
+            made.step()
+        each = (time.perf_counter() - first) / 5
+        left = 60 * minutes - (time.perf_counter() - start) - judging
+        made.steps = made.done + max(1, int(left / each))
+        while made.done < made.steps:
+            made.step()
+        epochs = made.epochs
+        found = evaluate(made.averaged, test, place, normal)
+    return {
+        "accuracy": found.accuracy,
+        "epochs": epochs,
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def main() -> None:
+    """Run what is missing, and print and publish the table."""
+    arguments = parser(__doc__ or "")
+    arguments.add_argument("--minutes", type=float, default=1.0)
+    arguments.add_argument("--datasets", nargs="+", default=list(DATASETS), metavar="NAME")
+    arguments.add_argument("--plans", nargs="+", default=[TRAIN, *PLANS], metavar="PLAN")
+    arguments.add_argument(
+        "--rows", type=Path, default=ROOT / "build" / "training.jsonl", metavar="FILE"
+    )
+    args = arguments.parse_args()
+    args.rows.parent.mkdir(parents=True, exist_ok=True)
+    rows: dict[tuple[str, str, float], dict[str, Any]] = {}
+    if args.rows.exists():
+        for line in args.rows.read_text().splitlines():
+            row = json.loads(line)
+            rows[row["dataset"], row["plan"], row["minutes"]] = row
+    for name in args.datasets:
+        data = need(args.shared, f"data/{name}")
+        for plan in args.plans:
+            key = (name, plan, args.minutes)
+            if key in rows:
+                continue
+            made = (
+                ours(data, args.minutes)
+                if plan == TRAIN
+                else constant(data, args.minutes, PLANS[plan])
+            )
+            recipe = made.pop("plan", None)
+            rows[key] = {"dataset": name, "plan": plan, "minutes": args.minutes, **made}
+            rows[key]["recipe"] = recipe
+            with args.rows.open("a") as file:
+                file.write(json.dumps(rows[key]) + "\n")
+            print(f"{name}: {plan}: {made['accuracy']:.1f} %", file=sys.stderr)
+    publish(Path(__file__).name, report(rows, args.datasets, args.minutes))
+
+
+def report(
+    rows: dict[tuple[str, str, float], dict[str, Any]], datasets: list[str], minutes: float
+) -> str:
+    """Return the table: a row a plan, a column a dataset, accuracies in percent."""
+    lines = []
+    for plan in (TRAIN, *PLANS):
+        found = [rows.get((name, plan, minutes)) for name in datasets]
+        known = [row["accuracy"] for row in found if row]
+        if not known:
+            continue
+        cells = [
+            "–" if row is None else f"{row['accuracy']:.1f} ({row['epochs']:.1f})" for row in found
+        ]
+        mean = f"{np.mean(known):.1f}" if len(known) == len(datasets) else "–"
+        lines.append([plan, mean, *cells])
+    chosen = [
+        [
+            name,
+            row["network"]["architecture"],
+            f"{row['recipe']['rate']:g}",
+            f"{row['predicted']:.1f}" if row.get("predicted") is not None else "–",
+            f"{row['accuracy']:.1f}",
+            f"{row['whole']:.0f}",
+        ]
+        for name in datasets
+        if (row := rows.get((name, TRAIN, minutes))) is not None
+    ]
+    text = f"{minutes:g} minutes each; test accuracy in percent, epochs in brackets.\n\n" + table(
+        ["plan", "mean", *datasets], lines
+    )
+    if chosen:
+        text += "\n\nWhat the command chose, and what it took with the saved folder:\n\n" + table(
+            ["dataset", "network", "rate", "predicted", "reached", "seconds"], chosen
+        )
+    return text
+
+
+if __name__ == "__main__":
+    run(main)
