@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,8 +88,15 @@ class Predictor:
         """Return a prediction for every picture, in order; see :func:`predict`."""
         return list(self.each(sources, top))
 
-    def each(self, sources: Any, top: int = 3) -> Iterator[Prediction]:
-        """Yield a prediction for every picture, in order; memory stays flat.
+    def each(
+        self, sources: Any, top: int = 3, progress: Callable[[int, int], None] | None = None
+    ) -> Iterator[Prediction]:
+        """Return an iterator over the predictions, in order; memory stays flat.
+
+        Args:
+            sources: as :func:`predict` has it, like ``top``.
+            top: see there.
+            progress: called with the number of pictures that are done and that of all.
 
         Raises:
             InputError: ``top`` is below 1, a source is of an unknown type, or a folder holds no
@@ -98,9 +105,14 @@ class Predictor:
         if top < 1:
             raise InputError(f"top={top} names no class; give 1 or more.")
         pictures = _pictures(sources)
-        return self._each(pictures, min(top, len(self.classes)))
+        return self._each(pictures, min(top, len(self.classes)), progress)
 
-    def _each(self, pictures: Sequence[tuple[str, Any]], top: int) -> Iterator[Prediction]:
+    def _each(
+        self,
+        pictures: Sequence[tuple[str, Any]],
+        top: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> Iterator[Prediction]:
         for start in range(0, len(pictures), _BATCH):
             part = pictures[start : start + _BATCH]
             squares, errors = [], {}
@@ -116,6 +128,8 @@ class Predictor:
                 else:
                     shares = next(found)
                     yield Prediction(name, *shares[0], shares)
+            if progress is not None:
+                progress(start + len(part), len(pictures))
 
     def _square(self, picture: Any) -> np.ndarray:
         """Return a picture as uint8 (resolution, resolution, 3)."""

@@ -68,8 +68,8 @@ def answer(args: argparse.Namespace, data: Mapping[str, Any], text: str) -> None
         print(text)
 
 
-def print_json(data: Mapping[str, Any]) -> None:
-    """Print one JSON object on one line."""
+def print_json(data: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Print one JSON object, or one list, on one line."""
     print(json.dumps(data, allow_nan=False))
 
 
