@@ -1,6 +1,6 @@
 """Workers on a Ray cluster: pure functions with a share of CPUs and GPUs, on any node.
 
-A task's images are decoded once by the driver and put into Ray's object store, from where each node
+A task's images are read once by the driver and put into Ray's object store, from where each node
 fetches them once. Ray repeats nothing by itself: tries are counted in the database.
 """
 
@@ -22,7 +22,7 @@ from metad2a.errors import InputError, MetaD2AError
 
 if TYPE_CHECKING:
     from database.tasks import Task
-    from search.data import TaskData
+    from search.data import TaskImages
 
 _KEPT_TASKS = 8
 """Tasks whose images stay in the object store; the jobs of one come one after the other."""
@@ -36,13 +36,13 @@ _log = logging.getLogger(__name__)
 class ClusterWorkers(Workers):
     """As many workers as the cluster's CPUs and GPUs allow, now or later: nodes may come and go."""
 
-    def __init__(self, address: str, run: RunPlan, load: Callable[[Task], TaskData]) -> None:
+    def __init__(self, address: str, run: RunPlan, load: Callable[[Task], TaskImages]) -> None:
         """Join the cluster; this machine must be one of its nodes, if with no share of the work.
 
         Args:
             address: ``host:port``, or ``auto`` for the one that this machine is a node of.
             run: gives each worker's share, ``cpus`` and ``gpus``.
-            load: decodes the images of a task.
+            load: finds the images of a task.
 
         Raises:
             InputError: Ray is not installed, there is no such cluster, or no node of it can take a

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from database.plan import Plan
-from database.tasks import Task, draw_tasks
+from database.tasks import Task, TaskKind, draw_tasks, family_of, seeded
 from metad2a.errors import InputError
 from metad2a.registry import suggest_name
 
@@ -30,7 +31,7 @@ class Opened:
 
 
 def open_datasets(
-    plan: Plan, data: Path, known: Mapping[str, str], skipped: dict[str, str]
+    plan: Plan, data: Path, known: Mapping[str, str], skipped: dict[str, str], kind: TaskKind
 ) -> list[Opened]:
     """Open every dataset folder that tasks can be drawn from, in the order of their names.
 
@@ -40,6 +41,7 @@ def open_datasets(
         known: fingerprints by folder name when the build began, and then only those are opened;
             empty at its first run.
         skipped: is told of folders that give no task, with the reason.
+        kind: of the tasks.
 
     Raises:
         InputError: a folder is missing or its content has changed, or none is a dataset.
@@ -65,7 +67,7 @@ def open_datasets(
         try:
             dataset = load_dataset(data / name)
             opened = Opened(data / name, dataset, dataset.fingerprint())
-            draw_tasks(dataset, 1, plan.seed, opened.fingerprint)
+            draw_tasks(dataset, 1, plan.seed, opened.fingerprint, kind)
         except InputError as error:
             if name in known:
                 raise
@@ -87,8 +89,19 @@ def open_datasets(
     return found
 
 
-def deal(datasets: list[Opened], count: int, seed: int) -> list[Task]:
-    """Draw ``count`` tasks, the datasets taking turns so that an early stop has covered all."""
-    turns = -(-count // len(datasets))
-    drawn = [draw_tasks(one.dataset, turns, seed, one.fingerprint) for one in datasets]
+def deal(datasets: list[Opened], count: int, seed: int, kind: TaskKind) -> list[Task]:
+    """Draw ``count`` tasks, the datasets taking turns so that an early stop has covered all.
+
+    In each turn the families take turns, too: the first tasks are of as many as there are.
+    """
+    mixed = [datasets[place] for place in seeded("order", seed).permutation(len(datasets))]
+    before: Counter[str] = Counter()
+    turn_of: dict[str, int] = {}
+    for one in mixed:
+        family = family_of(one.dataset.name)
+        turn_of[one.fingerprint] = before[family]
+        before[family] += 1
+    mixed.sort(key=lambda one: turn_of[one.fingerprint])
+    turns = -(-count // len(mixed))
+    drawn = [draw_tasks(one.dataset, turns, seed, one.fingerprint, kind) for one in mixed]
     return [own[turn] for turn in range(turns) for own in drawn][:count]

@@ -21,7 +21,7 @@ from metad2a.errors import MetaD2AError
 if TYPE_CHECKING:
     from database.tasks import Task
     from metad2a.datasets import ImageDataset
-    from search.data import TaskData
+    from search.data import TaskImages
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _KEPT_TASKS = 2  # whose images a worker keeps: the jobs of a task come one after the other
@@ -161,10 +161,10 @@ class _Images:
     def __init__(self, folders: Mapping[str, Path]) -> None:
         self._folders = folders
         self._datasets: dict[str, ImageDataset] = {}
-        self._tasks: dict[str, TaskData] = {}
+        self._tasks: dict[str, TaskImages] = {}
 
-    def load(self, task: Task) -> TaskData:
-        """Return the decoded images of a task.
+    def load(self, task: Task) -> TaskImages:
+        """Return the images of a task.
 
         Raises:
             InputError: the dataset has changed.

@@ -17,7 +17,7 @@ from database.jobs import Job, Jobs
 from database.outstanding import Outstanding
 from database.plan import Plan
 from database.store import Store
-from database.tasks import Task, family_of
+from database.tasks import Task, family_of, kind_of
 from database.work import Work, Workers
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
@@ -71,10 +71,11 @@ def build(
         store = stack.enter_context(Store(database))
         outstanding = Outstanding(plan, store, space)
         stack.enter_context(only_driver(store))
-        datasets = open_datasets(plan, Path(data), datasets_of(store, plan), summary.skipped)
+        kind = kind_of(space)
+        datasets = open_datasets(plan, Path(data), datasets_of(store, plan), summary.skipped, kind)
         for one in datasets:
             stack.enter_context(one.dataset)
-        tasks = {task.key: task for task in deal(datasets, plan.tasks.count, plan.seed)}
+        tasks = {task.key: task for task in deal(datasets, plan.tasks.count, plan.seed, kind)}
         summary.tasks = len(tasks)
         _describe(store, outstanding, datasets, tasks)
         build_id = register(

@@ -11,6 +11,8 @@ from metad2a.spaces import Architecture, SearchSpace
 
 _POOL = 4096
 """Networks to choose among in a space that cannot be listed."""
+_MACS = 130_000_000
+"""Most multiply-adds of networks with a resolution of their own: EfficientNet-Lite0's at 128 px."""
 _GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -18,11 +20,13 @@ _GOLDEN = (5**0.5 - 1) / 2
 def _candidates(space: SearchSpace) -> tuple[np.ndarray, np.ndarray]:
     """Return int (n, slots) distinct members, and their int (n,) parameters.
 
-    All that there are, or, in a space too large for that, a sample that is always the same.
+    All that there are, or, in a space too large for that, a sample that is always the same; in a
+    space of networks with a resolution of their own, of those that a label can be had of in time.
     """
     cells = space.listed()
     if cells is None:
-        cells = space.as_array(space.pool(_POOL, seeded("pool", space.name)))
+        limit = _MACS if space.pretrained else None
+        cells = space.as_array(space.pool(_POOL, seeded("pool", space.name), max_macs=limit))
     return cells, space.costs(cells, classes=10)[:, 0]
 
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from database.choice import choose
 from database.jobs import Job
-from database.plan import SPREAD, MethodPlan, Plan
+from database.pairs import pairs, parents, recipes
+from database.plan import CHOOSING, PAIRS, PARENT, MethodPlan, Plan
 from database.store import Store
 from database.tasks import Task
 from metad2a.spaces import SearchSpace
+from search.labellers.finetune import FineTuned
 from search.labels import LABELLERS, Labeller
 from search.searched import SearchLabeller
 
@@ -33,7 +35,12 @@ class Outstanding:
             name: LABELLERS.get(name) for method in plan.methods for name in method.protocols
         }
         searching = {search.name: search for search in self._searches if search is not None}
-        self.labellers: Mapping[str, Labeller] = measuring | searching
+        tuning = {
+            protocol.name: FineTuned(protocol)
+            for protocol in recipes()
+            if any(method.name == PAIRS for method in plan.methods)
+        }
+        self.labellers: Mapping[str, Labeller] = measuring | searching | tuning
         """Labellers by the names that jobs call them."""
 
     def jobs(self, task: Task) -> Iterator[Job]:
@@ -42,14 +49,22 @@ class Outstanding:
         What a search will find is measured later: ask again when its job is done.
         """
         for method, search in zip(self._plan.methods, self._searches, strict=True):
-            if search is None:
+            if method.name == PAIRS:
+                found = pairs(self._space, method.architectures, self._plan.seed, task)
+                for architecture, protocol in found:
+                    yield from self._missing(task, protocol.name, [architecture])
+                continue
+            if method.name == PARENT:
+                chosen = parents(self._space)[: method.architectures]
+            elif search is None:
                 chosen = choose(self._space, method.architectures, self._plan.seed, task.key)
+                chosen.sort(key=self._space.resolution)
             else:
-                found = self._store.measured(task.key, search.protocols[0].name, self._plan.seed)
-                if not found:
+                named = self._store.measured(task.key, search.protocols[0].name, self._plan.seed)
+                if not named:
                     yield Job(task.key, search.name, (), self._plan.seed)
                     continue
-                chosen = [self._space.parse(one) for one in found]
+                chosen = [self._space.parse(one) for one in named]
             for name in method.protocols:
                 yield from self._missing(task, name, chosen)
 
@@ -75,7 +90,7 @@ class Outstanding:
 
 
 def _search(method: MethodPlan) -> SearchLabeller | None:
-    if method.name == SPREAD or method.images is None:
+    if method.name in CHOOSING or method.images is None:
         return None
     return SearchLabeller(
         method.name,

@@ -20,14 +20,21 @@ from metad2a.registry import suggest_name
 
 SPREAD = "spread"
 """The method that takes architectures evenly spread over the parameter counts."""
+PARENT = "parent"
+"""The method that takes the whole pretrained network at 128 px, and at 224 px as the second."""
+PAIRS = "pairs"
+"""The method that takes pairs of a pretrained network and a recipe of fine-tuning."""
+CHOOSING = (SPREAD, PARENT, PAIRS)
+"""Methods that are no searches."""
 
 
 @dataclass(frozen=True)
 class MethodPlan:
     """Which architectures of a task are measured, and under which protocols.
 
-    ``name`` is ``"spread"`` or a search method with its wrappers; ``architectures`` how many of a
-    task, ``protocols`` labellers. ``images``, ``channels``, ``cells`` and ``options`` are a
+    ``name`` is ``"spread"``, ``"parent"``, ``"pairs"`` or a search method with its wrappers;
+    ``architectures`` how many of a task, ``protocols`` labellers (pairs bring their own).
+    ``images``, ``channels``, ``cells`` and ``options`` are a
     search's (see :func:`search.search`); it is given no time, as no two runs would agree.
     """
 
@@ -207,7 +214,7 @@ def _check(plan: Plan) -> None:
     if not plan.methods:
         raise InputError("The plan has no [[methods]]: nothing would be measured.")
     for method in plan.methods:
-        if method.name != SPREAD:
+        if method.name not in CHOOSING:
             if method.images is None:
                 raise InputError(
                     f"The method {method.name!r} lacks images, its budget of images "
@@ -216,9 +223,15 @@ def _check(plan: Plan) -> None:
             continue
         for key in ("images", "channels", "cells", "options"):
             if getattr(method, key):
-                raise InputError(f"{key} is for searches; the method {SPREAD!r} takes none.")
-        if not method.protocols:
-            raise InputError(f"The method {SPREAD!r} lacks protocols: nothing would be measured.")
+                raise InputError(f"{key} is for searches; the method {method.name!r} takes none.")
+        if method.name == PAIRS and method.protocols:
+            raise InputError(
+                f"protocols is for networks alone; each pair of the method {PAIRS!r} has its own."
+            )
+        if method.name != PAIRS and not method.protocols:
+            raise InputError(
+                f"The method {method.name!r} lacks protocols: nothing would be measured."
+            )
     run = plan.run
     if run.lease_seconds < 2 * run.heartbeat_seconds:
         raise InputError(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from database.tasks import Task
-    from search.data import TaskData
+    from search.data import TaskImages
     from search.labels import Labeller, Measurement
 
 
@@ -77,8 +77,8 @@ class Workers(ABC):
         """End all processes at once."""
 
 
-def perform(work: Work, data: TaskData) -> Outcome:
-    """Measure; the same work on the same data gives the same values on one kind of machine."""
+def perform(work: Work, images: TaskImages) -> Outcome:
+    """Measure; the same work on the same images gives the same values on one kind of machine."""
     import torch
 
     from metad2a.spaces import SPACES
@@ -88,7 +88,7 @@ def perform(work: Work, data: TaskData) -> Outcome:
     started = time.perf_counter()
     measurements = tuple(
         work.labeller.measure(
-            data, space, [space.parse(one) for one in work.architectures], work.seed, work.device
+            images, space, [space.parse(one) for one in work.architectures], work.seed, work.device
         )
     )
     seconds = time.perf_counter() - started

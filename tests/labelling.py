@@ -39,7 +39,7 @@ class Quick(Labeller):
     def protocols(self):
         return (Protocol(self.name, "accuracy", f"The hash {self.name}."),)
 
-    def measure(self, data, space, architectures, seed, device="cpu"):
+    def measure(self, images, space, architectures, seed, device="cpu"):
         if self.seen:
             (Path(self.seen) / f"{os.getpid()}-{time.monotonic_ns()}").touch()
         until = time.monotonic() + PATIENCE
@@ -47,7 +47,7 @@ class Quick(Labeller):
             if time.monotonic() > until:
                 raise TimeoutError("nobody opened the gate")
             time.sleep(0.02)
-        base = int(data.train_x.long().sum())
+        base = int(images.data.train_x.long().sum())
         for one in architectures:
             time.sleep(self.wait)
             digest = hashlib.sha256(f"{self.name}/{base}/{one}/{seed}".encode()).digest()
@@ -83,8 +83,8 @@ class Faulty(Quick):
     once: str = ""
     only: int = 0
 
-    def measure(self, data, space, architectures, seed, device="cpu"):
-        if self.only in (0, data.classes) and not (self.once and Path(self.once).exists()):
+    def measure(self, images, space, architectures, seed, device="cpu"):
+        if self.only in (0, images.classes) and not (self.once and Path(self.once).exists()):
             if self.once:
                 Path(self.once).touch()
             FAULTS[self.fault]()
@@ -92,7 +92,7 @@ class Faulty(Quick):
             _spoil()
         if device != "cpu":
             _use(device)
-        yield from super().measure(data, space, architectures, seed, device)
+        yield from super().measure(images, space, architectures, seed, device)
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,11 @@ class Trained(Labeller):
             Protocol("weights", "score", "The sum of the trained weights, in float64."),
         )
 
-    def measure(self, data, space, architectures, seed, device="cpu"):
+    def measure(self, images, space, architectures, seed, device="cpu"):
         from search.trainer import TrainRecipe, train
 
         for one in architectures:
-            done = train(data, space, one, seed, TrainRecipe(steps=20), device)
+            done = train(images.data, space, one, seed, TrainRecipe(steps=20), device)
             if self.first and Path(self.first).exists():
                 _hang()
             weights = sum(float(each.double().sum()) for each in done.network.state_dict().values())
@@ -131,8 +131,8 @@ class Wrong(Quick):
 
     value: str = "nan"
 
-    def measure(self, data, space, architectures, seed, device="cpu"):
-        *good, last = super().measure(data, space, architectures, seed, device)
+    def measure(self, images, space, architectures, seed, device="cpu"):
+        *good, last = super().measure(images, space, architectures, seed, device)
         yield from good
         yield Measurement(self.name, last.architecture, seed, float(self.value), 0.1)
 

@@ -165,7 +165,7 @@ def test_exported_tasks_can_be_loaded_again(store, dataset, tmp_path):
             row["resolution"],
         )
         assert task.key == row["task"]
-        assert len(task.load(dataset).train_y) == len(task.train) == row["train_images"]
+        assert len(task.load(dataset).data.train_y) == len(task.train) == row["train_images"]
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])

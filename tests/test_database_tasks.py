@@ -85,7 +85,7 @@ def test_loading_gives_the_images_and_refuses_changed_data():
         for one in draw_tasks(dataset, 20, seed=0)
         if len(one.classes) < 7 and one.resolution == 24
     )
-    data = task.load(dataset)
+    data = task.load(dataset).data
     assert data.classes == len(task.classes)
     assert data.train_x.shape == (len(task.train), 3, 24, 24)
     assert (data.train_x[0].permute(1, 2, 0).numpy() == dataset.image(task.train[0])).all()

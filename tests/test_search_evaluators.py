@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import rankdata
-from searching import task
+from searching import images_of, task
 from torch import nn
 
 from metad2a.errors import InputError
@@ -269,7 +269,7 @@ def test_rank_sum_adds_ranks_and_asks_once_for_each_architecture():
 
 def test_the_labeller_measures_each_architecture_under_both_protocols(monkeypatch):
     monkeypatch.setattr(labeller, "STEPS", 2)
-    found = list(LABELLERS.get("supernet").measure(task(), SPACE, [FULL, DEAD], seed=4))
+    found = list(LABELLERS.get("supernet").measure(images_of(task()), SPACE, [FULL, DEAD], seed=4))
     assert [(m.protocol, m.architecture) for m in found] == [
         ("supernet-fair-v1", FULL),
         ("angle-v1", FULL),
@@ -278,13 +278,13 @@ def test_the_labeller_measures_each_architecture_under_both_protocols(monkeypatc
     assert all(m.seed == 4 and m.seconds > 0 for m in found)
     assert 0 <= found[0].value <= 1
     assert 0 < found[1].value < math.pi
-    again = list(LABELLERS.get("supernet").measure(task(), SPACE, [FULL], seed=4))
+    again = list(LABELLERS.get("supernet").measure(images_of(task()), SPACE, [FULL], seed=4))
     assert [m.value for m in again] == [m.value for m in found[:2]]
     assert {p.name: p.kind for p in LABELLERS.get("supernet").protocols} == {
         "supernet-fair-v1": "accuracy",
         "angle-v1": "score",
     }
-    assert list(LABELLERS.get("supernet").measure(task(), SPACE, [], seed=4)) == []
+    assert list(LABELLERS.get("supernet").measure(images_of(task()), SPACE, [], seed=4)) == []
 
 
 def test_the_method_trains_as_the_labels_protocol_says():

@@ -7,7 +7,7 @@ import pickle
 from dataclasses import replace
 
 import pytest
-from searching import task
+from searching import images_of, task
 
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
@@ -23,7 +23,7 @@ def fairnas(keep=2, images=400):
 
 @pytest.fixture(scope="module")
 def found():
-    return list(fairnas().measure(task(), SPACE, [], seed=3))
+    return list(fairnas().measure(images_of(task()), SPACE, [], seed=3))
 
 
 def test_each_of_the_best_has_a_score_and_an_accuracy(found):
@@ -39,7 +39,7 @@ def test_each_of_the_best_has_a_score_and_an_accuracy(found):
 
 
 def test_the_same_seed_gives_the_same_rows_in_another_copy(found):
-    again = pickle.loads(pickle.dumps(fairnas())).measure(task(), SPACE, [], seed=3)
+    again = pickle.loads(pickle.dumps(fairnas())).measure(images_of(task()), SPACE, [], seed=3)
     assert [(row.protocol, row.architecture, row.value) for row in again] == [
         (row.protocol, row.architecture, row.value) for row in found
     ]
@@ -48,14 +48,14 @@ def test_the_same_seed_gives_the_same_rows_in_another_copy(found):
 def test_the_images_of_the_test_side_are_never_looked_at(found):
     data = task()
     noise = replace(data, test_x=data.test_x.flip(0), test_y=(data.test_y + 1) % 3)
-    assert [row.value for row in fairnas().measure(noise, SPACE, [], seed=3)] == [
+    assert [row.value for row in fairnas().measure(images_of(noise), SPACE, [], seed=3)] == [
         row.value for row in found
     ]
 
 
 def test_a_method_that_measures_nothing_has_scores_alone():
     search = SearchLabeller("naswot", 64, 3, channels=4, cells=1)
-    rows = list(search.measure(task(), SPACE, [], seed=0))
+    rows = list(search.measure(images_of(task()), SPACE, [], seed=0))
     assert {row.protocol for row in rows} == {search.protocols[0].name}
     assert 1 <= len(rows) <= 3
     assert all(math.isfinite(row.value) for row in rows)

@@ -28,6 +28,9 @@ def past_tasks(database: Path, data: Path, space: SearchSpace) -> list[PastTask]
         InputError: there is no such task, or a dataset is not what it was.
         DatabaseError: the database cannot be read.
     """
+    from metad2a._packages import reach
+
+    reach("database")
     from database import Store
     from database.queries import evaluations, tasks
     from database.tasks import Task
@@ -53,7 +56,7 @@ def past_tasks(database: Path, data: Path, space: SearchSpace) -> list[PastTask]
         task = Task(name=row["name"], dataset=row["fingerprint"], **definition)
         with load_dataset(folder) as dataset:
             found[row["dataset"]] = PastTask(
-                row["name"], task.load(dataset), tuple(space.parse(cell) for cell in best)
+                row["name"], task.load(dataset).data, tuple(space.parse(cell) for cell in best)
             )
     if not found:
         raise InputError(

@@ -1,0 +1,151 @@
+"""Pairs of a network and a recipe: what a task's fine-tuned labels are measured on.
+
+Half of them are whole pieces of the pretrained network, half are members of the space spread over
+its multiply-adds. A recipe is a rate and a number of epochs, as many as a label's time allows.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from database.tasks import Task, seeded
+from metad2a.errors import InputError
+from metad2a.protocol import Protocol, fine_tune
+from metad2a.spaces import Architecture, SearchSpace
+from metad2a.spaces.efficientnet_lite import EfficientNetLite
+
+WHOLE = (
+    (5, 64),
+    (6, 96),
+    (7, 128),
+    (6, 64),
+    (5, 96),
+    (7, 96),
+    (4, 64),
+    (6, 128),
+    (7, 64),
+    (5, 128),
+)
+"""Stages and resolution, in pixels, of whole pieces."""
+SHALLOW = 0.15
+"""Share of the whole pieces that keep one block of each stage."""
+RATES = (2e-4, 5e-4, 1e-3, 2e-3)
+DEEP_RATES = RATES[:3]
+"""Of networks of all seven stages, which the strongest destroys."""
+FROZEN = (0, 0, 2)
+"""First stages that stay frozen, each as likely as its share here."""
+EPOCHS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 16.0, 22.0, 32.0, 45.0, 64.0, 90.0)
+"""Passes over the training images, nearly evenly spread over their logarithm."""
+MOST_EPOCHS = 16.0
+MOST_IMAGES = 4000
+"""Images that a training of few sees, where that is more than :data:`MOST_EPOCHS` passes."""
+MOST_SECONDS = 16.0
+"""Of one core, that a training may take by estimate."""
+STEP = 4.8
+"""Multiply-adds of a training step over those of its forward pass, by the time that it takes."""
+MACS_PER_SECOND = 8.5e9
+"""Of one core, forward."""
+MOST_RESOLUTION = 128
+_POOL = 2048
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+def recipes() -> tuple[Protocol, ...]:
+    """Return every recipe that a pair may have."""
+    return tuple(
+        fine_tune(rate, epochs, frozen)
+        for rate in RATES
+        for epochs in EPOCHS
+        for frozen in sorted(set(FROZEN))
+    )
+
+
+def pairs(
+    space: SearchSpace, count: int, seed: int, task: Task
+) -> list[tuple[Architecture, Protocol]]:
+    """Return distinct pairs for a task, in order of the networks' resolution.
+
+    A larger ``count`` adds to the pairs of a smaller one. Networks whose single epoch would take
+    longer than a label may are left out: fewer pairs come back where few are left.
+
+    Raises:
+        InputError: the space has no pretrained network to take pieces of.
+    """
+    space = _cut(space)
+    rng = seeded("pairs", seed, task.key)
+    wholes = [WHOLE[place] for place in rng.permutation(len(WHOLE))]
+    members, start = _members(space), rng.random()
+    found: dict[tuple[Architecture, str], Protocol] = {}
+    for step in range(16 * count):
+        if len(found) == count:
+            break
+        turn = step // 2
+        if step % 2 == 0:
+            stages, resolution = wholes[turn % len(wholes)]
+            architecture = space.whole(stages, resolution)
+            if rng.random() < SHALLOW:
+                architecture = _shallow(space, architecture)
+        else:
+            place = int((start + turn * _GOLDEN) % 1 * len(members))
+            architecture = members[place]
+        rates = DEEP_RATES if space.stages(architecture) == 7 else RATES
+        rate, luck, frozen = float(rng.choice(rates)), rng.random(), int(rng.choice(FROZEN))
+        allowed = _epochs(space, architecture, task)
+        if allowed:
+            protocol = fine_tune(rate, allowed[int(luck * len(allowed))], frozen)
+            found.setdefault((architecture, protocol.name), protocol)
+    pairs = [(architecture, protocol) for (architecture, _), protocol in found.items()]
+    return sorted(pairs, key=lambda pair: space.resolution(pair[0]))
+
+
+def parents(space: SearchSpace) -> list[Architecture]:
+    """Return the whole pretrained network at the resolution of most labels, and at its own.
+
+    Raises:
+        InputError: the space has no pretrained network.
+    """
+    return [_cut(space).whole(7, resolution) for resolution in (128, 224)]
+
+
+def _cut(space: SearchSpace) -> EfficientNetLite:
+    if not isinstance(space, EfficientNetLite):
+        raise InputError(
+            f"Whole pieces and pairs are taken of the space 'efficientnet_lite', not of "
+            f"{space.name!r}. Name that space in the plan, or use the method 'spread'."
+        )
+    return space
+
+
+def _epochs(space: SearchSpace, architecture: Architecture, task: Task) -> tuple[float, ...]:
+    """Return the epochs that a training on the task may have."""
+    images = len(task.train)
+    macs = space.cost(architecture, len(task.classes)).macs
+    most = min(
+        max(MOST_EPOCHS, MOST_IMAGES / images),
+        MOST_SECONDS * MACS_PER_SECOND / (STEP * macs * images),
+    )
+    return tuple(epochs for epochs in EPOCHS if epochs <= most)
+
+
+def _shallow(space: EfficientNetLite, architecture: Architecture) -> Architecture:
+    """Return a network with one block in each stage."""
+    chosen = list(architecture)
+    for slot in space.blocks_slots:
+        if slot is not None:
+            chosen[slot] = 0
+    return space.canonical(tuple(chosen))
+
+
+@lru_cache(maxsize=1)
+def _members(space: SearchSpace) -> list[Architecture]:
+    """Return members of the space in order of their multiply-adds, always the same."""
+    limit = space.cost(_cut(space).whole(7, MOST_RESOLUTION), 10).macs
+    found = [
+        one
+        for one in space.pool(_POOL, seeded("pairs", space.name), max_macs=limit)
+        if space.resolution(one) <= MOST_RESOLUTION
+    ]
+    costs = space.costs(np.array(found), classes=10)
+    return [found[place] for place in np.lexsort((costs[:, 0], costs[:, 1]))]
