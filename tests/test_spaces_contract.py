@@ -1,7 +1,12 @@
 """What every search space must keep; a new file in ``metad2a/spaces`` is tested by being there."""
 
+import ast
+import inspect
 import itertools
+import json
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,6 +46,21 @@ def draw(space, count, seed=0):
 
 def images(side=8, batch=2, seed=0):
     return torch.randn(batch, 3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+def scrambled(space, architecture, seed=0):
+    """Return an architecture with other choices wherever a decision means nothing."""
+    rng = np.random.default_rng(seed)
+    return tuple(
+        choice if on else int(rng.integers(len(decision.values)))
+        for choice, on, decision in zip(
+            architecture, space.active(architecture), space.decisions, strict=True
+        )
+    )
+
+
+def is_canonical(space, architecture):
+    return space.canonical(architecture) == architecture and space.valid(np.array([architecture]))
 
 
 def set_weights_by_shape(network: nn.Module) -> nn.Module:
@@ -101,6 +121,43 @@ def test_strings_of_another_kind_and_incomplete_json_are_refused(space):
         architecture_from_json({**good, "space": space.name[:-1]})
 
 
+@each_space
+def test_decisions_have_names_and_choices(space):
+    names = [decision.name for decision in space.decisions]
+    assert len(set(names)) == len(names) == space.slots
+    for decision in space.decisions:
+        assert len(set(decision.values)) == len(decision.values) > 1
+    assert len(set(space.node_features)) == len(space.node_features)
+
+
+@each_space
+@quick
+@given(data=st.data(), seed=st.integers(0, 2**32))
+def test_decisions_that_mean_nothing_are_ignored(space, data, seed):
+    architecture = space.canonical(data.draw(architectures(space)))
+    assert space.canonical(architecture) == architecture
+    on = space.active(architecture)
+    assert all(choice == 0 for choice, lit in zip(architecture, on, strict=True) if not lit)
+    other = scrambled(space, architecture, seed)
+    assert space.canonical(other) == architecture
+    assert space.active(other) == on
+    assert space.canonical(space.parse(space.format(other))) == architecture
+    assert space.resolution(other) == space.resolution(architecture)
+    assert space.cost(other, CLASSES) == space.cost(architecture, CLASSES)
+    one, two = space.graph(architecture), space.graph(other)
+    assert torch.equal(one.x, two.x) and torch.equal(one.edge_index, two.edge_index)
+
+
+@each_space
+@quick
+@given(data=st.data())
+def test_what_a_decision_means_hangs_on_earlier_ones(space, data):
+    whole = data.draw(architectures(space))
+    slot = data.draw(st.integers(0, space.slots - 1))
+    filled = space.complete(np.array([whole[: slot + 1]]))[0].tolist()
+    assert space.active(tuple(filled))[: slot + 1] == space.active(whole)[: slot + 1]
+
+
 @each_sharing
 @quick
 @given(data=st.data())
@@ -120,6 +177,88 @@ def test_isomorphic_architectures_compute_the_same(space):
             network = set_weights_by_shape(space.build(one, CLASSES, **small(space)))
             outputs.append(network(images().double()))
         torch.testing.assert_close(*outputs)
+
+
+@each_space
+@quick
+@given(data=st.data(), seed=st.integers(0, 2**32))
+def test_variation_gives_members_and_obeys_the_seed(space, data, seed):
+    first, second = data.draw(architectures(space)), data.draw(architectures(space))
+
+    def vary():
+        rng = np.random.default_rng(seed)
+        return [
+            space.sample(rng),
+            space.mutate(first, rng),
+            space.mutate(scrambled(space, first, 1), rng),
+            space.cross(first, second, rng),
+        ]
+
+    made = vary()
+    assert made == vary()
+    for one in made:
+        assert space.parse(space.format(one)) == one
+        if not isinstance(space, WeightSharing):  # which keep to what a search allows instead
+            assert is_canonical(space, one)
+    assert made[1] != first
+    assert space.cross(first, first, np.random.default_rng(seed)) == first
+
+
+@each_space
+@quick
+@given(data=st.data(), seed=st.integers(0, 2**32))
+def test_what_both_parents_decided_alike_stays(space, data, seed):
+    rng = np.random.default_rng(seed)
+    first = data.draw(architectures(space))
+    second = space.mutate(first, rng)
+    child = space.cross(first, second, rng)
+    shared = [
+        slot
+        for slot in range(space.slots)
+        if all(space.active(one)[slot] for one in (first, second, child))
+        and first[slot] == second[slot]
+    ]
+    if not isinstance(space, WeightSharing) or space.left_over is None:
+        assert all(child[slot] == first[slot] for slot in shared)
+
+
+@each_space
+@pytest.mark.parametrize("limited", [False, True])
+def test_a_pool_is_spread_over_the_costs_within_the_limits(space, limited):
+    limits = (None, None)
+    if limited:
+        some = space.costs(np.array(draw(space, 100)), CLASSES)
+        limits = tuple(int(value) for value in np.quantile(some, 0.4, axis=0))
+    pool = space.pool(60, np.random.default_rng(1), CLASSES, *limits)
+    assert pool == space.pool(60, np.random.default_rng(1), CLASSES, *limits)
+    assert len(set(pool)) == len(pool) == 60
+    assert all(is_canonical(space, one) for one in pool)
+    assert space.feasible(np.array(pool), CLASSES, *limits).all()
+    logs = np.log(space.costs(np.array(pool), CLASSES)[:, 1])
+    places = (logs - logs.min()) / (logs.max() - logs.min())
+    assert all(
+        ((low <= places) & (places <= low + 0.25)).sum() >= 6 for low in (0, 0.25, 0.5, 0.75)
+    )
+    assert len(np.unique((places[:12] * 4).clip(max=3).astype(int))) >= 3
+    least, widest = space.smallest(CLASSES).macs, space.costs(np.array(draw(space, 60)), CLASSES)
+    if not limited:  # both ends are reached, which chance alone does not
+        assert (
+            math.exp(logs.min()) < 1.5 * least and math.exp(logs.max()) > widest[:, 1].max() / 1.2
+        )
+
+
+@each_space
+def test_a_pool_of_a_small_space_is_all_of_it(space):
+    members = space.listed()
+    if members is None:
+        return
+    everything = {tuple(row) for row in members.tolist()}
+    pool = space.pool(len(everything) + 1, np.random.default_rng(0), CLASSES)
+    assert set(pool) == everything and len(pool) == len(everything)
+    least = space.smallest(CLASSES)
+    few = space.pool(len(everything), np.random.default_rng(0), CLASSES, None, least.macs)
+    good = space.feasible(members, CLASSES, None, least.macs)
+    assert set(few) == {tuple(row) for row in members[good].tolist()}
 
 
 @each_sharing
@@ -210,17 +349,17 @@ def test_enumeration_has_no_double(space):
     assert all(space.parse(space.format(one)) == one for one in some[::50])
 
 
-@each_sharing
+@each_space
 @quick
 @given(data=st.data())
-def test_the_cheapest_completion_of_a_prefix_is_connected_if_any_is(space, data):
+def test_the_cheapest_completion_of_a_prefix_is_a_member_if_any_is(space, data):
     whole = data.draw(architectures(space))
     length = data.draw(st.integers(0, space.slots))
     prefix = np.array([whole[:length]], dtype=np.int64).reshape(1, length)
     filled = space.complete(prefix)
     assert filled.shape == (1, space.slots)
     assert tuple(filled[0, :length].tolist()) == whole[:length]
-    assert not space.is_connected(whole) or space.connected(filled)[0]
+    assert not space.valid(np.array([whole]))[0] or space.valid(filled)[0]
     assert (space.costs(filled, CLASSES) <= space.costs(np.array([whole]), CLASSES)).all()
 
 
@@ -341,25 +480,47 @@ def test_an_impossible_limit_names_the_smallest_feasible_one(space):
         space.check_limits(CLASSES, None, least.macs - 1)
 
 
-@each_sharing
-def test_graphs_are_acyclic_and_name_the_operations(space):
+@each_space
+def test_graphs_are_acyclic_from_one_input_to_the_last_node(space):
     for architecture in draw(space, 20):
         graph = space.graph(architecture)
-        assert (graph.x.sum(1) == 1).all()
-        names = [space.node_features[index] for index in graph.x.argmax(1).tolist()]
-        inner = [name.rpartition("/")[2] for name in names]
-        inner = [name for name in inner if name in space.operations]
-        assert sorted(inner) == sorted(space.operations[op] for op in architecture)
-        assert names.count("input") == names.count("output") == 1
+        nodes = len(graph.x)
+        assert graph.x.dtype == torch.float32 and graph.edge_index.dtype == torch.int64
+        assert graph.x.shape == (nodes, len(space.node_features))
+        assert torch.isfinite(graph.x).all()
+        again = space.graph(architecture)
+        assert torch.equal(again.x, graph.x) and torch.equal(again.edge_index, graph.edge_index)
         edges = set(map(tuple, graph.edge_index.T.tolist()))
         sources, targets = ({edge[end] for edge in edges} for end in (0, 1))
-        assert set(range(len(names))) - targets == {names.index("input")}
-        assert len(set(map(tuple, graph.edge_index.T.tolist()))) == graph.edge_index.shape[1]
-        assert set(range(len(names))) - sources == {names.index("output")}
+        assert len(set(range(nodes)) - targets) == 1
+        assert len(edges) == graph.edge_index.shape[1]
+        assert set(range(nodes)) - sources == {nodes - 1}
         while edges:  # peel off what nothing enters; a cycle would stay
             free = {a for a, _ in edges} - {b for _, b in edges}
             assert free, "the graph has a cycle"
             edges = {edge for edge in edges if edge[0] not in free}
+
+
+@each_space
+def test_graphs_tell_architectures_apart(space):
+    drawn = space.pool(30, np.random.default_rng(0), CLASSES)
+    forms = {
+        (space.graph(one).x.numpy().tobytes(), space.graph(one).edge_index.numpy().tobytes())
+        for one in drawn
+    }
+    assert len(forms) == 30
+
+
+@each_sharing
+def test_nodes_of_cells_are_their_operations(space):
+    for architecture in draw(space, 20):
+        x = space.graph(architecture).x
+        assert (x.sum(1) == 1).all()
+        names = [space.node_features[index] for index in x.argmax(1).tolist()]
+        inner = [name.rpartition("/")[2] for name in names]
+        inner = [name for name in inner if name in space.operations]
+        assert sorted(inner) == sorted(space.operations[op] for op in architecture)
+        assert names.count("input") == names.count("output") == 1
 
 
 @each_space
@@ -375,6 +536,53 @@ def test_a_batch_of_graphs_is_what_pyg_collates(space):
     collated = Batch.from_data_list(singles)
     assert set(collated.keys()) == set(batch.keys())
     assert all(torch.equal(collated[key], batch[key]) for key in collated.keys())  # noqa: SIM118
+
+
+@each_space
+def test_networks_run_at_their_resolution_and_come_again_from_their_config(space):
+    for architecture in draw(space, 3):
+        side = space.resolution(architecture)
+        network = space.build(architecture, CLASSES, **small(space)).eval()
+        logits = network(images(side))
+        assert logits.shape == (2, CLASSES) and torch.isfinite(logits).all()
+        assert isinstance(network.classifier, nn.Linear)
+        assert network.classifier.out_features == CLASSES
+        features = network.features(images(side))
+        assert features.shape == (2, network.classifier.in_features)
+        torch.testing.assert_close(network.classifier(features), logits)
+        again = type(network)(**json.loads(json.dumps(network.config))).eval()
+        again.load_state_dict(network.state_dict())
+        assert torch.equal(again(images(side)), logits)
+
+
+@each_space
+def test_networks_lie_in_files_that_need_torch_alone(space):
+    file = Path(inspect.getfile(type(space.build(draw(space, 1)[0], CLASSES))))
+    assert file.parent.name == "networks"
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        for name in names:
+            top = name.partition(".")[0]
+            assert top == "torch" or top in sys.stdlib_module_names, name
+
+
+@each_space
+def test_pretrained_weights_are_there_or_refused_with_the_reason(space):
+    smallest = space.canonical(tuple(space.complete(np.empty((1, 0), dtype=np.int64))[0].tolist()))
+    if not space.pretrained:
+        with pytest.raises(InputError, match=f"{space.name!r} has no pretrained weights"):
+            space.build(smallest, CLASSES, pretrained=True)
+        return
+    first, second = (space.build(smallest, CLASSES, pretrained=True).eval() for _ in range(2))
+    x = images(space.resolution(smallest))
+    assert torch.equal(first.features(x), second.features(x))
+    plain = space.build(smallest, CLASSES).eval()
+    assert plain.config == first.config
+    assert not torch.equal(plain.features(x), first.features(x))
 
 
 @each_sharing

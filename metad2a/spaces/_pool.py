@@ -19,6 +19,7 @@ _ROUNDS = 16
 """Rounds of variation towards parts that lack members..."""
 _MOST_ROUNDS = 64
 """...and as many while there are fewer members within the limits than wanted."""
+_GOLDEN = (5**0.5 - 1) / 2
 _BEYOND = 1.0
 """How far beyond the dearest member found dearer ones are looked for, in logarithms of MACs."""
 _PARENTS = 8
@@ -62,14 +63,19 @@ def _parts(values: np.ndarray, low: float, high: float, bins: int) -> np.ndarray
 
 
 def _spread(values: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the places of ``n`` of float values, taken from all parts of their range in turn."""
-    parts = _parts(values, values.min(), values.max(), min(n, _BINS))
+    """Return the places of ``n`` of float values, taken from all parts of their range in turn.
+
+    A turn visits the parts at steps of the golden ratio, so that what it began with is spread too.
+    """
+    bins = min(n, _BINS)
+    parts = _parts(values, values.min(), values.max(), bins)
+    visited = (rng.random() + np.arange(bins) * _GOLDEN) % 1
     luck = rng.random(len(values))
     order = np.lexsort((luck, parts))
     _, first, sizes = np.unique(parts[order], return_index=True, return_counts=True)
     turn = np.empty(len(values), dtype=np.int64)
     turn[order] = np.arange(len(values)) - np.repeat(first, sizes)
-    chosen: np.ndarray = np.lexsort((luck, turn))[:n]
+    chosen: np.ndarray = np.lexsort((luck, visited[parts], turn))[:n]
     return chosen
 
 

@@ -65,7 +65,7 @@ class TwoInputs(WeightSharing):
         shape = (self.slots, len(self.operations))
         usable = np.ones(shape, dtype=bool) if allowed is None else allowed.copy()
         usable[:, NONE] = False
-        if any(usable[list(node)].any(1).sum() < 2 for node in self.nodes):
+        if allowed is not None and any(usable[list(node)].any(1).sum() < 2 for node in self.nodes):
             raise InputError(
                 f"Fewer than two edges into a node of {self.name!r} may have an "
                 "operation other than 'none'; allow one on two edges or more."
