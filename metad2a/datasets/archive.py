@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from metad2a.datasets.base import EncodedDataset
 from metad2a.datasets.decode import UnreadableImage
@@ -59,9 +59,9 @@ class ArchiveDataset(EncodedDataset):
         list_members: Callable[[BinaryIO], Iterable[Member]],
     ) -> None:
         self.name, self.form = path.stem.removesuffix(".tar"), form
-        self._lock = threading.Lock()
+        self._path, self._lock = path.absolute(), threading.Lock()
         try:
-            self._file = open_file(path)
+            self._file = open_file(path.absolute())
         except (OSError, InputError) as error:
             raise InputError(f"{path.name!r}: {_reason(error)}") from error
         weakref.finalize(self, self._file.close)  # for those who keep it in a result
@@ -73,6 +73,22 @@ class ArchiveDataset(EncodedDataset):
             raise InputError(f"{path.name!r}: {_reason(error)}") from error
         self._paths = layout.paths
         self.labels, self.classes, self.split = layout.labels, layout.classes, layout.split
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the open file.
+
+        Raises:
+            TypeError: it is a temporary one, of which there shall be no second.
+        """
+        if str(getattr(self._file, "name", None)) != str(self._path):
+            raise TypeError("a compressed archive stays in the process that has uncompressed it")
+        return {k: v for k, v in self.__dict__.items() if k not in ("_file", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the file anew."""
+        self.__dict__.update(state)
+        self._lock, self._file = threading.Lock(), self._path.open("rb")
+        weakref.finalize(self, self._file.close)
 
     def encoded(self, index: int) -> bytes:
         """Return the bytes of an image file, never more than the archive's list says."""

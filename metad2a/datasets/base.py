@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from metad2a.datasets.decode import UnreadableImage, decode
+from metad2a.datasets.decode import UnreadableImage, decode, square
 from metad2a.registry import Registry
 from metad2a.settings import LIMITS
 
@@ -28,6 +28,8 @@ class ImageDataset(ABC):
     """int64 (N,): class index of every image."""
     split: np.ndarray
     """int8 (N,): 0 = train or unspecified, 1 = validation or test."""
+    threads = True
+    """Whether several threads may decode at a time."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -64,6 +66,21 @@ class ImageDataset(ABC):
         image = self.image(index)
         return image, (image.shape[0], image.shape[1])
 
+    def square(self, index: int, side: int) -> np.ndarray:
+        """Decode an image to uint8 (side, side, 3) as :func:`metad2a.datasets.decode.square` does.
+
+        Raises:
+            UnreadableImage: it cannot be decoded.
+        """
+        return square(self.reduced(index, 2 * side)[0], side)
+
+    def shuffled(self, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the order, int64 (n,), in which a pass visits int64 (n,) ``indices``.
+
+        A form whose images cannot be had one by one keeps those together that are stored together.
+        """
+        return rng.permutation(len(indices))
+
     def fingerprint(self) -> str:
         """Return the SHA-256 (hex) of images, labels, split and class names.
 
@@ -78,6 +95,12 @@ class ImageDataset(ABC):
 
     def close(self) -> None:  # noqa: B027  (most forms have nothing to do)
         """Let go of whatever file is held open; the default holds none."""
+
+    def __copy__(self) -> ImageDataset:
+        """Share the open files; only a pickled dataset opens its own."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
 
     def __enter__(self) -> ImageDataset:
         return self

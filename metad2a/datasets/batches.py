@@ -1,4 +1,8 @@
-"""Images of a dataset as tensors on a device, in one size: what training and measuring read."""
+"""Images of a dataset as tensors on a device, in one size: what training and measuring read.
+
+What fits is decoded once and stays in memory; of more, every pass decodes anew, in memory that does
+not grow with the dataset. An image is the same either way, whatever the number of workers.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metad2a.datasets.base import ImageDataset
-from metad2a.datasets.decode import UnreadableImage, square
 from metad2a.datasets.report import Skipped
+from metad2a.datasets.workers import PIECE, pool
 from metad2a.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,14 +32,16 @@ class Batches:
         indices: int (m,), which of them, in any order.
         resolution: side of the squares, in pixels; see :func:`metad2a.datasets.decode.square`.
         device: where the tensors lie.
-        resident_bytes: most bytes of pixels that are kept in memory.
+        resident_bytes: most bytes of pixels that are kept in memory; where there are more, each
+            pass decodes the images anew.
         workers: how many images are decoded at a time; None: one a core.
 
     Attributes:
         resident: whether all pixels are in memory, so that :meth:`take` works.
-        kept: int64 (n,), the indices without those that are unreadable, in their order.
+        kept: int64 (n,), the indices, in their order. Where ``resident``, without those that are
+            unreadable; else these come to light as passes meet them, and stay in ``kept``.
         labels: int64 tensor (n,) on the device: their classes, as the dataset numbers them.
-        skipped: what is unreadable, by its index in the dataset.
+        skipped: what has been found unreadable, by its index in the dataset.
 
     Raises:
         InputError: none of the images can be read.
@@ -56,41 +62,59 @@ class Batches:
         self.dataset, self.resolution, self.device = dataset, resolution, torch.device(device)
         self.kept = np.array(indices, dtype=np.int64)
         self.skipped: dict[int, Skipped] = {}
-        self._workers = workers or 2
-        self.resident = True
-        self._load()
-        if not len(self.kept):
-            raise InputError(
-                f"None of the {len(indices):,} images of {dataset.name!r} that were tried can be "
-                "read. Check the files."
-            )
+        self._pool = pool(dataset, workers)
+        self.resident = len(self.kept) * resolution**2 * 3 <= resident_bytes
+        if self.resident:
+            self._pixels = self._load()
         labels = np.asarray(dataset.labels, dtype=np.int64)[self.kept]
         self.labels: Tensor = torch.from_numpy(labels).to(self.device)
 
     def __len__(self) -> int:
         return len(self.kept)
 
-    def _load(self) -> None:
+    def _load(self) -> Tensor:
+        """Return uint8 (n, side, side, 3) on the device, and keep no index that is unreadable."""
         import torch
 
-        side = self.resolution
-        pixels = np.empty((len(self.kept), side, side, 3), dtype=np.uint8)
-        readable = np.zeros(len(self.kept), dtype=bool)
+        pixels = np.empty((len(self.kept), self.resolution, self.resolution, 3), dtype=np.uint8)
+        good = np.zeros(len(self.kept), dtype=bool)
+        # In the order of storage, so that what is stored together is read once.
+        order = np.argsort(self.kept, kind="stable")
+        for rows, found, _ in self._decoded(order, PIECE):
+            pixels[rows], good[rows] = found, True
+        if not good.any():
+            raise self._none()
+        if not good.all():
+            for row, kept in enumerate(np.flatnonzero(good)):  # A copy would double the memory.
+                pixels[row] = pixels[kept]
+            self.kept = self.kept[good]
+        return torch.from_numpy(pixels[: len(self.kept)]).to(self.device)
 
-        def decode(row: int) -> None:
-            index = int(self.kept[row])
-            try:
-                pixels[row] = square(self.dataset.reduced(index, 2 * side)[0], side)
-            except UnreadableImage as error:
-                self.skipped[index] = Skipped(self.dataset.locate(index), str(error))
-            else:
-                readable[row] = True
+    def _decoded(
+        self, order: np.ndarray, batch: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+        """Decode piece by piece, none of which reaches over the end of a batch.
 
-        for row in np.argsort(self.kept, kind="stable"):
-            decode(int(row))
-        if not readable.all():
-            pixels, self.kept = pixels[readable], self.kept[readable]
-        self._pixels = torch.from_numpy(pixels).to(self.device)
+        Yields:
+            Positions int64 (k,) of what is readable, its squares uint8 (k, side, side, 3), which
+            last until the next piece, and how many positions the piece had.
+        """
+        positions = [
+            order[start : min(start + PIECE, begin + batch)]
+            for begin in range(0, len(order), batch)
+            for start in range(begin, min(begin + batch, len(order)), PIECE)
+        ]
+        pieces = (self.kept[piece] for piece in positions)
+        stream = self._pool.stream(pieces, self.resolution, len(order))
+        for piece, (squares, failed) in zip(positions, stream, strict=True):
+            rows, found = piece, squares
+            for row, reason in failed.items():
+                index = int(self.kept[rows[row]])
+                self.skipped[index] = Skipped(self.dataset.locate(index), reason)
+            if failed:
+                good = np.setdiff1d(np.arange(len(piece)), list(failed))
+                rows, found = rows[good], found[good]
+            yield rows, found, len(piece)
 
     def take(self, index: Tensor) -> Tensor:
         """Return uint8 (m, 3, side, side) in channels_last memory order, on the device.
@@ -98,25 +122,65 @@ class Batches:
         Args:
             index: int64 (m,), positions in ``kept``; only where ``resident``.
         """
-        return self._pixels[index.to(self.device)].permute(0, 3, 1, 2)
+        return self._pixels.index_select(0, index.to(self.device)).permute(0, 3, 1, 2)
 
     def epoch(
-        self, batch: int, rng: np.random.Generator | None = None
+        self, batch: int, rng: np.random.Generator | None = None, first: int = 0
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield every image once.
 
         Args:
-            batch: images at a time; the last batch may have fewer.
+            batch: images at a time. The last batch may have fewer, and so has, where not
+                ``resident``, one with unreadable images; it is left out if it has no other.
             rng: shuffles them; None: in the order of ``kept``.
+            first: batches at the beginning that are passed over and not decoded.
 
         Yields:
             Images as :meth:`take` returns them, their labels int64 (b,), and their positions in
             ``kept`` int64 (b,), all on the device.
+
+        Raises:
+            InputError: none of the images can be read.
         """
         import torch
 
         count = len(self.kept)
-        order = np.arange(count) if rng is None else rng.permutation(count)
-        positions = torch.from_numpy(order).to(self.device)
-        for part in positions.split(batch):
-            yield self.take(part), self.labels[part], part
+        order = np.arange(count) if rng is None else self.dataset.shuffled(self.kept, rng)
+        order = order[first * batch :]
+        if self.resident:
+            for part in torch.from_numpy(order).to(self.device).split(batch):
+                yield self.take(part), self.labels[part], part
+            return
+        if len(order):
+            yield from self._streamed(order, batch)
+        if len(self.skipped) == count:
+            raise self._none()
+
+    def _streamed(self, order: np.ndarray, batch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        import torch
+
+        side, done, left = self.resolution, 0, len(order)
+        pinned = self.device.type == "cuda"
+        for rows, found, asked in self._decoded(order, batch):
+            if not done:
+                size = min(batch, left)
+                images = torch.empty((size, side, side, 3), dtype=torch.uint8, pin_memory=pinned)
+                positions = np.empty(size, dtype=np.int64)
+                filled = 0
+            images.numpy()[filled : filled + len(rows)] = found
+            positions[filled : filled + len(rows)] = rows
+            filled, done = filled + len(rows), done + asked
+            if done < size:
+                continue
+            done, left = 0, left - size
+            if filled:
+                part = torch.from_numpy(positions[:filled]).to(self.device)
+                # Not at once: the copy must be over before the pinned memory is used again.
+                pixels = images[:filled].to(self.device, non_blocking=False)
+                yield pixels.permute(0, 3, 1, 2), self.labels[part], part
+
+    def _none(self) -> InputError:
+        return InputError(
+            f"None of the {len(self.kept):,} images of {self.dataset.name!r} that were tried can "
+            "be read. Check the files."
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import threading
 import warnings
 from collections.abc import Iterator
 
@@ -58,19 +59,46 @@ def decode(data: bytes, side: int | None = None) -> tuple[np.ndarray, tuple[int,
 def _reasons() -> Iterator[None]:
     """Turn whatever Pillow raises on a damaged image into an :class:`UnreadableImage`."""
     try:
-        with warnings.catch_warnings():
-            # Notes on odd metadata are noise; a size that Pillow warns of is refused.
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with _QUIET:
             yield
     except UnreadableImage:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise UnreadableImage(_too_large()) from error
     except UnidentifiedImageError as error:
         raise UnreadableImage("not an image") from error
     except Exception as error:  # Pillow's decoders raise nearly everything on damaged files.
         raise UnreadableImage(_reason(error)) from error
+
+
+class _Quiet:
+    """Silences warnings while any thread is inside: notes on odd metadata are noise.
+
+    ``warnings.catch_warnings`` alone must not be entered by two threads: the filters that the
+    first brought could stay when both have left. Sizes that Pillow warns of are refused anyway.
+    """
+
+    def __init__(self) -> None:
+        self._inside = 0
+        self._lock = threading.Lock()
+        self._caught = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._caught.__exit__(None, None, None)
+
+
+_QUIET = _Quiet()
 
 
 def _decode(image: Image.Image, side: int | None) -> tuple[np.ndarray, tuple[int, int]]:

@@ -48,6 +48,7 @@ def draw(
     per_class: int = 20,
     max_classes: int = 40,
     audit: int = 300,
+    indices: np.ndarray | None = None,
 ) -> Sample:
     """Draw and decode up to ``per_class`` images of up to ``max_classes`` classes.
 
@@ -61,6 +62,7 @@ def draw(
         per_class: images wanted of a class; a smaller class gives all that it has.
         max_classes: classes wanted; of more classes a random subset is drawn.
         audit: least number of images to look at.
+        indices: int (m,), those that may be in the sample; None: all. Others are only looked at.
 
     Raises:
         InputError: the dataset is empty, has one class or too many, a class with one readable
@@ -73,10 +75,12 @@ def draw(
     chosen = np.arange(len(counts))
     if len(counts) > max_classes:
         chosen = np.sort(rng.choice(len(counts), max_classes, replace=False))
-    by_class = np.argsort(dataset.labels, kind="stable")
-    ends = np.cumsum(counts)
+    pool = np.arange(len(dataset)) if indices is None else indices
+    by_class = pool[np.argsort(dataset.labels[pool], kind="stable")]
+    own = np.bincount(dataset.labels[pool], minlength=len(counts))
+    ends = np.cumsum(own)
     queues = {
-        int(c): rng.permutation(by_class[ends[c] - counts[c] : ends[c]])[: _ATTEMPTS * per_class]
+        int(c): rng.permutation(by_class[ends[c] - own[c] : ends[c]])[: _ATTEMPTS * per_class]
         for c in chosen
     }
     tally = _Tally(dataset)

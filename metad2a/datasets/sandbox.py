@@ -95,6 +95,8 @@ class SandboxedDataset(EncodedDataset):
     ``LIMITS.ingest_seconds`` no other image is read.
     """
 
+    threads = False  # There is one child, and waiting for it would count as reading.
+
     def __init__(self, dataset: EncodedDataset) -> None:
         self.name, self.form, self.classes = dataset.name, dataset.form, dataset.classes
         self.labels, self.split = dataset.labels, dataset.split
@@ -126,6 +128,10 @@ class SandboxedDataset(EncodedDataset):
             return self._sandbox.decode(self.encoded(index), side)
         finally:
             self._seconds += time.monotonic() - start
+
+    def shuffled(self, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the order in which the dataset is best visited."""
+        return self._dataset.shuffled(indices, rng)
 
     def locate(self, index: int) -> str:
         """Return the name that the dataset gives the image."""

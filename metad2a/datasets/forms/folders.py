@@ -18,10 +18,18 @@ class FolderDataset(EncodedDataset):
 
     def __init__(self, root: Path) -> None:
         self.name, self.form = root.absolute().name, FolderForm.name
-        # For the system a name need not be text: what is shown is, and files keep their own.
-        self._files = {as_text(os.fsencode(path)): root / path for path in _walk(root)}
+        self._root = root.absolute()
+        # For the system a name need not be text: what is shown is, and files keep their own. Those
+        # are few, and there may be a million others, so nothing else is kept twice.
+        self._own: dict[str, str] = {}
+        found = []
+        for path in _walk(root):
+            text = as_text(os.fsencode(path))
+            if text != path:
+                self._own[text] = path
+            found.append(text)
         try:
-            layout = read_layout(self._files)
+            layout = read_layout(found)
         except InputError as error:
             raise InputError(f"{str(root)!r}: {error}") from error
         self._paths = layout.paths
@@ -29,7 +37,8 @@ class FolderDataset(EncodedDataset):
 
     def encoded(self, index: int) -> bytes:
         """Return the bytes of an image file."""
-        return read_image_file(self._files[self._paths[index]])
+        path = self._paths[index]
+        return read_image_file(self._root / self._own.get(path, path))
 
     def locate(self, index: int) -> str:
         """Return the path below the root."""

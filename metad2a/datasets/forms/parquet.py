@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -31,6 +32,8 @@ class ParquetDataset(EncodedDataset):
 
         self.name, self.form = name, ParquetForm.name
         self._names = [path.name for path in files]
+        self._paths = [path.absolute() for path in files]
+        self._lock = threading.Lock()
         self._files: list[Any] = []
         try:
             for path in files:
@@ -76,13 +79,41 @@ class ParquetDataset(EncodedDataset):
         self._file_starts = np.cumsum([0, *(len(column) for column in columns)])
         self._cache: OrderedDict[int, Any] = OrderedDict()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the open files and what was read of them."""
+        left_out = ("_files", "_cache", "_lock")
+        return {k: v for k, v in self.__dict__.items() if k not in left_out}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the files anew."""
+        import pyarrow.parquet as pq
+
+        self.__dict__.update(state)
+        self._files = [pq.ParquetFile(path) for path in self._paths]
+        self._cache, self._lock = OrderedDict(), threading.Lock()
+
     def encoded(self, index: int) -> bytes:
         """Return the bytes of an image."""
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
-        value = self._group(number)[index - int(self._starts[number])].as_py()
+        with self._lock:
+            value = self._group(number)[index - int(self._starts[number])].as_py()
         if not value:
             raise UnreadableImage("no image bytes in the row")
         return bytes(value)
+
+    def shuffled(self, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Shuffle row groups, and images among as many of them as stay in memory together."""
+        number = np.searchsorted(self._starts, indices, side="right") - 1
+        visited = rng.permutation(np.unique(number))
+        sizes = np.cumsum([self._group_bytes(group) for group in visited])
+        place = np.empty(len(self._groups), dtype=np.int64)
+        place[visited] = (sizes - 1) // (LIMITS.parquet_cache_bytes // 2)
+        order = rng.permutation(len(indices))
+        return order[np.argsort(place[number[order]], kind="stable")]
+
+    def _group_bytes(self, number: int) -> int:
+        file, group = self._groups[number]
+        return int(self._files[file].metadata.row_group(group).total_byte_size)
 
     def _group(self, number: int) -> Any:
         """Return the binary Arrow column of a row group; the last ones used stay in memory."""

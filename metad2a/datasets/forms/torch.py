@@ -25,6 +25,8 @@ class TorchDataset(ImageDataset):
     Transforms of the dataset are applied, so a random one makes images differ between calls.
     """
 
+    threads = False  # Nobody has written a dataset of their own for that.
+
     def __init__(self, dataset: Any) -> None:
         self.name, self.form = type(dataset).__name__, TorchForm.name
         self._dataset = dataset
