@@ -340,7 +340,7 @@ def test_a_stopped_training_is_judged_and_goes_on(digits, tmp_path, short):
     assert not again.partial
     assert not place.exists()
     assert again.network == first.network
-    assert again.epochs == pytest.approx(planned / (again.images // 32), rel=0.01)
+    assert again.epochs == pytest.approx(planned / (again.images // again.recipe.batch), rel=0.01)
     assert again.epochs > first.epochs
 
 

@@ -126,7 +126,7 @@ def run(args: Namespace) -> int:
             source, network = _suggested(args, int(network)), None
         trained = train(
             source,
-            minutes=args.minutes - (time.perf_counter() - started) / 60,
+            minutes=max(0.05, args.minutes - (time.perf_counter() - started) / 60),
             network=network,
             space=args.space,
             max_params=args.max_params,
@@ -140,9 +140,8 @@ def run(args: Namespace) -> int:
         )
         if quiet:
             return 0
-        folder = trained.save(args.out, onnx=not args.no_onnx, int8=args.int8)
-    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    answer(args, trained.to_dict(files), f"{trained}\n\nWritten to {folder}: {', '.join(files)}")
+        saved = trained.save(args.out, onnx=not args.no_onnx, int8=args.int8)
+    answer(args, trained.to_dict(list(saved.files)), f"{trained}\n\n{saved}")
     if trained.partial:
         print("Interrupted. The same command with --resume goes on from there.", file=sys.stderr)
         return 130

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metad2a.datasets.sampling import draw
 from metad2a.errors import InputError
 from metad2a.protocol import FINE_TUNE, FINE_TUNE_NAME, FineTune
 from metad2a.spaces import Architecture, SearchSpace
@@ -172,16 +171,9 @@ class PieceAnswers(Answers):
         from metad2a.training.plan import Time, pace
         from metad2a.training.sides import split
 
-        classes = len(self.dataset.classes)
-        sample = draw(self.dataset, self.seed, landmarks.per_class(classes), landmarks.MAX_CLASSES)
-        self.report = sample.report
-        counts = np.bincount(
-            self.dataset.labels[self.dataset.split == 0], minlength=classes
-        ).astype(float)
-        _, labels = np.unique(sample.labels, return_inverse=True)
-        side = float(np.median(sample.sizes.max(1)))
-        self.landmarks = landmarks.measure(sample.images, labels, counts, side)
         sides = split(self.dataset, self.seed)
+        known = np.sort(np.concatenate([sides.train, sides.choice]))
+        self.landmarks, self.report = landmarks.described(self.dataset, known, self.seed)
         self.clock = Time(
             60.0 * self.minutes,
             pace(self.space, device_plan("cpu")),

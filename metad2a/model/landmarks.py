@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from metad2a.datasets.base import ImageDataset
 from metad2a.datasets.decode import UnreadableImage, square
-from metad2a.datasets.sampling import SAMPLE_SIDE
+from metad2a.datasets.report import DatasetReport
+from metad2a.datasets.sampling import SAMPLE_SIDE, draw
 from metad2a.errors import InputError
 from metad2a.model.ridge import fit_ridge
 
@@ -42,7 +43,10 @@ LARGE_IMAGES = 84
 _LARGE_FROM = 112
 """Shorter side, in pixels, from which images are measured at the largest resolution."""
 _FLIP_RESOLUTION = 64
-_FLIP_STAGES = (5, HEAD)
+_FLIP_STAGES = (3, 4, 5)
+_CHIRAL_STAGE = 4
+_FLIP_HARM = 0.08
+_CHIRAL = 0.65
 _GROWTH = ((64, 5), (64, HEAD), (128, 7), (128, HEAD))
 """Where it is measured what half the images are worth."""
 _CHANCE_RISK = 0.01
@@ -71,6 +75,8 @@ class Landmarks:
     """Accuracy, 0..1, of always naming the largest class measured."""
     images: int
     """Training images of the dataset."""
+    largest: float
+    """Share, 0..1, of the largest class among them."""
     balance: float
     """Entropy of the class shares over its largest value, 0..1."""
     side: int
@@ -78,8 +84,8 @@ class Landmarks:
     gray: bool
     flip_loss: float
     """How much lower a head fitted on images scores on mirrored ones, in accuracy, -1..1."""
-    flip_error: float
-    """Standard error of ``flip_loss``."""
+    chirality: float
+    """How often images are told from their mirror images, 0.5..1."""
     growth: float
     """Logit accuracy gained from half of the images measured to all, mean over some landmarks."""
     between: float
@@ -111,8 +117,12 @@ class Landmarks:
 
     @property
     def flips_harm(self) -> bool:
-        """Whether mirrored images are so much harder that training should not mirror them."""
-        return self.flip_loss > max(0.02, 2 * self.flip_error)
+        """Whether training should not mirror images.
+
+        True where classes change by it (letters), and where mirrored images are never met (playing
+        cards), so that they teach nothing.
+        """
+        return self.flip_loss > _FLIP_HARM or self.chirality > _CHIRAL
 
     def near(self, resolution: float, stage: float) -> float:
         """Return the distance from chance, in logits, expected of features anywhere.
@@ -201,6 +211,24 @@ def of_dataset(
     return measure(images, labelled, counts, float(np.median(sides)))
 
 
+def described(
+    dataset: ImageDataset, indices: np.ndarray, seed: int = 0
+) -> tuple[Landmarks, DatasetReport]:
+    """Measure some images of a dataset, and report on all that was read of it.
+
+    The arguments are those of :func:`of_dataset`.
+
+    Raises:
+        InputError: see :func:`metad2a.datasets.sampling.draw`.
+    """
+    wanted = per_class(len(dataset.classes))
+    sample = draw(dataset, seed, wanted, MAX_CLASSES, indices=indices)
+    counts = np.bincount(dataset.labels[indices], minlength=len(dataset.classes)).astype(float)
+    _, labels = np.unique(sample.labels, return_inverse=True)
+    side = float(np.median(sample.sizes.min(1)))
+    return measure(sample.images, labels, counts, side), sample.report
+
+
 def measure(
     images: Sequence[np.ndarray], labels: np.ndarray, counts: np.ndarray, side: float
 ) -> Landmarks:
@@ -232,7 +260,7 @@ def measure(
             gain = _logit(_left_out(one, targets[few], classes), len(large))
             gain -= _logit(_left_out(other[few], targets[few], classes), len(large))
             accuracy[-1, column] = _expit(_logit(accuracy[-2, column], n) + gain)
-    flip_loss, flip_error = _flips(features[_FLIP_RESOLUTION], mirrored, targets, classes)
+    flip_loss, chirality = _flips(features[_FLIP_RESOLUTION], mirrored, targets, classes)
     kept = counts[counts > 0]
     shares = kept / kept.sum()
     head = features[RESOLUTIONS[-2]][-1]
@@ -243,11 +271,12 @@ def measure(
         sampled=classes,
         guess=float(np.bincount(labels).max()) / n,
         images=round(float(kept.sum())),
+        largest=float(shares.max()),
         balance=float(-(shares * np.log(shares)).sum() / np.log(len(kept))),
         side=round(side),
         gray=all(bool((image == image[..., :1]).all()) for image in images),
         flip_loss=flip_loss,
-        flip_error=flip_error,
+        chirality=chirality,
         growth=_growth(features, targets, classes),
         between=_between(head, targets, classes),
         alike=_alike(head),
@@ -315,26 +344,34 @@ def _halves(labels: Tensor) -> tuple[Tensor, Tensor]:
 def _flips(
     features: Sequence[Tensor], mirrored: Sequence[Tensor], labels: Tensor, classes: int
 ) -> tuple[float, float]:
-    """Return what mirroring costs in accuracy, and the standard error: heads of each half on the
-    other half and on its mirror images, so that nothing is judged by what it was fitted on.
+    """Return what mirroring costs in accuracy, and how well mirror images are told from images.
+
+    Both by heads of each half of the images on the other half, at shallow stages, which see which
+    way round things are; the deep ones have learnt not to. Source of the second: Lin, Sun, Davis and
+    Snavely, "Visual Chirality", CVPR 2020.
     """
-    losses = []
+    grid = {"penalties": _PENALTIES, "scales": _SCALES}
     first, second = _halves(labels)
+    halves = [(a, b) for a, b in ((first, second), (second, first)) if len(a) > 1]
+    losses = []
     for stage in _FLIP_STAGES:
         own, other = features[STAGES.index(stage)], mirrored[STAGES.index(stage)]
-        loss = torch.zeros(len(labels))
-        for fit, judge in ((first, second), (second, first)):
-            if len(fit) < 2:
-                continue
-            head = fit_ridge(own[fit], labels[fit], classes, penalties=_PENALTIES, scales=_SCALES)
+        for fit, judged in halves:
+            head = fit_ridge(own[fit], labels[fit], classes, **grid)
             right, still = (
-                (x[judge] @ head.weight.T + head.bias).argmax(1) == labels[judge]
+                (x[judged] @ head.weight.T + head.bias).argmax(1) == labels[judged]
                 for x in (own, other)
             )
-            loss[judge] = right.float() - still.float()
-        losses.append(loss)
-    mean = torch.stack(losses).mean(0)
-    return float(mean.mean()), float(mean.std() / len(labels) ** 0.5)
+            losses.append(float((right.float() - still.float()).mean()))
+    own, other = (x[STAGES.index(_CHIRAL_STAGE)] for x in (features, mirrored))
+    told = []
+    for fit, judged in halves:
+        sides = torch.arange(2 * len(fit)) // len(fit)
+        head = fit_ridge(torch.cat([own[fit], other[fit]]), sides, 2, **grid)
+        logits = torch.cat([own[judged], other[judged]]) @ head.weight.T + head.bias
+        right = logits.argmax(1) == torch.arange(2 * len(judged)) // len(judged)
+        told.append(float(right.float().mean()))
+    return float(np.mean(losses)), max(0.5, float(np.mean(told)))
 
 
 def _growth(features: Mapping[int, Sequence[Tensor]], labels: Tensor, classes: int) -> float:

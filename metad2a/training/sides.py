@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -79,11 +78,3 @@ def _held(
         wanted = max(least, int(share * len(mine) + rng.random()))
         held.append(mine[: max(0, min(wanted, len(mine) - _LEAST))])
     return np.sort(np.concatenate([*held, np.empty(0, dtype=np.int64)]))
-
-
-def training_side(dataset: ImageDataset, sides: Sides) -> ImageDataset:
-    """Return the dataset with all but its test images as its training side."""
-    seen = copy.copy(dataset)
-    seen.split = np.zeros(len(dataset), dtype=np.int8)
-    seen.split[sides.test] = 1
-    return seen

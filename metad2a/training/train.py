@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from metad2a.datasets import ImageDataset
+    from metad2a.datasets import DatasetReport, ImageDataset
     from metad2a.datasets.batches import Batches
-    from metad2a.model.landmarks import Landmarks
     from metad2a.training.evaluate import Evaluation
     from metad2a.training.loop import Normalisation, Training
     from metad2a.training.plan import Outlook, Plan
@@ -193,7 +192,7 @@ class _Session:
         self.known = np.sort(np.concatenate([self.sides.train, self.sides.choice]))
         self._batches: dict[tuple[str, int], Batches] = {}
         self.flip, self.predicted, self.curve = False, None, ()
-        self.report = None
+        self.report: DatasetReport | None = None
 
     # -- time and images ---------------------------------------------------------------------
 
@@ -284,12 +283,9 @@ class _Session:
         """Measure what the dataset asks for and what this machine does, and choose."""
         from metad2a.model import landmarks
         from metad2a.training.plan import Time, choose, pace
-        from metad2a.training.sides import training_side
 
         self.told("looking at the images")
-        marks: Landmarks = landmarks.of_dataset(
-            training_side(self.dataset, self.sides), self.known, self.seed
-        )
+        marks, self.report = landmarks.described(self.dataset, self.known, self.seed)
         self.flip = not marks.flips_harm
         clock = Time(
             self.left(),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from metad2a.datasets import DatasetReport
     from metad2a.datasets.batches import Batches
+    from metad2a.export.folder import Saved
     from metad2a.prediction import Prediction
     from metad2a.protocol import FineTune
     from metad2a.training.evaluate import Evaluation
@@ -72,6 +73,11 @@ class Trained:
     pretrained: bool = True
     calibration: Tensor | None = field(default=None, repr=False)
     test: Batches | None = field(default=None, repr=False)
+    """What tells how much int8 loses; it stays in the process that has trained."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what goes to another process."""
+        return self.__dict__ | {"test": None}
 
     @property
     def accuracy(self) -> float:
@@ -145,7 +151,7 @@ class Trained:
             test=() if self.test is None else self.test.epoch(64),
         )
 
-    def save(self, folder: str | Path, *, onnx: bool = True, int8: bool = False) -> Path:
+    def save(self, folder: str | Path, *, onnx: bool = True, int8: bool = False) -> Saved:
         """Write weights, ``model.py``, ``model.onnx``, labels, preprocessing, card and pictures.
 
         Args:
@@ -154,7 +160,7 @@ class Trained:
             int8: write ``model.int8.onnx`` too, and say what it loses on the test side.
 
         Returns:
-            The folder.
+            The folder, its files, and what was left out.
 
         Raises:
             InputError: the folder holds other files, or a package that is asked for is missing.
