@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from metad2a.datasets import DatasetReport, ImageDataset
     from metad2a.latency import Latency
-    from metad2a.model.answers import Answers
+    from metad2a.answers import Answers
     from metad2a.model.known import Known, Neighbourhood
     from metad2a.suggestion import Candidate
 

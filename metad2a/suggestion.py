@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from metad2a.datasets import ImageDataset
-    from metad2a.model.answers import Answers
+    from metad2a.answers import Answers
     from metad2a.model.metad2a import MetaD2A
     from metad2a.protocol import FineTune
     from metad2a.spaces import SearchSpace
@@ -223,7 +223,7 @@ def _answers(
     """Return what answers in a space, with the dataset described."""
     if space.pretrained:
         from metad2a.model import performance
-        from metad2a.model.answers import PieceAnswers
+        from metad2a.answers import PieceAnswers
 
         if model is not None:
             raise InputError(
@@ -231,7 +231,7 @@ def _answers(
                 "pretrained weights; leave it out, or name the model's own space."
             )
         return PieceAnswers(space, performance.packaged(), dataset, seed, minutes)
-    from metad2a.model.answers import CellAnswers
+    from metad2a.answers import CellAnswers
     from metad2a.model.metad2a import MetaD2A, packaged
 
     if model is None:

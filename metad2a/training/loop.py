@@ -333,7 +333,7 @@ class Training:
                     with self.place.autocast():
                         logits = self._logits(x[some], begun)
                     loss: Tensor = self.loss(logits.float(), labels[some]) * (len(part) / len(x))
-                    loss.backward()  # type: ignore[no-untyped-call]
+                    loss.backward()
                     total += float(loss.detach())
                 return total
             except torch.OutOfMemoryError as error:

@@ -9,7 +9,9 @@ expect of each, from the dataset's landmarks.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +19,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from metad2a._files import write_file
+from metad2a.errors import MetaD2AError
 from metad2a.protocol import FINE_TUNE, FineTune
+from metad2a.settings import cache_folder
 
 if TYPE_CHECKING:
     from metad2a.model.landmarks import Landmarks
@@ -130,6 +135,27 @@ def pace(space: SearchSpace, place: DevicePlan) -> float:
                 torch.cuda.synchronize()
             best = min(best, time.perf_counter() - start)
     return 16 * space.cost(architecture, 10).macs / best
+
+
+def usual_pace(space: SearchSpace, place: DevicePlan) -> float:
+    """Return what :func:`pace` found when it was first asked on this machine.
+
+    What is expected of a network depends on it, and the same question must have the same answer
+    tomorrow. It is kept in the cache folder; where that cannot be written it is measured each time.
+    """
+    import torch
+
+    path = cache_folder() / "pace.json"
+    key = f"{space.name} {place.device} {torch.get_num_threads()} torch {torch.__version__}"
+    known: dict[str, float] = {}
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(known, dict) or not isinstance(known.get(key), float):
+        known = {**(known if isinstance(known, dict) else {}), key: pace(space, place)}
+        with contextlib.suppress(OSError, MetaD2AError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_file(path, json.dumps(known).encode())
+    return known[key]
 
 
 def choose(

@@ -168,7 +168,7 @@ class PieceAnswers(Answers):
     def __post_init__(self) -> None:
         from metad2a.model import landmarks
         from metad2a.training.device import plan as device_plan
-        from metad2a.training.plan import Time, pace
+        from metad2a.training.plan import Time, usual_pace
         from metad2a.training.sides import split
 
         sides = split(self.dataset, self.seed)
@@ -176,7 +176,7 @@ class PieceAnswers(Answers):
         self.landmarks, self.report = landmarks.described(self.dataset, known, self.seed)
         self.clock = Time(
             60.0 * self.minutes,
-            pace(self.space, device_plan("cpu")),
+            usual_pace(self.space, device_plan("cpu")),
             len(sides.train),
             len(sides.test) + len(sides.choice),
         )
