@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, overload
 if TYPE_CHECKING:
     import numpy as np
 
+    from metad2a.answers import Answers
     from metad2a.datasets import DatasetReport, ImageDataset
     from metad2a.latency import Latency
-    from metad2a.answers import Answers
     from metad2a.model.known import Known, Neighbourhood
     from metad2a.suggestion import Candidate
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-    from metad2a.datasets import ImageDataset
     from metad2a.answers import Answers
+    from metad2a.datasets import ImageDataset
     from metad2a.model.metad2a import MetaD2A
     from metad2a.protocol import FineTune
     from metad2a.spaces import SearchSpace
@@ -222,8 +222,8 @@ def _answers(
 ) -> Answers:
     """Return what answers in a space, with the dataset described."""
     if space.pretrained:
-        from metad2a.model import performance
         from metad2a.answers import PieceAnswers
+        from metad2a.model import performance
 
         if model is not None:
             raise InputError(

@@ -18,7 +18,7 @@ def save(path: Path, state: dict[str, Any], facts: dict[str, Any]) -> None:
     """
     from safetensors.torch import save as encode
 
-    tensors = {}
+    tensors: dict[str, Any] = {}
     for part in ("network", "averaged"):
         tensors |= {f"{part}/{name}": t.contiguous() for name, t in state[part].items()}
     for number, entry in state["optimiser"].items():
