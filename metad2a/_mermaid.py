@@ -1,13 +1,14 @@
-"""Cells as Mermaid flowcharts, which GitHub, GitLab and many editors draw."""
+"""Networks as Mermaid flowcharts, which GitHub, GitLab and many editors draw."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby, pairwise
 
-from metad2a._wiring import Wiring
+from metad2a.spaces.sketch import Block, Cell
 
 
-def flowchart(cells: Sequence[Wiring]) -> str:
+def of_cells(cells: Sequence[Cell]) -> str:
     """Return one flowchart of all cells; what is not used has dotted arrows."""
     lines = ["flowchart LR"]
     for number, cell in enumerate(cells):
@@ -25,4 +26,16 @@ def flowchart(cells: Sequence[Wiring]) -> str:
         if cell.heading:
             own = [f'subgraph c{number}["{cell.heading}"]', *(f"  {line}" for line in own), "end"]
         lines += [f"  {line}" for line in own]
+    return "\n".join(lines) + "\n"
+
+
+def of_blocks(blocks: Sequence[Block]) -> str:
+    """Return one flowchart of blocks that follow one another, from the top downwards."""
+    lines, numbered = ["flowchart TD"], list(enumerate(blocks))
+    for number, (group, members) in enumerate(groupby(numbered, key=lambda one: one[1].group)):
+        own = [f'b{index}["{block.label}<br/>{block.output}"]' for index, block in members]
+        if group:
+            own = [f'subgraph g{number}["{group}"]', *(f"  {line}" for line in own), "end"]
+        lines += [f"  {line}" for line in own]
+    lines += [f"  b{before} --> b{after}" for before, after in pairwise(range(len(blocks)))]
     return "\n".join(lines) + "\n"

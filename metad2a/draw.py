@@ -1,6 +1,7 @@
-"""Drawings of cells as SVG, PNG or Mermaid: named nodes, one labelled, coloured line an operation.
+"""Drawings of networks as SVG, PNG or Mermaid.
 
-The picture brings its own background, so it reads the same on light and dark pages, and uses no
+A cell has named nodes and one labelled, coloured line an operation; a network of blocks is a column
+of them, coloured by their kind. The picture brings its own background, so it reads the same on light and dark pages, and uses no
 ids, scripts, fonts or files, so that many of them can stand in one page. Operations that lie on no
 way from an input to the output are dashed.
 """
@@ -11,10 +12,11 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from metad2a import _lifelines
+from metad2a import _column, _lifelines
 from metad2a._files import write_file
-from metad2a._mermaid import flowchart
+from metad2a._mermaid import of_blocks, of_cells
 from metad2a._svg import (
+    COLOURS,
     INK,
     LETTER,
     Edge,
@@ -26,9 +28,9 @@ from metad2a._svg import (
     straight,
     text,
 )
-from metad2a._wiring import wirings
 from metad2a.errors import InputError
 from metad2a.spaces.base import Architecture, SearchSpace
+from metad2a.spaces.sketch import Block, Cell
 
 __all__ = ["FORMATS", "Edge", "draw_cell", "mermaid", "svg", "write"]
 
@@ -38,38 +40,60 @@ _Curve = tuple[Point, Point, Point, Point]
 
 
 def svg(space: SearchSpace, architecture: str | Architecture, title: str | None = None) -> str:
-    """Draw the cell or the cells of an architecture.
+    """Draw the cells or the blocks of an architecture.
 
     Args:
         space: the space that the architecture is of.
         architecture: its string or tuple form.
-        title: a heading, written above the cell; none by default.
+        title: a heading, written above; none by default.
 
     Returns:
         One ``<svg>`` element, legible from 400 px of width.
 
     Raises:
-        InputError: the string is not of this space, or the space has no drawing.
+        InputError: the string is not of this space.
     """
-    cells = wirings(space, architecture)
+    cells, blocks = _sketch(space, architecture)
     form = architecture if isinstance(architecture, str) else space.format(architecture)
-    if not cells[0].stacked:
-        return draw_cell(cells[0].nodes, cells[0].edges, title, form)
+    if cells and not cells[0].stacked:
+        return draw_cell(cells[0].nodes, _edges(cells[0]), title, form)
     top = 30 if title else 0
     parts = [text((_lifelines.WIDTH / 2, 24), title, INK, 15, 600)] if title else []
+    if blocks:
+        parts += _column.column(blocks, top)
+        top += _column.height(blocks)
     for cell in cells:
-        used = [edge for edge in cell.edges if edge.shown]
+        used = [edge for edge in _edges(cell) if edge.shown]
         parts += _lifelines.cell(cell.nodes, used, cell.inputs, cell.heading, top)
         top += _lifelines.height(cell.nodes, used, cell.inputs)
     return document(_lifelines.WIDTH, top, f"{title}: {form}" if title else form, parts)
 
 
 def mermaid(space: SearchSpace, architecture: str | Architecture) -> str:
-    """Return the cell or the cells of an architecture as a Mermaid flowchart.
+    """Return the cells or the blocks of an architecture as a Mermaid flowchart.
 
     The arguments and errors are those of :func:`svg`.
     """
-    return flowchart(wirings(space, architecture))
+    cells, blocks = _sketch(space, architecture)
+    return of_cells(cells) if cells else of_blocks(blocks)
+
+
+def _sketch(space: SearchSpace, architecture: str | Architecture) -> tuple[list[Cell], list[Block]]:
+    """Return the cells and the blocks of an architecture, one of them empty."""
+    found = space.sketch(
+        space.parse(architecture) if isinstance(architecture, str) else architecture
+    )
+    return (
+        [one for one in found if isinstance(one, Cell)],
+        [one for one in found if isinstance(one, Block)],
+    )
+
+
+def _edges(cell: Cell) -> list[Edge]:
+    return [
+        Edge(e.source, e.target, e.label, COLOURS[e.kind % len(COLOURS)], e.shown, e.live)
+        for e in cell.edges
+    ]
 
 
 def write(space: SearchSpace, architecture: str | Architecture, path: str | Path) -> None:

@@ -8,9 +8,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from metad2a.draw import Edge, draw_cell, svg
+from metad2a.draw import Edge, draw_cell, mermaid, svg
 from metad2a.errors import InputError
-from metad2a.spaces.base import SPACES
+from metad2a.spaces import SPACES, SearchSpace, WeightSharing
+from metad2a.spaces.sketch import Block
 
 SPACE = SPACES.get("nasbench201")
 DARTS = SPACES.get("darts")
@@ -162,12 +163,35 @@ def test_darts_drawings_are_400_wide_and_nothing_leaves_them() -> None:
         assert all(float(box["y"]) + float(box["height"]) < height for box in boxes)
 
 
-def test_a_space_without_a_drawing_is_refused() -> None:
-    class Other(type(SPACE)):  # type: ignore[misc]
-        name = "other"
+@pytest.mark.parametrize("name", SPACES.names())
+def test_networks_of_every_space_are_drawn_whole_and_inside(name: str) -> None:
+    space = SPACES.get(name)
+    for architecture in space.pool(5, np.random.default_rng(0)):
+        shown = space.sketch(architecture)
+        drawing = svg(space, architecture)
+        root = ElementTree.fromstring(drawing)
+        assert root.attrib["aria-label"] == space.format(architecture)
+        _, _, width, height = map(float, root.attrib["viewBox"].split())
+        assert width <= 410
+        written = labels(root)
+        for one in shown:
+            wanted = [one.label, one.output] if isinstance(one, Block) else list(one.nodes)
+            assert set(wanted) <= set(written)
+        for text in root.iter(f"{NS}text"):
+            assert 0 < float(text.attrib["x"]) < width
+            assert 10 < float(text.attrib["y"]) < height
+        for box in root.iter(f"{NS}rect"):
+            assert float(box.attrib["y"]) + float(box.attrib["height"]) < height
+        assert all(label in mermaid(space, architecture) for label in written if label != "none")
 
-    with pytest.raises(InputError, match="no drawing of the space 'other'; of 'nasbench201' and"):
-        svg(Other(), CELL)
+
+def test_a_space_that_sketches_nothing_shows_its_active_decisions() -> None:
+    space = next(space for space in SPACES if not isinstance(space, WeightSharing))
+    architecture = space.pool(1, np.random.default_rng(0))[0]
+    rows = SearchSpace.sketch(space, architecture)
+    assert len(rows) == sum(space.active(architecture))
+    assert {row.label for row in rows} <= {decision.name for decision in space.decisions}
+    assert {row.output for row in rows} <= {str(v) for d in space.decisions for v in d.values}
 
 
 def test_what_cannot_be_drawn() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from metad2a._wiring import live_slots
 from metad2a.export._cells import module_dict, sizes_as_defaults, total
 from metad2a.spaces.nasbench201 import CONV1, CONV3, EDGES, POOL, SKIP
+from metad2a.spaces.sketch import connections
 
 if TYPE_CHECKING:
     from torch import nn
@@ -94,7 +94,8 @@ def classes(design: Design) -> list[str]:
 
 def _cell(design: Design) -> str:
     architecture = design.architecture
-    live = live_slots(design.space, architecture)
+    drawn = connections(design.space, architecture, EDGES)  # type: ignore[arg-type]
+    live = {slot for slot, one in enumerate(drawn) if one.live}
     modules = [
         (_key(slot), _OPERATIONS[op], "" if slot in live else "leads nowhere: not used")
         for slot, op in enumerate(architecture)

@@ -8,6 +8,7 @@ canonical form has a 0 there.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy as np
 
 from metad2a.errors import InputError
 from metad2a.spaces.base import Architecture, Cost, Decision, SearchSpace
+from metad2a.spaces.sketch import Block as Drawn
 
 if TYPE_CHECKING:
     from torch_geometric.data import Batch, Data
@@ -295,6 +297,26 @@ class MobileSpace(SearchSpace):
         return there
 
     # -- networks ----------------------------------------------------------------------------
+
+    def sketch(self, architecture: Architecture) -> list[Drawn]:
+        """Return stem, blocks and head, as wide as they have channels."""
+        side, most = -(-self.resolution(architecture) // 2), max(s.channels for s in self.layout)
+
+        def row(group: str, label: str, channels: int, kind: int) -> Drawn:
+            size = math.log2(channels / 8) / math.log2(most / 8)
+            return Drawn(group, label, f"{channels} channels, {side} px", size, kind)
+
+        rows = [row("stem", "3×3", self.stem, 0)]
+        for block in self.present(architecture):
+            stage = self.layout[block.stage]
+            side = -(-side // block.stride)
+            kernel, times = self.kernel(architecture, block), self.expansion(architecture, block)
+            label = f"{kernel}×{kernel}, ×{times}{', SE' if stage.squeeze else ''}"
+            group = f"stage {self.first_stage + block.stage}"
+            rows.append(row(group, label, stage.channels, kernel // 2 + 1))
+        if self.stages(architecture) == len(self.layout):
+            rows.append(row("head", "1×1", self.head, 0))
+        return rows
 
     def config(self, architecture: Architecture, classes: int) -> dict[str, Any]:
         """Return the arguments of the architecture's ``InvertedResidualNetwork``."""

@@ -18,6 +18,7 @@ import numpy as np
 from metad2a.errors import BudgetError, InputError
 from metad2a.registry import Registry
 from metad2a.spaces._pool import spread_pool
+from metad2a.spaces.sketch import Block, Cell
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,9 +61,9 @@ class SearchSpace(ABC):
     """A set of architectures and everything that can be derived from one of them.
 
     The number of choices may differ from decision to decision, a decision may have no meaning for
-    what earlier ones chose (see :meth:`active`), and the space may be too large to list. Subclasses give
-    the attributes and the abstract methods; sampling, mutation, crossover, pools and limits follow
-    from them, and a space that knows better overrides them.
+    what earlier ones chose (see :meth:`active`), and the space may be too large to list. Subclasses
+    give the attributes and the abstract methods; sampling, mutation, crossover, pools and limits
+    follow from them, and a space that knows better overrides them.
     """
 
     name: str
@@ -332,6 +333,16 @@ class SearchSpace(ABC):
         from torch_geometric.data import Batch
 
         return Batch.from_data_list([self.graph(one) for one in _tuples(architectures)])
+
+    def sketch(self, architecture: Architecture) -> Sequence[Cell] | Sequence[Block]:
+        """Return what a drawing shows: here one row an active decision, for want of better."""
+        return [
+            Block("", decision.name, str(decision.values[choice]), choice / len(decision.values), 0)
+            for decision, choice, on in zip(
+                self.decisions, architecture, self.active(architecture), strict=True
+            )
+            if on
+        ]
 
     def as_array(self, architectures: Sequence[str | Architecture]) -> np.ndarray:
         """Return strings or tuples as an int64 (n, slots) array."""

@@ -20,6 +20,7 @@ from metad2a.spaces._darts_cell import EDGES, INTO, reductions
 from metad2a.spaces._topology import width_depth
 from metad2a.spaces._two_inputs import TwoInputs
 from metad2a.spaces.base import SPACES, Architecture, Cost, Decision
+from metad2a.spaces.sketch import Cell, connections
 
 if TYPE_CHECKING:
     from torch_geometric.data import Batch
@@ -194,6 +195,14 @@ class Darts(TwoInputs):
                 ]
                 pairs.append((start + slot, 2 + _SLOTS))
         return equal_graphs(one_hot(x, len(self.node_features)).float(), torch.tensor(pairs).T)
+
+    def sketch(self, architecture: Architecture) -> list[Cell]:
+        """Return the two cells."""
+        nodes = ("k−2", "k−1", "0", "1", "2", "3")
+        return [
+            Cell(heading, nodes, 2, connections(self, architecture, EDGES, first), stacked=True)
+            for heading, first in (("normal cell", 0), ("reduction cell", _HALF))
+        ]
 
     def build(
         self,

@@ -19,6 +19,7 @@ from metad2a.errors import InputError
 from metad2a.registry import suggest_name
 from metad2a.spaces._topology import width_depth
 from metad2a.spaces.base import SPACES, Architecture, Cost, Decision, WeightSharing
+from metad2a.spaces.sketch import Cell, connections
 
 if TYPE_CHECKING:
     from torch import nn
@@ -223,6 +224,11 @@ class NasBench201(WeightSharing):
             if target == source
         ]
         return equal_graphs(one_hot(x, len(self.node_features)).float(), torch.tensor(pairs).T)
+
+    def sketch(self, architecture: Architecture) -> list[Cell]:
+        """Return the one cell."""
+        edges = connections(self, architecture, EDGES)
+        return [Cell("", ("in", "1", "2", "out"), 1, edges, stacked=False)]
 
     def build(
         self,
