@@ -137,7 +137,8 @@ def main() -> None:
             with args.rows.open("a") as file:
                 file.write(json.dumps(rows[key]) + "\n")
             print(f"{name}: {plan}: {made['accuracy']:.1f} %", file=sys.stderr)
-    publish(Path(__file__).name, report(rows, args.datasets, args.minutes))
+    title = f"Training for {args.minutes:g} minutes, beside constant plans"
+    publish(f"training {args.minutes:g}", title, [report(rows, args.datasets, args.minutes)])
 
 
 def report(
