@@ -6,12 +6,13 @@ not grow with the dataset. An image is the same either way, whatever the number 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from metad2a.datasets.base import ImageDataset
+from metad2a.datasets.decode import UnreadableImage
 from metad2a.datasets.report import Skipped
 from metad2a.datasets.workers import PIECE, pool
 from metad2a.errors import InputError
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 RESIDENT_BYTES = 2**30
 """Bytes of pixels that are kept in memory."""
+_TRIED = 20
+"""Images of a class that are tried in the place of an unreadable one."""
 
 
 class Batches:
@@ -39,7 +42,9 @@ class Batches:
     Attributes:
         resident: whether all pixels are in memory, so that :meth:`take` works.
         kept: int64 (n,), the indices, in their order. Where ``resident``, without those that are
-            unreadable; else these come to light as passes meet them, and stay in ``kept``.
+            unreadable. Else these come to light as passes meet them: they stay in ``kept``, so that
+            positions keep their meaning, and the next readable image of their class is shown in
+            their place.
         labels: int64 tensor (n,) on the device: their classes, as the dataset numbers them.
         skipped: what has been found unreadable, by its index in the dataset.
 
@@ -66,8 +71,8 @@ class Batches:
         self.resident = len(self.kept) * resolution**2 * 3 <= resident_bytes
         if self.resident:
             self._pixels = self._load()
-        labels = np.asarray(dataset.labels, dtype=np.int64)[self.kept]
-        self.labels: Tensor = torch.from_numpy(labels).to(self.device)
+        self._classes = np.asarray(dataset.labels, dtype=np.int64)[self.kept]
+        self.labels: Tensor = torch.from_numpy(self._classes).to(self.device)
 
     def __len__(self) -> int:
         return len(self.kept)
@@ -109,12 +114,36 @@ class Batches:
         for piece, (squares, failed) in zip(positions, stream, strict=True):
             rows, found = piece, squares
             for row, reason in failed.items():
-                index = int(self.kept[rows[row]])
-                self.skipped[index] = Skipped(self.dataset.locate(index), reason)
-            if failed:
-                good = np.setdiff1d(np.arange(len(piece)), list(failed))
+                self._skip(int(self.kept[piece[row]]), reason)
+            out = failed if self.resident else self._substitute(piece, squares, failed)
+            if out:
+                good = np.setdiff1d(np.arange(len(piece)), list(out))
                 rows, found = rows[good], found[good]
             yield rows, found, len(piece)
+
+    def _substitute(
+        self, piece: np.ndarray, squares: np.ndarray, failed: Iterable[int]
+    ) -> list[int]:
+        """Put other images of their classes in the place of unreadable ones; return the rest."""
+        rest = []
+        for row in failed:
+            position = int(piece[row])
+            alike = np.flatnonzero(self._classes == self._classes[position])
+            after = np.roll(alike, -int(np.searchsorted(alike, position, side="right")))
+            for other in self.kept[after[:_TRIED]]:
+                if int(other) in self.skipped:
+                    continue
+                try:
+                    squares[row] = self._pool.square(int(other), self.resolution)
+                    break
+                except UnreadableImage as error:
+                    self._skip(int(other), str(error))
+            else:
+                rest.append(row)
+        return rest
+
+    def _skip(self, index: int, reason: str) -> None:
+        self.skipped[index] = Skipped(self.dataset.locate(index), reason)
 
     def take(self, index: Tensor) -> Tensor:
         """Return uint8 (m, 3, side, side) in channels_last memory order, on the device.
@@ -130,8 +159,8 @@ class Batches:
         """Yield every image once.
 
         Args:
-            batch: images at a time. The last batch may have fewer, and so has, where not
-                ``resident``, one with unreadable images; it is left out if it has no other.
+            batch: images at a time; the last batch may have fewer. (So has any with an unreadable
+                image whose class has no readable one, which cannot happen where ``resident``.)
             rng: shuffles them; None: in the order of ``kept``.
             first: batches at the beginning that are passed over and not decoded.
 

@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import weakref
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -75,6 +76,16 @@ class Pool:
         self.processes = sys.platform != "win32"
         """Whether the dataset can be sent to processes, as far as is known."""
         self._idle: list[_Crew] = []
+        self._turn = contextlib.nullcontext() if dataset.threads else threading.Lock()
+
+    def square(self, index: int, side: int) -> np.ndarray:
+        """Decode one image here, uint8 (side, side, 3), also while a stream is under way.
+
+        Raises:
+            UnreadableImage: it cannot be decoded.
+        """
+        with self._turn:
+            return self.dataset.square(index, side)
 
     def stream(self, pieces: Iterable[np.ndarray], side: int, images: int) -> Iterator[Decoded]:
         """Decode images, some pieces ahead.
@@ -93,7 +104,7 @@ class Pool:
         """
         crew = self._crew() if images > FEW else None
         if crew is None:
-            yield from _in_threads(self.dataset, self.workers, pieces, side)
+            yield from self._in_threads(pieces, side)
             return
         try:
             yield from crew.stream(pieces, side)
@@ -109,6 +120,29 @@ class Pool:
         finally:
             if crew.end.alive:
                 self._idle.append(crew)
+
+    def _in_threads(self, pieces: Iterable[np.ndarray], side: int) -> Iterator[Decoded]:
+        def decode(piece: np.ndarray) -> Decoded:
+            out = np.empty((len(piece), side, side, 3), dtype=np.uint8)
+            with self._turn:
+                return out, _decode(self.dataset, piece, side, out)
+
+        waiting = iter(pieces)
+        futures: deque[Future[Decoded]] = deque()
+        workers = self.workers if self.dataset.threads else 1
+        with ThreadPoolExecutor(workers, "metad2a-decode") as executor:
+            try:
+                while True:
+                    for piece in waiting:
+                        futures.append(executor.submit(decode, piece))
+                        if len(futures) >= workers * AHEAD:
+                            break
+                    if not futures:
+                        return
+                    yield futures.popleft().result()
+            finally:
+                for future in futures:
+                    future.cancel()
 
     def _crew(self) -> _Crew | None:
         if not self.processes:
@@ -168,10 +202,10 @@ class _Crew:
         else:
             self._memory = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as the crew)
         paths = json.dumps([str(path) or str(Path.cwd()) for path in sys.path])
-        processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
         self._connections: list[Connection] = []
         self.end = weakref.finalize(
-            self, _end, processes, self._connections, self._memory, os.getpid()
+            self, _end, self.processes, self._connections, self._memory, os.getpid()
         )
         self._owed: deque[int] = deque()
         for _ in range(workers):
@@ -179,7 +213,7 @@ class _Crew:
             self._connections.append(Connection(ours.detach()))
             with theirs:
                 kept = (theirs.fileno(), self._memory.fileno())
-                processes.append(
+                self.processes.append(
                     subprocess.Popen(
                         [sys.executable, "-P", "-c", _BOOT, paths, *map(str, kept)],
                         pass_fds=kept,
@@ -321,28 +355,3 @@ def _decode(dataset: ImageDataset, piece: np.ndarray, side: int, out: np.ndarray
         except UnreadableImage as error:
             failed[int(row)] = str(error)
     return failed
-
-
-def _in_threads(
-    dataset: ImageDataset, workers: int, pieces: Iterable[np.ndarray], side: int
-) -> Iterator[Decoded]:
-    def decode(piece: np.ndarray) -> Decoded:
-        out = np.empty((len(piece), side, side, 3), dtype=np.uint8)
-        return out, _decode(dataset, piece, side, out)
-
-    workers = workers if dataset.threads else 1
-    waiting = iter(pieces)
-    futures: deque[Future[Decoded]] = deque()
-    with ThreadPoolExecutor(workers, "metad2a-decode") as executor:
-        try:
-            while True:
-                for piece in waiting:
-                    futures.append(executor.submit(decode, piece))
-                    if len(futures) >= workers * AHEAD:
-                        break
-                if not futures:
-                    return
-                yield futures.popleft().result()
-        finally:
-            for future in futures:
-                future.cancel()
