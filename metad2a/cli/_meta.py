@@ -1,4 +1,4 @@
-"""``metad2a meta train|evaluate|known``: a model from a database, or what one would reach."""
+"""``metad2a meta train|evaluate|known|performance``: a model from a database, or what one would reach."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metad2a.cli import _known
+from metad2a.cli import _known, _performance
 from metad2a.cli.common import add_json, answer, integer
 from metad2a.errors import InputError
 
@@ -42,12 +42,18 @@ def configure(parser: ArgumentParser) -> None:
         add_json(one)
     text = "write into a model's folder which datasets it learnt from"
     _known.configure(commands.add_parser("known", help=text, description=f"{text.capitalize()}."))
+    text = "learn from exported rows what fine-tuned networks reach, and judge it"
+    _performance.configure(
+        commands.add_parser("performance", help=text, description=f"{text.capitalize()}.")
+    )
 
 
 def run(args: Namespace) -> int:
     """Judge, and for ``train`` also train on everything and write the folder."""
     if args.action == "known":
         return _known.run(args)
+    if args.action == "performance":
+        return _performance.run(args)
     from metad2a.cli._tasks import described_tasks
     from metad2a.model.card import model_card
     from metad2a.model.figures import summarise

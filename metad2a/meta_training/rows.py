@@ -1,0 +1,112 @@
+"""Rows of fine-tuned networks, from exported evaluations, tasks, and landmarks of the tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metad2a._files import write_file
+from metad2a.errors import InputError
+from metad2a.model.landmarks import Landmarks, of_dataset
+from metad2a.model.performance import Row
+from metad2a.model.records import COLUMNS, read_rows
+from metad2a.protocol import FINE_TUNE_NAME, PROBE, FineTune, parse_fine_tune
+
+if TYPE_CHECKING:
+    from metad2a.datasets import ImageDataset
+
+TASKS = ("task", "name", "dataset", "fingerprint", "family", "classes", "train", "test")
+
+
+def read_landmarks(path: Path) -> dict[str, Landmarks]:
+    """Read landmarks by the key of their task; none where the file is missing.
+
+    Raises:
+        InputError: the file holds something else.
+    """
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {key: Landmarks.from_dict(values) for key, values in found.items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"{str(path)!r} holds no landmarks of tasks: {error}. Remove it, and measure again."
+        ) from error
+
+
+def write_landmarks(path: Path, known: Mapping[str, Landmarks]) -> None:
+    """Write what :func:`read_landmarks` reads, a task a line."""
+    lines = [
+        f"{json.dumps(key)}: {json.dumps(known[key].to_dict(), sort_keys=True)}"
+        for key in sorted(known)
+    ]
+    write_file(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+
+
+def measured(dataset: ImageDataset, task: Mapping[str, Any]) -> Landmarks:
+    """Measure the landmarks of a task on its training images.
+
+    Args:
+        dataset: the task's.
+        task: a row of exported tasks.
+    """
+    return of_dataset(dataset, np.array(task["train"], dtype=np.int64), 0)
+
+
+def recipe_of(protocol: str) -> FineTune | None:
+    """Return the recipe that a protocol's name stands for, None for other kinds of protocols."""
+    if protocol == PROBE.name:
+        probe: FineTune = PROBE.recipe
+        return probe
+    if protocol.split(":", maxsplit=1)[0] != FINE_TUNE_NAME:
+        return None
+    recipe: FineTune = parse_fine_tune(protocol).recipe
+    return recipe
+
+
+def rows(
+    evaluations: Iterable[Mapping[str, Any]],
+    tasks: Iterable[Mapping[str, Any]],
+    known: Mapping[str, Landmarks],
+) -> list[Row]:
+    """Join evaluations of fine-tuned and frozen networks with their tasks and landmarks.
+
+    What is of another protocol, or of a task without landmarks, is left out.
+    """
+    by_key = {task["task"]: task for task in tasks}
+    found = []
+    for one in evaluations:
+        recipe, task = recipe_of(one["protocol"]), by_key.get(one["task"])
+        if recipe is None or task is None or one["task"] not in known:
+            continue
+        found.append(
+            Row(
+                dataset=one["dataset"],
+                family=one["family"],
+                task=one["task"],
+                landmarks=known[one["task"]],
+                space=one["space"],
+                architecture=one["architecture"],
+                recipe=dataclasses.replace(recipe),
+                classes=len(task["classes"]),
+                images=len(task["train"]),
+                judged=len(task["test"]),
+                value=float(one["value"]),
+            )
+        )
+    return found
+
+
+def read(evaluations: Path, tasks: Path, known: Mapping[str, Landmarks]) -> list[Row]:
+    """Read the two Parquet files of ``metad2a db export`` and join them.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    return rows(read_rows(evaluations, COLUMNS), read_rows(tasks, TASKS), known)
