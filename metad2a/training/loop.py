@@ -263,9 +263,8 @@ class Training:
     def _streamed(self, epoch: int, place: int) -> tuple[Tensor, Tensor]:
         if epoch != self._epoch:
             rng = np.random.default_rng([self.seed, 2, epoch])
-            self._stream, self._epoch = self.batches.epoch(self.batch, rng), epoch
-            for _ in range(place):  # gone on with in the middle of an epoch
-                next(self._stream)
+            # Gone on with in the middle of an epoch, it begins there.
+            self._stream, self._epoch = self.batches.epoch(self.batch, rng, first=place), epoch
         images, _, positions = next(self._stream)
         return positions.cpu(), images
 
