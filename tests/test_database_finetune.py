@@ -85,7 +85,7 @@ def test_a_task_without_a_resolution_gives_squares_of_any():
     assert torch.equal(large.take(torch.tensor([1]))[0], expected)
     assert task.classes[int(large.labels[1])] == dataset.labels[task.test[1]]
     assert images.batches("train", 12) is small
-    with pytest.raises(InputError, match="has no resolution.*'finetune' or 'probe'"):
+    with pytest.raises(InputError, match=r"has no resolution.*'finetune' or 'probe'"):
         images.data  # noqa: B018
 
 
@@ -175,7 +175,7 @@ def test_the_parent_comes_at_two_resolutions():
     assert [SPACE.resolution(one) for one in parents(SPACE)] == [128, 224]
     assert all(is_whole(SPACE, one) for one in parents(SPACE))
     for refused in (lambda: parents(NASBENCH), lambda: pairs(NASBENCH, 1, 0, task_of(40))):
-        with pytest.raises(InputError, match="not of 'nasbench201'.*'spread'"):
+        with pytest.raises(InputError, match=r"not of 'nasbench201'.*'spread'"):
             refused()
 
 
