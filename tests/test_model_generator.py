@@ -12,9 +12,13 @@ from metad2a.model import generator_training
 from metad2a.model.backbone import FEATURES
 from metad2a.model.description import STATISTICS, Description
 from metad2a.model.generator import Generator, _luck, generate
-from metad2a.model.generator_training import fit_generator, standardise_limits
-from metad2a.model.predictor import Predictor, PredictorConfig
-from metad2a.model.prior_training import prior_inputs
+from metad2a.model.generator_training import fit_generator
+from metad2a.model.predictor import (
+    Predictor,
+    PredictorConfig,
+    prior_inputs,
+    standardise_limits,
+)
 from metad2a.spaces import SPACES
 
 SPACE = SPACES.get("nasbench201")

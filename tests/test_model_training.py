@@ -37,7 +37,7 @@ from metad2a.model.meta_training import (
 )
 from metad2a.model.metad2a import MetaD2A
 from metad2a.model.model_training import train
-from metad2a.model.predictor import Predictor
+from metad2a.model.predictor import Predictor, prior_inputs
 from metad2a.model.prior_training import ranks
 from metad2a.model.records import Record
 from metad2a.spaces import SPACES
@@ -390,7 +390,7 @@ def test_a_prior_learns_what_the_scores_say(data, monkeypatch):
     unseen = [
         cell for cell in data.cells if not any(cell in found for found in data.wholes.values())
     ]
-    graphs, costs = prior_training.prior_inputs(SPACE, SPACE.as_array(unseen))
+    graphs, costs = prior_inputs(SPACE, SPACE.as_array(unseen))
     _, found = predictor.prior(graphs, costs)[0]
     truth = [quality(cell) for cell in unseen]
     assert np.corrcoef(ranks(found.numpy()), ranks(np.array(truth)))[0, 1] > 0.6

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from metad2a.model.meta_training import HALF_WIDTH, Judgement, MetaData, calibrate
+from metad2a.model.meta_training import Judgement, MetaData, calibrate
+from metad2a.model.predictor import HALF_WIDTH
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from metad2a.model.description import Description
 from metad2a.model.generator import LIMITS, Generator
-from metad2a.model.predictor import Predictor
+from metad2a.model.predictor import Predictor, standardise_limits
 
 STEPS = 1200
 PEAK_LR = 3e-3
@@ -26,12 +26,6 @@ TEMPERATURE = 0.25
 """Of the softmax over qualities, which are standard normal over the space."""
 UNLIMITED = 0.4
 """Share of examples without a limit."""
-
-
-def standardise_limits(predictor: Predictor, limits: Tensor) -> Tensor:
-    """Map float (n, 2) limits, ``inf`` for none, to what the generator takes, in -3..3."""
-    scaled = (limits.double().log() - predictor.cost_centre) / predictor.cost_scale
-    return scaled.clamp(-3, 3).float()
 
 
 def fit_generator(

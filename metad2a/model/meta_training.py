@@ -18,8 +18,8 @@ from metad2a.errors import InputError
 from metad2a.model import baselines
 from metad2a.model.dataset_training import Rows, fit_sides, logit, predict_rows
 from metad2a.model.description import Description
-from metad2a.model.predictor import Predictor, PredictorConfig
-from metad2a.model.prior_training import PriorLabels, by_task, fit_prior, prior_inputs, rank_sum
+from metad2a.model.predictor import HALF_WIDTH, Predictor, PredictorConfig, prior_inputs
+from metad2a.model.prior_training import PriorLabels, by_task, fit_prior, rank_sum
 from metad2a.model.records import Record
 from metad2a.spaces import Architecture, SearchSpace
 
@@ -31,8 +31,6 @@ FEWEST = 16
 """Architectures a task must have for its ranking to be learnt."""
 LEVEL = 0.9
 """Coverage that the intervals aim at."""
-HALF_WIDTH = 1.6449
-"""Half the width of a 90 % interval, in deviations of a normal distribution."""
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,17 @@ from metad2a.model.artifact import Artifact, check_tensors, load_artifact, save_
 from metad2a.model.config import check_config
 from metad2a.model.description import Description, describe
 from metad2a.model.generator import Generator, generate
-from metad2a.model.generator_training import standardise_limits
 from metad2a.model.hub import push, resolve
 from metad2a.model.known import KnownDataset
 from metad2a.model.known_file import read_known, write_known
-from metad2a.model.meta_training import HALF_WIDTH
-from metad2a.model.predictor import Predictor, PredictorConfig
-from metad2a.model.prior_training import CLASSES, prior_inputs
+from metad2a.model.predictor import (
+    CLASSES,
+    HALF_WIDTH,
+    Predictor,
+    PredictorConfig,
+    prior_inputs,
+    standardise_limits,
+)
 from metad2a.spaces import SPACES, Architecture, SearchSpace
 
 _PART = 800

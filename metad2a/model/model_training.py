@@ -16,8 +16,7 @@ from metad2a.model.meta_training import (
     train_sides,
 )
 from metad2a.model.metad2a import MetaD2A, new_model
-from metad2a.model.predictor import Predictor
-from metad2a.model.prior_training import prior_inputs
+from metad2a.model.predictor import Predictor, prior_inputs
 
 POOL = 8192
 """Architectures by which the generator learns, in a space that cannot be listed."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,6 +25,12 @@ from torch_geometric.data import Batch
 from metad2a.model.description import Description
 from metad2a.model.graph_encoder import GraphEncoder
 from metad2a.model.set_encoder import SetEncoder, SetInputs
+from metad2a.spaces import SearchSpace
+
+CLASSES = 10
+"""Classes of the network whose parameters and MACs describe an architecture to the model."""
+HALF_WIDTH = 1.6449
+"""Half the width of a 90 % interval, in deviations of a normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -146,3 +153,14 @@ class Predictor(nn.Module):
         )
         variance = members.var(0, correction=0) + self.noise**2
         return members.mean(0), self.width_factor * variance.sqrt()
+
+
+def prior_inputs(space: SearchSpace, architectures: np.ndarray) -> tuple[Batch, Tensor]:
+    """Return the graphs and raw costs that :meth:`Predictor.prior` takes, of int (n, slots)."""
+    return space.graphs(architectures), torch.from_numpy(space.costs(architectures, CLASSES))
+
+
+def standardise_limits(predictor: Predictor, limits: Tensor) -> Tensor:
+    """Map float (n, 2) limits, ``inf`` for none, to what the generator takes, in -3..3."""
+    scaled = (limits.double().log() - predictor.cost_centre) / predictor.cost_scale
+    return scaled.clamp(-3, 3).float()

@@ -12,16 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional as F
-from torch_geometric.data import Batch
 
-from metad2a.model.predictor import Predictor
+from metad2a.model.predictor import CLASSES, Predictor
 from metad2a.model.records import Record
 from metad2a.spaces import Architecture, SearchSpace
 
-CLASSES = 10
-"""Classes of the network whose parameters and MACs describe an architecture to the model."""
 EPOCHS = 40
 BATCH = 512
 PEAK_LR = 4e-3
@@ -93,12 +89,6 @@ def by_task(
         }
         for task, cells in sums.items()
     }
-
-
-def prior_inputs(space: SearchSpace, architectures: np.ndarray) -> tuple[Batch, Tensor]:
-    """Return the graphs and raw costs that :meth:`Predictor.prior` takes."""
-    costs = torch.from_numpy(space.costs(architectures, CLASSES))
-    return space.graphs(architectures), costs
 
 
 def fit_prior(
