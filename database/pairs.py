@@ -34,7 +34,7 @@ SHALLOW = 0.15
 RATES = (2e-4, 5e-4, 1e-3, 2e-3)
 DEEP_RATES = RATES[:3]
 """Of networks of all seven stages, which the strongest destroys."""
-FROZEN = (0, 0, 2)
+FROZEN = (0, 0, 2, 3, 5)
 """First stages that stay frozen, each as likely as its share here."""
 EPOCHS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 16.0, 22.0, 32.0, 45.0, 64.0, 90.0)
 """Passes over the training images, nearly evenly spread over their logarithm."""
@@ -92,7 +92,10 @@ def pairs(
             architecture = members[place]
         rates = DEEP_RATES if space.stages(architecture) == 7 else RATES
         rate, luck, frozen = float(rng.choice(rates)), rng.random(), int(rng.choice(FROZEN))
+        frozen = frozen if frozen < space.stages(architecture) else 0
         allowed = _epochs(space, architecture, task)
+        # Few steps teach little: what a user has time for is more.
+        allowed = allowed[len(allowed) // 2 :]
         if allowed:
             protocol = fine_tune(rate, allowed[int(luck * len(allowed))], frozen)
             found.setdefault((architecture, protocol.name), protocol)

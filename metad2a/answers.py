@@ -221,7 +221,7 @@ class PieceAnswers(Answers):
         owner: list[int] = []
         for number, (row, cost) in enumerate(zip(rows, macs, strict=True)):
             # A network too large for the time is expected frozen all the same.
-            ways = self.clock.recipes(cost) or [FROZEN]
+            ways = self.clock.recipes(cost, self.space.depth_in_stages(row)) or [FROZEN]
             networks += [row] * len(ways)
             recipes += ways
             owner += [number] * len(ways)

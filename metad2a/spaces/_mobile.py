@@ -171,6 +171,10 @@ class MobileSpace(SearchSpace):
         """Return how many stages the network has."""
         return self.chosen(architecture, self.stages_slot, self.depths)
 
+    def depth_in_stages(self, architecture: Architecture) -> int:
+        """Return how many stages there are, of which the first may stay frozen."""
+        return self.stages(architecture)
+
     def depth(self, architecture: Architecture, stage: int) -> int:
         """Return how many blocks a stage has, 0 where it is not there; the first stage is 0."""
         if stage >= self.stages(architecture):
@@ -318,8 +322,17 @@ class MobileSpace(SearchSpace):
             rows.append(row("head", "1×1", self.head, 0))
         return rows
 
-    def config(self, architecture: Architecture, classes: int) -> dict[str, Any]:
-        """Return the arguments of the architecture's ``InvertedResidualNetwork``."""
+    def config(
+        self, architecture: Architecture, classes: int, *, pretrained: bool = False
+    ) -> dict[str, Any]:
+        """Return the arguments of the architecture's ``InvertedResidualNetwork``.
+
+        Args:
+            architecture: one choice index per decision.
+            classes: outputs of the network.
+            pretrained: whether it is to have the space's weights, which may ask for a padding of
+                their own.
+        """
         stages: list[list[tuple[int, int, int, int, str, int]]] = [
             [] for _ in range(self.stages(architecture))
         ]
@@ -374,7 +387,9 @@ class MobileSpace(SearchSpace):
         from metad2a.spaces.networks.inverted_residual import InvertedResidualNetwork
 
         self.sizes(macro)
-        network = InvertedResidualNetwork(**self.config(architecture, classes))
+        network = InvertedResidualNetwork(
+            **self.config(architecture, classes, pretrained=pretrained)
+        )
         nn.init.normal_(network.classifier.weight, std=0.01)
         nn.init.zeros_(network.classifier.bias)
         if pretrained:

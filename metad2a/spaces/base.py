@@ -166,6 +166,10 @@ class SearchSpace(ABC):
         """Return which decisions mean something, given those before them; here all of them."""
         return (True,) * self.slots
 
+    def depth_in_stages(self, architecture: Architecture) -> int:
+        """Return how many stages there are, of which the first may stay frozen; here 0."""
+        return 0
+
     def anchors(self) -> list[Architecture]:
         """Return members that keep the pretrained weights whole, at every resolution.
 

@@ -190,7 +190,7 @@ class Training:
         ]
         self.optimiser: torch.optim.Optimizer
         if recipe.optimiser == "adamw":
-            self.optimiser = torch.optim.AdamW(groups, recipe.rate)
+            self.optimiser = torch.optim.AdamW(groups, recipe.rate, recipe.momenta)
         else:
             self.optimiser = torch.optim.SGD(groups, recipe.rate, momentum=0.9, nesterov=True)
         self.loss = nn.CrossEntropyLoss(class_weights, label_smoothing=recipe.label_smoothing)

@@ -31,10 +31,9 @@ if TYPE_CHECKING:
 
 RATES = (2e-4, 5e-4, 1e-3, 2e-3)
 """Peak rates among which is chosen, beside the frozen network."""
-FROZEN = {0: 1.0, 2: 0.62}
+FROZEN = {0: 1.0, 2: 0.62, 3: 0.5, 5: 0.33}
 """First stages that stay frozen, and what a training step costs then, as a share of the whole. Early
-stages are the dearest and change least: two frozen gave 1 to 2 points at equal seconds on
-photographs from the air and on flowers."""
+stages are the dearest and change least, and steps are what is short."""
 TRAINING_COST = 4.8
 """A training step's time over a forward pass's, of the same images (4.5 to 5.1 measured)."""
 EPOCHS = (0.5, 40.0)
@@ -91,8 +90,8 @@ class Time:
         """Return the seconds of a frozen network: one pass over all images."""
         return (self.images + self.judged) * macs / self.macs_per_second
 
-    def recipes(self, macs: int) -> list[FineTune]:
-        """Return the ways to spend the time on a network of so many multiply-adds.
+    def recipes(self, macs: int, stages: int) -> list[FineTune]:
+        """Return the ways to spend the time on a network of so many multiply-adds and stages.
 
         Beside the frozen network: each rate with as many epochs as there is time for, after the
         passes that a closed form and the judgement take; none where there is too little.
@@ -102,6 +101,8 @@ class Time:
             ways.append(dataclasses.replace(FINE_TUNE, rate=0.0, epochs=0.0))
         each = TRAINING_COST * macs * self.images / self.macs_per_second
         for frozen, share in FROZEN.items():
+            if frozen and frozen >= stages:
+                continue
             left = self.seconds - self.frozen(macs)
             if frozen:
                 left -= FINE_TUNE.copies * self.images * macs / self.macs_per_second
@@ -180,7 +181,8 @@ def choose(
     pairs: list[tuple[Architecture, FineTune]] = []
     costs = space.costs(np.asarray(architectures), classes)[:, 1]
     for architecture, macs in zip(architectures, costs.tolist(), strict=True):
-        pairs += [(architecture, recipe) for recipe in clock.recipes(macs)]
+        ways = clock.recipes(macs, space.depth_in_stages(architecture))
+        pairs += [(architecture, recipe) for recipe in ways]
     if not pairs:  # the cheapest, with what time there is
         cheapest = architectures[int(costs.argmin())]
         pairs = [(cheapest, dataclasses.replace(FINE_TUNE, rate=0.0, epochs=0.0))]
