@@ -24,7 +24,7 @@ from metad2a.datasets.decode import UnreadableImage, square
 from metad2a.datasets.report import DatasetReport
 from metad2a.datasets.sampling import SAMPLE_SIDE, draw
 from metad2a.errors import InputError
-from metad2a.model.ridge import fit_ridge
+from metad2a.model.ridge import RidgeHead, fit_ridge
 
 RESOLUTIONS = (32, 64, 128, 224)
 """Sides of the squares, in pixels, at which features are measured."""
@@ -318,9 +318,12 @@ def pooled(images: np.ndarray) -> list[Tensor]:
     return [torch.cat(parts) for parts in found]
 
 
+def _fit(features: Tensor, labels: Tensor, classes: int) -> RidgeHead:
+    return fit_ridge(features, labels, classes, penalties=_PENALTIES, scales=_SCALES)
+
+
 def _left_out(features: Tensor, labels: Tensor, classes: int) -> float:
-    head = fit_ridge(features, labels, classes, penalties=_PENALTIES, scales=_SCALES)
-    return head.accuracy
+    return _fit(features, labels, classes).accuracy
 
 
 def _subset(labels: np.ndarray, most: int) -> np.ndarray:
@@ -350,14 +353,13 @@ def _flips(
     way round things are; the deep ones have learnt not to. Source of the second: Lin, Sun, Davis and
     Snavely, "Visual Chirality", CVPR 2020.
     """
-    grid = {"penalties": _PENALTIES, "scales": _SCALES}
     first, second = _halves(labels)
     halves = [(a, b) for a, b in ((first, second), (second, first)) if len(a) > 1]
     losses = []
     for stage in _FLIP_STAGES:
         own, other = features[STAGES.index(stage)], mirrored[STAGES.index(stage)]
         for fit, judged in halves:
-            head = fit_ridge(own[fit], labels[fit], classes, **grid)
+            head = _fit(own[fit], labels[fit], classes)
             right, still = (
                 (x[judged] @ head.weight.T + head.bias).argmax(1) == labels[judged]
                 for x in (own, other)
@@ -367,7 +369,7 @@ def _flips(
     told = []
     for fit, judged in halves:
         sides = torch.arange(2 * len(fit)) // len(fit)
-        head = fit_ridge(torch.cat([own[fit], other[fit]]), sides, 2, **grid)
+        head = _fit(torch.cat([own[fit], other[fit]]), sides, 2)
         logits = torch.cat([own[judged], other[judged]]) @ head.weight.T + head.bias
         right = logits.argmax(1) == torch.arange(2 * len(judged)) // len(judged)
         told.append(float(right.float().mean()))

@@ -1,0 +1,805 @@
+"""What a network, trained in a given way, will reach on a dataset: learnt from many trainings.
+
+Features of dataset (counts and landmarks), network (costs, resolution, depth, widths) and recipe
+go into a Gaussian process over the distance of the accuracy from always naming the largest class,
+in logits. Networks of the user's that were trained are results of a new task: they move its level
+and its taste, exactly (:meth:`Performance.given`).
+
+The intervals are calibrated on families of datasets left out (Vovk, Gammerman and Shafer,
+"Algorithmic Learning in a Random World", 2005: the quantile of scaled residuals), apart for how
+many results of the dataset itself are known.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metad2a.errors import ArtifactError, InputError
+from metad2a.model.gaussian_process import GaussianProcess, Points
+from metad2a.model.landmarks import HEAD, RESOLUTIONS, STAGES, Landmarks
+from metad2a.protocol import FineTune
+
+if TYPE_CHECKING:
+    from metad2a.spaces import Architecture, SearchSpace
+
+DATASET = (
+    "log10_images",
+    "log2_classes",
+    "log2_images_per_class",
+    "balance",
+    "largest",
+    "gray",
+    "log2_side",
+    "flip_loss",
+    "chirality",
+    "growth",
+    "between",
+    "alike",
+    "log2_unsampled",
+)
+"""Features of a dataset, counts and statistics."""
+MARKS = (
+    "best",
+    "level",
+    "head_128",
+    "head_gain",
+    "large_gain",
+    "depth_gain",
+    "shallow_gain",
+)
+"""Features of a dataset, from its landmarks; distances from chance, and their differences."""
+PAIR = ("near", "near_tuned", "log2_enlarged")
+"""Features of a network on a dataset: the landmark nearest to it, the same where it is trained, and
+by how much it enlarges the images."""
+NETWORK = (
+    "log2_macs",
+    "log2_params",
+    "log2_resolution",
+    "stage",
+    "blocks",
+    "log2_expansion",
+    "kernel",
+)
+"""Features of a network."""
+RECIPE = ("tuned", "log10_rate", "log2_epochs", "log2_steps", "frozen_share", "moving")
+"""Features of a recipe; of a frozen network all are 0."""
+FEATURES = (*DATASET, *MARKS, *PAIR, *NETWORK, *RECIPE)
+"""All features, in their order."""
+LEVEL = 0.9
+"""Coverage that the intervals aim at."""
+HALF_WIDTH = 1.6449
+"""Half the width of a 90 % interval, in deviations of a normal distribution."""
+GIVEN = (0, 2, 5)
+"""Numbers of known results for which intervals are calibrated apart."""
+_OWN = tuple(range(len(FEATURES) - len(NETWORK) - len(RECIPE), len(FEATURES)))
+_FORM = 1
+_ASSET = Path(__file__).parent.parent / "assets" / "performance.safetensors"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training: a network and a recipe on a task, and what it reached."""
+
+    dataset: str
+    family: str
+    """Of datasets that are alike; never on both sides of a validation."""
+    task: str
+    landmarks: Landmarks
+    """Of the task's training images."""
+    space: str
+    architecture: str
+    """The space's own string form."""
+    recipe: FineTune
+    classes: int
+    images: int
+    """Training images."""
+    judged: int
+    """Test images."""
+    value: float
+    """Accuracy on them, 0..1."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Accuracies in percent, float64 (n,) each, in the order of the pairs asked about."""
+
+    mean: np.ndarray
+    low: np.ndarray
+    """Lower bound of the 90 % interval."""
+    high: np.ndarray
+    note: str = ""
+    """What the user must know of all of them; empty where there is nothing."""
+
+
+# -- features ----------------------------------------------------------------------------------
+
+
+def describe_dataset(landmarks: Landmarks, classes: int, images: int) -> np.ndarray:
+    """Return float64 (:data:`DATASET` and :data:`MARKS`,)."""
+    far = landmarks.distance
+    row = {side: far[RESOLUTIONS.index(side)] for side in RESOLUTIONS}
+    shallow, head = STAGES.index(4), STAGES.index(HEAD)
+    large = row[224][head] - row[128][head]
+    counts = [
+        math.log10(images),
+        math.log2(classes),
+        math.log2(images / classes),
+        landmarks.balance,
+        landmarks.largest,
+        float(landmarks.gray),
+        math.log2(landmarks.side),
+        landmarks.flip_loss,
+        landmarks.chirality,
+        landmarks.growth,
+        landmarks.between,
+        landmarks.alike,
+        math.log2(max(classes, landmarks.sampled) / landmarks.sampled),
+    ]
+    marks = [
+        float(np.nanmax(far)),
+        float((row[64].mean() + row[128].mean()) / 2),
+        row[128][head],
+        row[128][head] - row[64][head],
+        0.0 if math.isnan(large) else large,
+        row[64][head] - row[64][shallow],
+        row[128][shallow] - row[32][shallow],
+    ]
+    return np.array(counts + marks, dtype=np.float64)
+
+
+def describe_networks(
+    space: SearchSpace, architectures: Sequence[Architecture], classes: int
+) -> np.ndarray:
+    """Return float64 (n, :data:`NETWORK`)."""
+    array = np.asarray(architectures, dtype=np.int64).reshape(-1, space.slots)
+    params, macs = space.costs(array, classes).T
+    resolutions = np.array([space.resolution(tuple(one)) for one in array.tolist()])
+    graphs = space.graphs(array)
+    x, of = graphs.x.double().numpy(), graphs.batch.numpy()
+    names = list(space.node_features)
+    block = x[:, names.index("block")] > 0 if "block" in names else np.ones(len(x), dtype=bool)
+    count = np.maximum(np.bincount(of[block], minlength=len(array)), 1)
+
+    def mean(name: str, of_value: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        if name not in names:
+            return np.zeros(len(array))
+        values = of_value(x[block, names.index(name)])
+        found: np.ndarray = np.bincount(of[block], values, minlength=len(array)) / count
+        return found
+
+    return np.stack(
+        [
+            np.log2(macs),
+            np.log2(params),
+            np.log2(resolutions),
+            _stages(space, array),
+            count.astype(np.float64),
+            mean("expansion", lambda v: np.log2(np.maximum(v, 1e-3))),
+            mean("kernel", lambda v: v),
+        ],
+        axis=1,
+    )
+
+
+def _stages(space: SearchSpace, array: np.ndarray) -> np.ndarray:
+    """Return float64 (n,): the landmark's stage that is as deep; a network with all is the head."""
+    for slot, decision in enumerate(space.decisions):
+        if decision.name == "stages":
+            values = np.array([float(value) for value in decision.values])
+            values[-1] = HEAD
+            found: np.ndarray = values[array[:, slot]]
+            return found
+    return np.full(len(array), float(HEAD))
+
+
+def describe_recipes(recipes: Sequence[FineTune], stages: np.ndarray, images: int) -> np.ndarray:
+    """Return float64 (n, :data:`RECIPE`); ``stages``: float (n,), of the networks."""
+    rows = []
+    for recipe, depth in zip(recipes, stages.tolist(), strict=True):
+        if recipe.rate == 0:
+            rows.append([0.0] * len(RECIPE))
+            continue
+        steps = max(1.0, recipe.epochs * images / recipe.batch)
+        rows.append(
+            [
+                1.0,
+                math.log10(recipe.rate / 1e-3),
+                math.log2(max(recipe.epochs, 0.1)) - 3,
+                math.log2(steps) - 8,
+                recipe.frozen_stages / depth,
+                float(recipe.batch_norm == "moving"),
+            ]
+        )
+    return np.array(rows, dtype=np.float64).reshape(-1, len(RECIPE))
+
+
+def describe(
+    landmarks: Landmarks,
+    space: SearchSpace,
+    architectures: Sequence[Architecture],
+    recipes: Sequence[FineTune],
+    classes: int,
+    images: int,
+) -> np.ndarray:
+    """Return float64 (n, :data:`FEATURES`) of pairs of network and recipe on a dataset."""
+    networks = describe_networks(space, architectures, classes)
+    stages = networks[:, NETWORK.index("stage")]
+    ways = describe_recipes(recipes, stages, images)
+    sides = networks[:, NETWORK.index("log2_resolution")]
+    known: dict[tuple[float, float], float] = {}
+    for pair in zip(sides.tolist(), stages.tolist(), strict=True):
+        if pair not in known:
+            known[pair] = landmarks.near(2 ** pair[0], pair[1])
+    near = np.array([known[pair] for pair in zip(sides.tolist(), stages.tolist(), strict=True)])
+    enlarged = sides - math.log2(landmarks.side)
+    pairs = np.stack([near, near * ways[:, 0], enlarged], axis=1)
+    dataset = np.broadcast_to(
+        describe_dataset(landmarks, classes, images), (len(networks), len(DATASET) + len(MARKS))
+    )
+    return np.concatenate([dataset, pairs, networks, ways], axis=1)
+
+
+def _describe_rows(rows: Sequence[Row]) -> np.ndarray:
+    """Return float64 (n, :data:`FEATURES`), each task's networks at once."""
+    from metad2a.spaces import SPACES
+
+    found = np.empty((len(rows), len(FEATURES)))
+    parts: dict[tuple[str, str, int], list[int]] = {}
+    for i, row in enumerate(rows):
+        parts.setdefault((row.task, row.space, row.images), []).append(i)
+    for (_, name, _), mine in parts.items():
+        space, first = SPACES.get(name), rows[mine[0]]
+        found[mine] = describe(
+            first.landmarks,
+            space,
+            [space.canonical(space.parse(rows[i].architecture)) for i in mine],
+            [rows[i].recipe for i in mine],
+            first.classes,
+            first.images,
+        )
+    return found
+
+
+# -- accuracies --------------------------------------------------------------------------------
+
+
+def _logit(share: np.ndarray, judged: np.ndarray) -> np.ndarray:
+    """Return logits of shares of ``judged``, with half an image added to either side."""
+    part = 0.5 / judged
+    found: np.ndarray = np.log(share + part) - np.log(1 - share + part)
+    return found
+
+
+def _distance(value: np.ndarray, judged: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    found: np.ndarray = _logit(value, judged) - np.log(largest / (1 - largest))
+    return found
+
+
+def _sampling(value: np.ndarray, judged: np.ndarray) -> np.ndarray:
+    """Return the variance of a logit accuracy that so many test images leave."""
+    share = (value * judged + 1) / (judged + 2)
+    found: np.ndarray = 1 / (judged * share * (1 - share))
+    return found
+
+
+def _percent(logits: np.ndarray) -> np.ndarray:
+    found: np.ndarray = 100 / (1 + np.exp(-logits))
+    return found
+
+
+# -- the model ---------------------------------------------------------------------------------
+
+
+class Performance:
+    """The predictor. Make one with :meth:`fit` or :meth:`load`."""
+
+    def __init__(
+        self,
+        process: GaussianProcess,
+        centre: np.ndarray,
+        scale: np.ndarray,
+        level: tuple[float, float],
+        factors: Mapping[int, float],
+        known: int = 0,
+    ) -> None:
+        self.process, self.centre, self.scale = process, centre, scale
+        self.level, self.factors, self.known = level, dict(factors), known
+
+    @classmethod
+    def fit(
+        cls,
+        rows: Sequence[Row],
+        steps: int = 60,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Performance:
+        """Learn from trainings.
+
+        Args:
+            rows: of two families of datasets at least.
+            steps: of the optimiser of the hyperparameters.
+            progress: told of steps done, of all.
+
+        Raises:
+            InputError: the rows are of fewer than two families.
+        """
+        families = {row.family for row in rows}
+        if len(families) < 2:
+            raise InputError(
+                f"The {len(rows)} trainings are of {len(families)} families of datasets; 2 are "
+                "needed, so that one can be left out to calibrate the intervals. Add trainings."
+            )
+        problem = _Problem.of(rows)
+        made = problem.fitted(np.arange(len(rows)), steps, progress)
+        made.factors = problem.factors(made.process, np.arange(len(rows)))
+        return made
+
+    def predict(
+        self,
+        landmarks: Landmarks,
+        space: SearchSpace,
+        architectures: Sequence[Architecture],
+        recipes: Sequence[FineTune],
+        classes: int,
+        images: int,
+    ) -> Forecast:
+        """Return what is expected of pairs of network and recipe on a dataset.
+
+        Args:
+            landmarks: of the dataset's training images.
+            space: of the networks.
+            architectures: n of them, canonical.
+            recipes: n of them, one for each network.
+            classes: of the dataset.
+            images: that train.
+        """
+        if not len(architectures):
+            return Forecast(np.empty(0), np.empty(0), np.empty(0))
+        chance = math.log(landmarks.largest / (1 - landmarks.largest))
+        if landmarks.chance and not self.known:
+            sure = 3 * math.sqrt(landmarks.guess * (1 - landmarks.guess) / landmarks.count)
+            n, share = len(architectures), landmarks.largest
+            return Forecast(
+                np.full(n, 100 * share),
+                np.full(n, 100 * max(0.0, share - sure)),
+                np.full(n, 100 * min(1.0, share + sure)),
+                "The labels cannot be told from the images: on "
+                f"{landmarks.count} of them no features do better than always naming the largest "
+                "class. Are the labels right?",
+            )
+        x = describe(landmarks, space, architectures, recipes, classes, images)
+        mean, deviation = self._logits(x)
+        logit, half = mean + chance, HALF_WIDTH * self.factor * deviation
+        return Forecast(_percent(logit), _percent(logit - half), _percent(logit + half))
+
+    def _logits(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and deviation, float64 (n,) each, of distances at features (n, FEATURES)."""
+        mean, variance = self.process.predict(self._points(x, np.zeros(len(x))))
+        middle, spread = self.level
+        return middle + spread * mean.numpy(), spread * variance.sqrt().numpy()
+
+    @property
+    def factor(self) -> float:
+        """By how much intervals are wider than the process thinks, for the results known."""
+        return self.factors[max(n for n in self.factors if n <= self.known)]
+
+    def given(
+        self,
+        landmarks: Landmarks,
+        space: SearchSpace,
+        architectures: Sequence[Architecture],
+        recipes: Sequence[FineTune],
+        classes: int,
+        images: int,
+        accuracies: Sequence[float],
+        judged: int,
+    ) -> Performance:
+        """Return the predictor of one dataset that knows results on it.
+
+        Args:
+            landmarks, space, architectures, recipes, classes, images: as in :meth:`predict`.
+            accuracies: of the pairs, in percent.
+            judged: images on which they were measured.
+        """
+        if not len(architectures):
+            return self
+        value = np.asarray(accuracies, dtype=np.float64) / 100
+        count = np.full(len(value), float(judged))
+        x = describe(landmarks, space, architectures, recipes, classes, images)
+        y = _distance(value, count, np.full(len(value), landmarks.largest))
+        middle, spread = self.level
+        points = self._points(x, _sampling(value, count))
+        process = self.process.given(points, torch.from_numpy((y - middle) / spread))
+        return Performance(
+            process, self.centre, self.scale, self.level, self.factors, self.known + len(value)
+        )
+
+    def _points(self, x: np.ndarray, variance: np.ndarray) -> Points:
+        """Return points of the new task, whose groups are numbered -1."""
+        return _points(
+            (x - self.centre) / self.scale,
+            np.full((len(x), 2), -1),
+            variance / self.level[1] ** 2,
+        )
+
+    # -- files -----------------------------------------------------------------------------------
+
+    def save(self, path: str | Path, about: Mapping[str, object] | None = None) -> None:
+        """Write one safetensors file.
+
+        Args:
+            path: of the file.
+            about: JSON values to be kept with it, such as what it was learnt from.
+        """
+        from safetensors.torch import save_file
+
+        head = {
+            "form": _FORM,
+            "features": FEATURES,
+            "level": self.level,
+            "factors": sorted(self.factors.items()),
+            "about": dict(about or {}),
+        }
+        tensors = self.process.tensors() | {
+            "centre": torch.from_numpy(self.centre),
+            "scale": torch.from_numpy(self.scale),
+        }
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        save_file(
+            {name: one.contiguous() for name, one in tensors.items()},
+            path,
+            {"performance": json.dumps(head)},
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Performance:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ArtifactError: the file is missing, damaged or of another version.
+        """
+        from safetensors import safe_open
+
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                head = json.loads((file.metadata() or {})["performance"])
+                tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if head["form"] != _FORM or tuple(head["features"]) != FEATURES:
+                raise ValueError("it was made by another version")
+            process = GaussianProcess.of(tensors)
+            return cls(
+                process,
+                tensors["centre"].double().numpy(),
+                tensors["scale"].double().numpy(),
+                (float(head["level"][0]), float(head["level"][1])),
+                {int(n): float(factor) for n, factor in head["factors"]},
+            )
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise ArtifactError(
+                f"The performance model {str(path)!r} cannot be read: {error}. Install metad2a "
+                "again, or make the model again."
+            ) from error
+        except Exception as error:  # safetensors' own errors are of no public type.
+            raise ArtifactError(
+                f"The performance model {str(path)!r} is damaged: {error}. Install metad2a again, "
+                "or make the model again."
+            ) from error
+
+
+@lru_cache(maxsize=1)
+def packaged() -> Performance:
+    """Return the model inside the package, read once a process."""
+    return Performance.load(_ASSET)
+
+
+def _points(x: np.ndarray, groups: np.ndarray, variance: np.ndarray) -> Points:
+    tuned = x[:, FEATURES.index("tuned")]
+    return Points(
+        torch.from_numpy(x),
+        torch.from_numpy(groups.astype(np.int64)),
+        torch.from_numpy((tuned > 0).astype(np.int64)),
+        torch.from_numpy(variance),
+    )
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Rows as numbers."""
+
+    x: np.ndarray
+    """float64 (n, FEATURES), raw."""
+    y: np.ndarray
+    """float64 (n,), distances in logits."""
+    variance: np.ndarray
+    groups: np.ndarray
+    """int64 (n, 2): dataset and task."""
+    family: np.ndarray
+    """int64 (n,)."""
+    chance: np.ndarray
+    """float64 (n,): logit of the largest class's share."""
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> _Problem:
+        value, judged, largest = (
+            np.array(column, dtype=np.float64)
+            for column in zip(
+                *((row.value, row.judged, row.landmarks.largest) for row in rows), strict=True
+            )
+        )
+        return cls(
+            _describe_rows(rows),
+            _distance(value, judged, largest),
+            _sampling(value, judged),
+            np.stack([_numbers([r.dataset for r in rows]), _numbers([r.task for r in rows])], 1),
+            _numbers([row.family for row in rows]),
+            np.log(largest / (1 - largest)),
+        )
+
+    def fitted(
+        self,
+        rows: np.ndarray,
+        steps: int,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        start: GaussianProcess | None = None,
+    ) -> Performance:
+        """Return a model of some rows, not calibrated, its hyperparameters from ``start`` on."""
+        x, y = self.x[rows], self.y[rows]
+        centre, scale = x.mean(0), x.std(0)
+        scale = np.where(scale > 1e-9, scale, 1.0)
+        level = float(y.mean()), float(y.std()) or 1.0
+        process = GaussianProcess(len(FEATURES), _OWN, 2, 2)
+        if start is not None:
+            process.parameters = start.parameters
+        points = _points(
+            (x - centre) / scale, self.groups[rows], self.variance[rows] / level[1] ** 2
+        )
+        process.fit(points, torch.from_numpy((y - level[0]) / level[1]), steps, progress)
+        return Performance(process, centre, scale, level, {0: 1.0})
+
+    def factors(self, process: GaussianProcess, rows: np.ndarray) -> dict[int, float]:
+        """Return, for numbers of known results, how much wider intervals must be than thought."""
+        family, task = self.family[rows], self.groups[rows, 1]
+        found = {}
+        for count in GIVEN:
+            scaled = []
+            for one in np.unique(family):
+                held = np.flatnonzero(family == one)
+                for some in (
+                    [held] if count == 0 else [held[task[held] == t] for t in np.unique(task[held])]
+                ):
+                    order = np.random.default_rng(0).permutation(some)
+                    if len(order) <= count:
+                        continue
+                    away = np.setdiff1d(held, order[:count])
+                    mean, variance = process.left_out(torch.from_numpy(away))
+                    mine = np.isin(away, order)
+                    residual = process.values.numpy()[away] - mean.numpy()
+                    scaled.append((np.abs(residual) / variance.sqrt().numpy())[mine])
+            if not scaled:
+                break
+            found[count] = conformal(np.concatenate(scaled))
+        return found
+
+
+# -- judgement ---------------------------------------------------------------------------------
+
+Fitter = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""A way of regression: float64 (n, :data:`FEATURES`), (n,) and (m, :data:`FEATURES`) to (m,)."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How a way of predicting does on families of datasets that it has not seen."""
+
+    name: str
+    error: float
+    """Mean absolute error of the accuracy, in points, mean over tasks."""
+    concordance: float
+    """Share of a task's pairs of networks in the right order, 0..1, mean over tasks."""
+    within_band: float
+    """The same of pairs within a factor of 2 in multiply-adds; NaN where there are none."""
+    regret: float
+    """Points lost by taking a task's first instead of its best, mean over tasks."""
+    coverage: float
+    """Share of results inside the 90 % interval; NaN where there is none."""
+    width: float
+    """Median width of the interval, in points; NaN where there is none."""
+
+
+def judge(
+    rows: Sequence[Row],
+    steps: int = 20,
+    others: Mapping[str, Fitter] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Judged]:
+    """Predict every training without any of its family, and so do simpler ways.
+
+    Hyperparameters and intervals are learnt without the family too. The simpler ways: the counts of
+    the dataset and the network (one list of networks for all, with a level), the sum of a part of
+    the dataset and one of the network (ridge regression), ridge regression on all features, the
+    dataset with the nearest landmarks, and the model itself with another dataset described.
+
+    Args:
+        rows: trainings.
+        steps: of the optimiser, of each family, from hyperparameters learnt on all others.
+        others: further ways of regression, by name.
+        progress: told of families done, of all.
+    """
+    problem = _Problem.of(rows)
+    n, families = len(rows), np.unique(problem.family)
+    everywhere = problem.fitted(np.arange(n), 3 * steps)
+    found: dict[str, np.ndarray] = {}
+    low, high = np.zeros(n), np.zeros(n)
+    columns = {name: i for i, name in enumerate(FEATURES)}
+    marks = [columns[name] for name in (*MARKS, *DATASET[3:-1])]
+    blind = [columns[name] for name in (*DATASET[:3], *NETWORK, *RECIPE)]
+    summed = [columns[name] for name in (*DATASET, *MARKS, *NETWORK, *RECIPE)]
+    whole = list(range(len(FEATURES)))
+    for done, family in enumerate(families):
+        kept, held = (
+            np.flatnonzero(problem.family != family),
+            np.flatnonzero(problem.family == family),
+        )
+        model = problem.fitted(kept, steps, start=everywhere.process)
+        model.factors = {0: problem.factors(model.process, kept)[0]}
+        x, y, asked = problem.x[kept], problem.y[kept], problem.x[held]
+        strange = _with_marks_of_another(problem, held, kept)
+        answers = {
+            "model": model._logits(asked)[0],
+            "another dataset described": model._logits(strange)[0],
+        }
+        half = HALF_WIDTH * model.factor * model._logits(asked)[1]
+        low[held], high[held] = answers["model"] - half, answers["model"] + half
+        answers["counts and network"] = _ridge(x, y, asked, blind)
+        answers["dataset + network"] = _ridge(x, y, asked, summed)
+        answers["ridge regression"] = _ridge(x, y, asked, whole)
+        answers["nearest dataset"] = _nearest(
+            problem, kept, held, marks, answers["counts and network"]
+        )
+        for name, way in (others or {}).items():
+            answers[name] = way(x, y, asked)
+        for name, values in answers.items():
+            found.setdefault(name, np.zeros(n))[held] = values
+        progress(done + 1, len(families))
+    truth = np.array([100 * row.value for row in rows])
+    inside = (problem.y >= low) & (problem.y <= high)
+    width = _percent(high + problem.chance) - _percent(low + problem.chance)
+    nan = float("nan")
+    return [
+        Judged(
+            name,
+            *_within_tasks(problem, _percent(values + problem.chance), truth),
+            coverage=float(inside.mean()) if name == "model" else nan,
+            width=float(np.median(width)) if name == "model" else nan,
+        )
+        for name, values in found.items()
+    ]
+
+
+def table(judged: Sequence[Judged]) -> str:
+    """Return judgements as a Markdown table."""
+    lines = [
+        "| families left out | error, points | concordance in a task | within a factor 2 of MACs "
+        "| regret of the first, points | inside the 90 % interval | its width, points |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in judged:
+        cells = [f"{one.error:.1f}", f"{one.concordance:.3f}", f"{one.within_band:.3f}"]
+        cells += [f"{one.regret:.1f}", f"{100 * one.coverage:.0f} %", f"{one.width:.0f}"]
+        lines.append(
+            " | ".join(
+                ["| " + one.name, *(c.replace("nan %", "").replace("nan", "") for c in cells)]
+            )
+            + " |"
+        )
+    return "\n".join(lines)
+
+
+def _within_tasks(
+    problem: _Problem, said: np.ndarray, truth: np.ndarray
+) -> tuple[float, float, float, float]:
+    """Return error, concordance, concordance within a band and regret."""
+    macs = problem.x[:, FEATURES.index("log2_macs")]
+    errors, order, band, regrets = [], [], [], []
+    for task in np.unique(problem.groups[:, 1]):
+        rows = np.flatnonzero(problem.groups[:, 1] == task)
+        s, t, m = said[rows], truth[rows], macs[rows]
+        errors.append(np.abs(s - t).mean())
+        regrets.append(t.max() - t[s.argmax()])
+        above = t[:, None] > t[None]
+        right = (np.sign(s[:, None] - s[None]) + 1) / 2
+        order.append(right[above].mean() if above.any() else np.nan)
+        above &= np.abs(m[:, None] - m[None]) <= 1
+        band.append(right[above].mean() if above.any() else np.nan)
+    if np.isnan(band).all():
+        band = [np.nan]
+        return float(np.mean(errors)), float(np.nanmean(order)), math.nan, float(np.mean(regrets))
+    return (
+        float(np.mean(errors)),
+        float(np.nanmean(order)),
+        float(np.nanmean(band)),
+        float(np.mean(regrets)),
+    )
+
+
+def _ridge(x: np.ndarray, y: np.ndarray, asked: np.ndarray, columns: list[int]) -> np.ndarray:
+    """Regress on some columns, with the penalty of least leave-one-out error."""
+    a, b = x[:, columns], asked[:, columns]
+    centre, scale = a.mean(0), a.std(0) + 1e-9
+    a, b = (a - centre) / scale, (b - centre) / scale
+    u, s, vt = np.linalg.svd(a, full_matrices=False)
+    target = u.T @ (y - y.mean())
+    best, weights = math.inf, np.zeros(len(columns))
+    for penalty in 10.0 ** np.arange(-2, 5):
+        shrunk = s**2 / (s**2 + penalty)
+        leverage = 1 / len(y) + (u**2) @ shrunk
+        off = (y - y.mean() - u @ (shrunk * target)) / (1 - leverage)
+        if (off**2).mean() < best:
+            best, weights = float((off**2).mean()), vt.T @ (s / (s**2 + penalty) * target)
+    found: np.ndarray = b @ weights + y.mean()
+    return found
+
+
+def _nearest(
+    problem: _Problem, kept: np.ndarray, held: np.ndarray, marks: list[int], base: np.ndarray
+) -> np.ndarray:
+    """Return a base prediction with the level that the task of the nearest landmarks had above it."""
+    x, task = problem.x[:, marks], problem.groups[:, 1]
+    scale = x[kept].std(0) + 1e-9
+    columns = [FEATURES.index(name) for name in (*DATASET[:3], *NETWORK, *RECIPE)]
+    fitted = _ridge(problem.x[kept], problem.y[kept], problem.x[kept], columns)
+    above = problem.y[kept] - fitted
+    tasks = np.unique(task[kept])
+    firsts = np.array([kept[task[kept] == t][0] for t in tasks])
+    levels = np.array([above[task[kept] == t].mean() for t in tasks])
+    apart = (((x[held][:, None] - x[firsts][None]) / scale) ** 2).sum(2)
+    found: np.ndarray = base + levels[apart.argmin(1)]
+    return found
+
+
+def _with_marks_of_another(problem: _Problem, held: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Return features of held rows with the landmarks of a task of another family.
+
+    Counts stay; the landmark nearest to a network is that of the other task's at the network of the
+    same place, or what it has nearest by cost.
+    """
+    x: np.ndarray = problem.x[held].copy()
+    task = problem.groups[:, 1]
+    others = np.unique(task[kept])
+    dataset = [FEATURES.index(name) for name in (*DATASET[3:-1], *MARKS)]
+    near, tuned = FEATURES.index("near"), FEATURES.index("near_tuned")
+    place = [FEATURES.index(name) for name in ("log2_resolution", "stage")]
+    for number, own in enumerate(np.unique(task[held])):
+        rows = np.flatnonzero(task[held] == own)
+        other = kept[task[kept] == others[(7 * number + 3) % len(others)]]
+        x[rows[:, None], dataset] = problem.x[other[0], dataset]
+        apart = ((x[rows][:, None, place] - problem.x[other][None][:, :, place]) ** 2).sum(2)
+        taken = problem.x[other[apart.argmin(1)], near]
+        x[rows, tuned] = np.where(x[rows, tuned] != 0, taken, 0)
+        x[rows, near] = taken
+    return x
+
+
+def conformal(scaled: np.ndarray) -> float:
+    """Return the factor by which intervals must be widened to cover :data:`LEVEL`.
+
+    Args:
+        scaled: float (n,): absolute residuals in deviations, of rows left out.
+    """
+    rank = min(1.0, math.ceil((len(scaled) + 1) * LEVEL) / len(scaled))
+    return float(np.quantile(scaled, rank)) / HALF_WIDTH
+
+
+def _numbers(names: Sequence[str]) -> np.ndarray:
+    """Return int64 (n,): 0, 1, ... for equal names."""
+    found: np.ndarray = np.unique(np.array(names), return_inverse=True)[1].astype(np.int64)
+    return found
