@@ -17,8 +17,9 @@ from database import Job, Store, Task
 from database.driver import new_owner
 from database.plan import MethodPlan, Plan, TaskPlan
 from metad2a.datasets import load_dataset
+from metad2a.protocol import Protocol
 from metad2a.spaces import SPACES
-from search.labels import LABELLERS, Measurement, Protocol
+from search.labels import LABELLERS, Measurement
 
 ARCHITECTURES = 100
 """Of each task; a job measures one."""

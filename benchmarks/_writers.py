@@ -14,8 +14,9 @@ from database import Job, Jobs, Store, draw_tasks
 from database._builds import register
 from database.plan import parse_plan
 from metad2a.datasets import load_dataset
+from metad2a.protocol import Protocol
 from metad2a.spaces import SPACES
-from search.labels import Measurement, Protocol
+from search.labels import Measurement
 
 PROCESSES, SHARE = 8, 200
 

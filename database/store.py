@@ -38,8 +38,9 @@ from metad2a.errors import DatabaseError
 if TYPE_CHECKING:
     from database.tasks import Task
     from metad2a.datasets import ImageDataset
+    from metad2a.protocol import Protocol
     from metad2a.spaces import Architecture, SearchSpace
-    from search.labels import Measurement, Protocol
+    from search.labels import Measurement
 
 __all__ = ["Latency", "Recorded", "RefusedRowError", "Store"]
 

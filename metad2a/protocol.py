@@ -70,10 +70,8 @@ class Standalone:
     """Images a step; a smaller training set is one batch."""
     peak_lr: float = 0.1
     """Highest learning rate, from which half a cosine falls to zero."""
-    warm_up: float = 0.2
-    """Share of the steps over which the rate rises; Adam's first steps are the rashest."""
-    momenta: tuple[float, float] = (0.9, 0.95)
-    """Of Adam. In a hundred steps the usual second one, 0.999, has not seen enough."""
+    warm_up: float = 0.1
+    """Share of the steps over which the rate rises."""
     momentum: float = 0.9
     weight_decay: float = 5e-4
     """On all weights."""

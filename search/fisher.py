@@ -21,9 +21,10 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
 from metad2a.errors import InputError
+from metad2a.protocol import Standalone
 from search.data import TaskData
 from search.sharing import sharing
-from search.trainer import TrainRecipe, train
+from search.trainer import train
 
 SPACE = sharing("nasbench201")
 CELL = SPACE.parse(
@@ -31,7 +32,7 @@ CELL = SPACE.parse(
     "|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"
 )
 """A residual cell: what tells tasks apart is the weights, so any that learns them well will do."""
-RECIPE = TrainRecipe(channels=8, steps=100, peak_lr=0.005)
+RECIPE = Standalone(channels=8, steps=100, peak_lr=0.005)
 """A low learning rate: networks that are far from their common start differ whatever the tasks."""
 IMAGES = 128
 """Images of the target by which two networks are compared; all where there are fewer."""

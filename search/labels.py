@@ -15,8 +15,6 @@ from metad2a.registry import Registry
 from metad2a.spaces import Architecture, SearchSpace
 from search.data import TaskImages
 
-__all__ = ["LABELLERS", "Labeller", "Measurement", "Protocol"]
-
 
 @dataclass(frozen=True)
 class Measurement:

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from metad2a.protocol import Protocol
 from metad2a.spaces import Architecture, SearchSpace
 from search.composition import compose
-from search.labels import Labeller, Measurement, Protocol
+from search.labels import Labeller, Measurement
 
 if TYPE_CHECKING:
     from search.data import TaskData, TaskImages

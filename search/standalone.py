@@ -15,15 +15,15 @@ import numpy as np
 from torch import Tensor, nn
 
 from metad2a.errors import InputError
+from metad2a.protocol import Standalone
 from metad2a.spaces import Architecture
 from search.candidates import unseen
 from search.method import Method, Ranking, Training
 from search.run import Run
 from search.tensors import under
-from search.trainer import TrainRecipe
 from search.trial import Trial
 
-_RECIPE = TrainRecipe()
+_RECIPE = Standalone()
 
 
 class StandaloneMethod(Method):

@@ -1,8 +1,9 @@
-"""Stand-alone training of one architecture by a frozen, named recipe.
+"""Stand-alone training of one architecture by the recipe of ``standalone-v1``, or one like it.
 
-The recipe follows NAS-Bench-201's (SGD with Nesterov momentum 0.9, weight decay 5e-4, learning
-rate 0.1 to 0 by a cosine; Dong and Yang, ICLR 2020), shortened to a fixed number of steps with a
-warm-up, so that a training costs the same whatever the size of the dataset.
+The recipe (:class:`metad2a.protocol.Standalone`) follows NAS-Bench-201's (SGD with Nesterov momentum
+0.9, weight decay 5e-4, learning rate 0.1 to 0 by a cosine; Dong and Yang, ICLR 2020), shortened to a
+fixed number of steps with a warm-up, so that a training costs the same whatever the size of the
+dataset.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from metad2a.errors import MetaD2AError
+from metad2a.protocol import Standalone
 from metad2a.spaces import Architecture, WeightSharing
 from metad2a.training.device import DevicePlan, plan, seeded
 from search.augment import random_crop
@@ -24,26 +26,6 @@ from search.data import TaskData
 
 _CURVE = 4
 _EVAL_BATCH = 500
-
-
-@dataclass(frozen=True)
-class TrainRecipe:
-    """Every hyper-parameter of a stand-alone training."""
-
-    channels: int = 16
-    """Channels of the first stage."""
-    cells: int = 1
-    """Cells in each of the three stages."""
-    steps: int = 200
-    """Optimiser steps."""
-    batch: int = 32
-    """Images a step; a smaller training set is one batch."""
-    peak_lr: float = 0.1
-    """Highest learning rate; linear warm-up over the first tenth, cosine to zero after it."""
-    weight_decay: float = 5e-4
-    """On all weights."""
-    label_smoothing: float = 0.1
-    """Share of the target spread over all classes."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +38,7 @@ class TrainResult:
     network: nn.Module
 
 
-def _batches(count: int, recipe: TrainRecipe, rng: np.random.Generator) -> Iterator[Tensor]:
+def _batches(count: int, recipe: Standalone, rng: np.random.Generator) -> Iterator[Tensor]:
     """Yield an index tensor a step: epoch after epoch, each shuffled, remainders dropped."""
     size, left = min(recipe.batch, count), np.empty(0, dtype=np.int64)
     for _ in range(recipe.steps):
@@ -66,9 +48,9 @@ def _batches(count: int, recipe: TrainRecipe, rng: np.random.Generator) -> Itera
         left = left[size:]
 
 
-def learning_rate(step: int, recipe: TrainRecipe) -> float:
-    """Return the learning rate of a step: linear warm-up over a tenth, then half a cosine."""
-    warm = max(1, recipe.steps // 10)
+def learning_rate(step: int, recipe: Standalone) -> float:
+    """Return the learning rate of a step: linear warm-up, then half a cosine."""
+    warm = max(1, int(recipe.warm_up * recipe.steps))
     if step < warm:
         return recipe.peak_lr * (step + 1) / warm
     return recipe.peak_lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / (recipe.steps - warm)))
@@ -90,7 +72,7 @@ def train(
     space: WeightSharing,
     architecture: Architecture,
     seed: int,
-    recipe: TrainRecipe | None = None,
+    recipe: Standalone | None = None,
     device: str = "cpu",
     on_step: Callable[[int], None] | None = None,
 ) -> TrainResult:
@@ -108,7 +90,7 @@ def train(
     Raises:
         MetaD2AError: the loss is no longer a number.
     """
-    recipe = recipe or TrainRecipe()
+    recipe = recipe or Standalone()
     start = time.perf_counter()
     place, rng = plan(device), np.random.default_rng(seed)
     with seeded(seed):
@@ -120,7 +102,7 @@ def train(
     optimiser = torch.optim.SGD(
         network.parameters(),
         lr=recipe.peak_lr,
-        momentum=0.9,
+        momentum=recipe.momentum,
         nesterov=True,
         weight_decay=recipe.weight_decay,
     )

@@ -15,7 +15,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.labels import LABELLERS, Labeller, Measurement, Protocol
+from metad2a.protocol import Protocol
+from search.labels import LABELLERS, Labeller, Measurement
 
 PATIENCE = 120.0
 """Seconds until a labeller that waits for a file gives up."""
@@ -112,10 +113,11 @@ class Trained(Labeller):
         )
 
     def measure(self, images, space, architectures, seed, device="cpu"):
-        from search.trainer import TrainRecipe, train
+        from metad2a.protocol import Standalone
+        from search.trainer import train
 
         for one in architectures:
-            done = train(images.data, space, one, seed, TrainRecipe(steps=20), device)
+            done = train(images.data, space, one, seed, Standalone(steps=20), device)
             if self.first and Path(self.first).exists():
                 _hang()
             weights = sum(float(each.double().sum()) for each in done.network.state_dict().values())

@@ -25,8 +25,9 @@ from metad2a.model import dataset_training, generator_training, meta_training, p
 from metad2a.model.golden import differences
 from metad2a.model.meta_training import ACCURACY
 from metad2a.model.metad2a import MetaD2A
+from metad2a.protocol import Protocol
 from metad2a.spaces import SPACES
-from search.labels import Measurement, Protocol
+from search.labels import Measurement
 
 SPACE = SPACES.get("nasbench201")
 WHOLE = 40

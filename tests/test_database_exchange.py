@@ -14,8 +14,9 @@ from database.choice import choose
 from database.merge import merge
 from metad2a.datasets import load_dataset
 from metad2a.errors import DatabaseError, InputError
+from metad2a.protocol import Protocol
 from metad2a.spaces import SPACES
-from search.labels import Measurement, Protocol
+from search.labels import Measurement
 
 SPACE = SPACES.get("nasbench201")
 PROTOCOLS = (Protocol("train-v1", "accuracy", "A training."), Protocol("s-v1", "score", "A sum."))

@@ -16,8 +16,9 @@ from metad2a.cli import _db_exchange
 from metad2a.cli.common import Parser
 from metad2a.datasets import load_dataset
 from metad2a.errors import DatabaseError, InputError, MetaD2AError
+from metad2a.protocol import Protocol
 from metad2a.spaces import SPACES
-from search.labels import Measurement, Protocol
+from search.labels import Measurement
 
 SPACE = SPACES.get("nasbench201")
 CELLS = [(3, 1, 3, 0, 3, 2), (3,) * 6, (2, 2, 1, 3, 1, 4)]

@@ -17,8 +17,9 @@ from database.plan import parse_plan
 from database.schema import EVALUATIONS, JOBS, MAX_TRIES
 from metad2a.datasets import load_dataset
 from metad2a.errors import DatabaseError, InputError
+from metad2a.protocol import Protocol
 from metad2a.spaces import SPACES
-from search.labels import Measurement, Protocol
+from search.labels import Measurement
 
 SPACE = SPACES.get("nasbench201")
 CELLS = [(3,) * 6, (3, 1, 3, 0, 3, 2), (2,) * 6, (3, 3, 0, 3, 3, 3), (1, 3, 3, 3, 3, 3)]

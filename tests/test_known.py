@@ -23,8 +23,9 @@ from metad2a.model.hub import resolve
 from metad2a.model.known import KnownDataset, neighbourhood, winners
 from metad2a.model.metad2a import packaged
 from metad2a.model.records import read_records
+from metad2a.protocol import Protocol
 from metad2a.spaces import SPACES
-from search.labels import Measurement, Protocol
+from search.labels import Measurement
 
 SPACE = SPACES.get("nasbench201")
 CELL = SPACE.format((3,) * 6)

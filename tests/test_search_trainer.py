@@ -10,11 +10,12 @@ from searching import images_of
 from sklearn.datasets import load_digits
 
 from metad2a.errors import MetaD2AError
+from metad2a.protocol import Standalone
 from metad2a.spaces import SPACES
 from search.data import TaskData
 from search.labellers import supernet
 from search.labels import LABELLERS, Measurement
-from search.trainer import TrainRecipe, learning_rate, train
+from search.trainer import learning_rate, train
 
 SPACE = SPACES.get("nasbench201")
 CELL = SPACE.parse(
@@ -22,10 +23,10 @@ CELL = SPACE.parse(
     "|skip_connect~0|nor_conv_1x1~1|nor_conv_3x3~2|"
 )
 DEAD = SPACE.parse("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|none~0|none~1|none~2|")
-TINY = TrainRecipe(channels=4, steps=6, batch=16)
+TINY = Standalone(channels=4, steps=6, batch=16)
 
 CELLS = [name for name in LABELLERS.names() if name not in ("finetune", "probe")]
-each_labeller = pytest.mark.parametrize("labeller", map(LABELLERS.get, CELLS), ids=CELLS)
+each_labeller = pytest.mark.parametrize("labeller", [*map(LABELLERS.get, CELLS)], ids=CELLS)
 
 
 def digits(train_size=300, test_size=200):
@@ -52,7 +53,7 @@ def weights(result):
 
 
 def test_it_learns_digits_in_a_few_steps():
-    result = train(DIGITS, SPACE, CELL, 0, TrainRecipe(channels=8, steps=40))
+    result = train(DIGITS, SPACE, CELL, 0, Standalone(channels=8, steps=40))
     assert result.accuracy > 0.5  # chance is 0.1
     assert len(result.curve) == 4
     assert result.curve[-1] == result.accuracy > result.curve[0]
@@ -76,7 +77,7 @@ def test_a_loss_that_is_no_number_is_an_error_with_a_remedy():
 
 
 def test_learning_rate_warms_up_and_falls_along_a_cosine():
-    recipe = TrainRecipe(steps=100, peak_lr=0.2)
+    recipe = Standalone(steps=100, peak_lr=0.2)
     rates = [learning_rate(step, recipe) for step in range(100)]
     assert rates[0] == pytest.approx(0.02)
     assert rates[9] == rates[10] == max(rates) == 0.2

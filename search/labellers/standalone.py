@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from metad2a.protocol import STANDALONE
 from metad2a.spaces import Architecture, SearchSpace
 from search.data import TaskImages
-from search.labels import LABELLERS, Labeller, Measurement, Protocol
+from search.labels import LABELLERS, Labeller, Measurement
 from search.sharing import sharing
-from search.trainer import TrainRecipe, train
+from search.trainer import train
 
-STANDALONE = Protocol(
-    "standalone-v1",
-    "accuracy",
-    "test accuracy after training from scratch: C=16, one cell a stage, 200 steps of 32 images, "
-    "SGD with Nesterov momentum 0.9, learning rate 0.1 (warm-up, cosine), weight decay 5e-4, label "
-    "smoothing 0.1, random crops, no flips; at most 2,000 training images of at most 32x32 pixels",
-)
-RECIPE = TrainRecipe()
+RECIPE = STANDALONE.recipe
 
 
 class Standalone(Labeller):

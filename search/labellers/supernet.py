@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from metad2a.protocol import Protocol
 from metad2a.spaces import Architecture, SearchSpace
 from search.data import TaskImages
 from search.evaluators import Context
 from search.evaluators.angle import Angle
 from search.evaluators.rebn import BATCH, BATCHES, ReBNAccuracy
-from search.labels import LABELLERS, Labeller, Measurement, Protocol
+from search.labels import LABELLERS, Labeller, Measurement
 from search.searching import conduct
 from search.sharing import sharing
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from metad2a.protocol import Protocol
 from metad2a.spaces import Architecture, SearchSpace
 from metad2a.training.device import seeded
 from search.data import TaskImages
-from search.labels import LABELLERS, Labeller, Measurement, Protocol
+from search.labels import LABELLERS, Labeller, Measurement
 from search.sharing import sharing
 from search.training_free import SCORES, scores
 
