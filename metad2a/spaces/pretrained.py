@@ -21,6 +21,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from metad2a.errors import ArtifactError
@@ -56,6 +57,7 @@ _INNER = {
     "_project_conv": "project.conv",
     "_bn2": "project.norm",
 }
+_IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -316,3 +318,87 @@ def _stream(source: Weights, prefix: str) -> Tensor:
         if re.fullmatch(rf"{re.escape(stage)}\.\d+\.project\.norm\.(weight|bias)", name)
     ]
     return torch.stack(norms).sum(0).argsort(descending=True, stable=True)
+
+
+def once_for_all(path: Path, largest: InvertedResidualNetwork) -> Weights:
+    """Read the weights of once-for-all's MobileNetV3 super-network, of width 1.0, from its file.
+
+    Its names and kernel transformations are translated. It was trained on images normalised by
+    ImageNet's mean and deviation; the stem is changed to take them scaled to -1..1, which differs at
+    the rim of the picture alone, where padding is grey rather than ImageNet's mean.
+
+    Args:
+        path: such as ``ofa_mbv3_d234_e346_k357_w1.0``, as published; read without pickled code.
+        largest: the largest network of the space; its own weights are not read.
+
+    Raises:
+        ArtifactError: the file cannot be read, or is of another network.
+    """
+    import torch
+
+    try:
+        loaded = torch.load(path, weights_only=True, map_location="cpu")
+        found = {
+            _ofa_name(name): tensor for name, tensor in loaded.get("state_dict", loaded).items()
+        }
+    except Exception as error:
+        raise ArtifactError(
+            f"The weights of once-for-all in {str(path)!r} cannot be read: {error}. Give the file "
+            "ofa_mbv3_d234_e346_k357_w1.0 as once-for-all publishes it."
+        ) from error
+    tensors, transformations = {}, {}
+    for name, tensor in found.items():
+        matrix = re.fullmatch(r"(.+)\.depthwise\.conv\.(\d)to(\d)_matrix", name)
+        if matrix:
+            transformations[matrix[1], int(matrix[3])] = tensor
+        elif name == "hidden.0.weight":
+            tensors[name] = tensor.flatten(1)
+        else:
+            tensors[name] = tensor
+    wanted = {k: v.shape for k, v in largest.state_dict().items() if not k.startswith("classifier")}
+    wrong = [
+        name
+        for name, shape in wanted.items()
+        if name not in tensors or tensors[name].shape != shape
+    ]
+    if wrong:
+        raise ArtifactError(
+            f"The file {str(path)!r} is no MobileNetV3 of once-for-all of width 1.0: "
+            f"{len(wrong)} of {len(wanted)} tensors are missing or have another shape, "
+            f"{wrong[0]!r} the first. Give the file ofa_mbv3_d234_e346_k357_w1.0."
+        )
+    kernels: dict[tuple[str, int], Tensor] = {}
+    for (block, side), matrix in sorted(transformations.items(), key=lambda item: -item[0][1]):
+        wide = kernels.get((block, side + 2), tensors[f"{block}.depthwise.conv.weight"])
+        centre = wide[..., 1:-1, 1:-1].flatten(1)
+        kernels[block, side] = (centre @ matrix.T).reshape(-1, 1, side, side)
+    deviation = torch.tensor(_IMAGENET_DEVIATION).reshape(3, 1, 1)
+    shift = (0.5 - torch.tensor(_IMAGENET_MEAN).reshape(3, 1, 1)) / deviation
+    stem = tensors["stem.conv.weight"]
+    tensors["stem.norm.running_mean"] = tensors["stem.norm.running_mean"] - (stem * shift).sum(
+        (1, 2, 3)
+    )
+    tensors["stem.conv.weight"] = stem * 0.5 / deviation
+    return Weights(tensors, kernels=kernels)
+
+
+def _ofa_name(name: str) -> str:
+    """Translate a name of once-for-all's files, of its older and newer releases."""
+    for wrapper, plain in (
+        ("module.", ""),
+        (".mobile_inverted_conv.", ".conv."),
+        (".bn.bn.", ".bn."),
+        (".conv.conv.weight", ".conv.weight"),
+        (".linear.linear.", ".linear."),
+    ):
+        name = name.replace(wrapper, plain)
+    block = re.fullmatch(r"blocks\.(\d+)\.conv\.(.+)", name)
+    if block is None:
+        outer = name.replace("final_expand_layer.", "head.").replace("first_conv.", "stem.")
+        outer = outer.replace("feature_mix_layer.conv.", "hidden.0.").replace(".bn.", ".norm.")
+        return outer.replace("classifier.linear.", "classifier.")
+    number = int(block[1])
+    stage, place = (0, 0) if number == 0 else (1 + (number - 1) // 4, (number - 1) % 4)
+    leaf = block[2].replace(".bn.", ".norm.").replace("inverted_bottleneck.", "expand.")
+    leaf = leaf.replace("depth_conv.se.fc.", "squeeze.").replace("depth_conv.", "depthwise.")
+    return f"stages.{stage}.{place}.{leaf.replace('point_linear.', 'project.')}"
