@@ -23,7 +23,7 @@ from metad2a.export.runtime import Int8, Measured
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Delivery", "Figures", "Saved", "check_free", "save"]
+__all__ = ["Delivery", "Figures", "Saved", "check_free", "description", "save", "write_onnx"]
 
 FORMAT_VERSION = 2
 """Of ``architecture.json``; the first version described networks without class names."""
@@ -97,8 +97,9 @@ def save(delivery: Delivery, folder: str | Path, *, onnx: bool = True, int8: boo
     """
     if int8 and delivery.trained:
         runtime.check_int8(delivery.calibration)
+    text = code(delivery)
     with new_folder(folder, OWN) as made:
-        write_file(made / "model.py", code(delivery).encode())
+        _write_text(made / "model.py", text)
         labels = dict(enumerate(delivery.classes))
         _write_json(made / LABELS, labels)
         _write_json(made / PREPROCESSING, {"format_version": 1} | delivery.preprocessing())
@@ -112,9 +113,28 @@ def save(delivery: Delivery, folder: str | Path, *, onnx: bool = True, int8: boo
             except (ArtifactError, InputError) as error:
                 notes.append(f"An ONNX file is left out: {error}")
         _write_text(made / CARD, card(delivery, pictures, found, loss))
-        _write_json(made / ARCHITECTURE, _described(delivery, digest, found, loss))
+        _write_json(made / ARCHITECTURE, described(delivery, digest, found, loss))
         sizes = {path.name: path.stat().st_size for path in sorted(made.iterdir())}
     return Saved(Path(folder), sizes, loss, tuple(notes))
+
+
+def write_onnx(delivery: Delivery, path: str | Path) -> Delivered:
+    """Write a network as one ONNX file, trained or not, and return it with its normalisation.
+
+    Raises:
+        InputError: the network is too large for one file, or the package onnx is missing.
+        ArtifactError: the network has an operation without an ONNX form, or the file cannot be
+            written.
+    """
+    network = copy.deepcopy(delivery.network).cpu()
+    whole = Delivered(network, delivery.mean, delivery.deviation).eval()
+    onnx_model.write(whole, path, delivery.resolution, metadata(delivery))
+    return whole
+
+
+def description(delivery: Delivery) -> str:
+    """Return what ``architecture.json`` says of a network whose weights are not beside it."""
+    return _json(described(delivery, None, {}, None))
 
 
 def _write_weights(made: Path, delivery: Delivery) -> str:
@@ -150,9 +170,8 @@ def _write_onnx(
     made: Path, delivery: Delivery, int8: bool, found: dict[str, Measured]
 ) -> Int8 | None:
     """Write the ONNX files, checked where ONNX Runtime is here; note what was ``found``."""
-    network = copy.deepcopy(delivery.network).cpu()
-    whole, path = Delivered(network, delivery.mean, delivery.deviation).eval(), made / FLOAT
-    onnx_model.write(whole, path, delivery.resolution, _metadata(delivery))
+    path = made / FLOAT
+    whole = write_onnx(delivery, path)
     try:
         if runtime.installed():
             runtime.check(path, whole, _examples(delivery))
@@ -178,7 +197,7 @@ def _examples(delivery: Delivery) -> Tensor:
     return torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
-def _metadata(delivery: Delivery) -> dict[str, str]:
+def metadata(delivery: Delivery) -> dict[str, str]:
     """Return what the ONNX file says of itself, JSON where it is no plain text."""
     figures = delivery.figures
     told = {
@@ -195,7 +214,7 @@ def _metadata(delivery: Delivery) -> dict[str, str]:
     return told
 
 
-def _described(
+def described(
     delivery: Delivery, digest: str | None, found: Mapping[str, Measured], loss: Int8 | None
 ) -> dict[str, Any]:
     """Return what ``architecture.json`` holds."""
@@ -240,12 +259,16 @@ def _described(
 
 
 def _write_json(path: Path, value: Mapping[Any, Any]) -> None:
-    """Write an object, one line a key."""
+    _write_text(path, _json(value))
+
+
+def _json(value: Mapping[Any, Any]) -> str:
+    """Return an object, one line a key."""
     lines = [
         f"  {json.dumps(str(key))}: {json.dumps(inner, ensure_ascii=False, allow_nan=False)}"
         for key, inner in value.items()
     ]
-    _write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _write_text(path: Path, text: str) -> None:
