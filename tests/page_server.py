@@ -14,9 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import page_outlook
 from PIL import Image
 
 from metad2a.suggestion import Measured
+from metad2a.training.train import train
+
+if __name__ in ("__main__", "__mp_main__"):  # the server, or the process of one of its jobs
+    page_outlook.put_in_place()
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ def serving(*options: str, script: str = __file__) -> Iterator[tuple[str, subpro
 def main() -> None:
     from metad2a.page import Backend, build_page, launch
 
-    page = build_page(Backend(check, refine))
+    page = build_page(Backend(check, refine, train))
     address = launch(
         page,
         server_name="127.0.0.1",

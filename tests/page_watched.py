@@ -11,8 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import page_outlook
+
 UPLOAD_BYTES = 200_000
 QUEUED = 4
+
+if __name__ in ("__main__", "__mp_main__"):  # the server, or the process of one of its jobs
+    page_outlook.put_in_place()
 
 
 def kept(page: Any) -> dict[str, int]:
@@ -43,9 +48,9 @@ def main() -> None:
 
     arrival._FORM_BYTES = 0
     serve._QUEUED = QUEUED
-    from page_server import check, refine
+    from page_server import check, refine, train
 
-    page = build_page(Backend(check, refine))
+    page = build_page(Backend(check, refine, train))
     page._queue.ANALYTICS_MAX_EVENTS = 5  # Gradio keeps its last 10,000 questions; full at once
     address = launch(page, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)[1]
     print(address, flush=True)

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
+import pickle
+import time
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import page_outlook
 import page_server
 import pytest
 
 from metad2a import InputError
 from metad2a.page import bench as bench_module
+from metad2a.page import values
 from metad2a.page.bench import SEATS, Bench, Running, Ticket, Waiting
+from metad2a.page.orders import Found, Order, Point, SearchOrder
+from metad2a.page.training import TrainOrder, _Foresight
 from metad2a.page.uploads import KEPT_SECONDS, Uploads
-from metad2a.page.worker import Order, Outcome, Point, Worker
+from metad2a.page.visits import MOST, Visits
+from metad2a.page.worker import Worker
+from metad2a.training.train import TrainProgress, train
 
 
 @pytest.fixture
@@ -101,7 +111,7 @@ class Pretended:
 
     def stop(self) -> None:
         if not self.deaf:
-            self.found = [Outcome([], 1.0)]
+            self.found = [Found([], 1.0)]
 
     def close(self) -> None:
         Pretended.running.remove(self)
@@ -111,11 +121,20 @@ class Pretended:
 def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_module, "Worker", Pretended)
     monkeypatch.setattr(bench_module, "_LOOK_SECONDS", 0.001)
-    monkeypatch.setattr(bench_module, "_STOP_SECONDS", 0.01)
+    monkeypatch.setattr(SearchOrder, "stop_seconds", 0.01)
 
 
-def order(source: str = "shapes", work: Any = page_server.check) -> Order:
-    return Order(work, source, False, 2, None, None, 1.0)
+def order(source: str = "shapes") -> SearchOrder:
+    return SearchOrder(
+        work=page_server.check,
+        source=source,
+        uploaded=False,
+        space=values.CELLS,
+        k=2,
+        max_params=None,
+        max_macs=None,
+        minutes=1.0,
+    )
 
 
 async def first(bench: Bench, ticket: Ticket, kind: type) -> tuple[Any, Any]:
@@ -152,7 +171,7 @@ def test_jobs_run_one_at_a_time_and_say_who_waits(pretended: None) -> None:
     asyncio.run(go())
 
 
-@pytest.mark.parametrize(("source", "kind"), [("shapes", Outcome), ("deaf", type(None))])
+@pytest.mark.parametrize(("source", "kind"), [("shapes", Found), ("deaf", type(None))])
 def test_a_cancelled_job_ends_with_what_it_has_or_without(
     pretended: None, source: str, kind: type
 ) -> None:
@@ -164,6 +183,91 @@ def test_a_cancelled_job_ends_with_what_it_has_or_without(
         assert isinstance(last, kind) and not Pretended.running
 
     asyncio.run(go())
+
+
+def test_a_job_cancelled_twice_ends_at_once(
+    pretended: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SearchOrder, "stop_seconds", 10_000.0)
+
+    async def go() -> None:
+        ticket = Ticket(order("deaf"))
+        answers, _ = await first(Bench(), ticket, Running)
+        ticket.cancel()
+        assert (await anext(answers)).stage == "stopping"
+        ticket.cancel()
+        *_, last = [one async for one in answers]
+        assert last is None and not Pretended.running
+
+    asyncio.run(go())
+
+
+def test_the_time_left_is_told_by_the_pace_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    from metad2a.page import training
+
+    now = [100.0]
+    monkeypatch.setattr(training.time, "monotonic", lambda: now[0])
+    foresight = _Foresight()
+
+    def told(phase: str, remaining: float, epoch: float = 0.0) -> Point:
+        epochs = 4.0 if phase == "training" else 0.0
+        return foresight.point(TrainProgress(phase, 0.1, remaining, epoch, epochs))
+
+    looking = told("looking at the images", 58.0)
+    assert (looking.left, looking.surely) == (58.0, False)
+    assert told("training", 50.0).left == 50.0
+    now[0] += 5.0
+    # One of four epochs took 5 s: three more take 15, and then the network is judged.
+    point = told("training", 45.0, 1.0)
+    assert point.surely and point.left is not None and 15 < point.left < 20
+    assert told("training", 12.0, 1.0).left == 12.0, "the time is a limit"
+
+
+def test_visits_are_found_by_their_keys_for_an_hour() -> None:
+    visits = Visits(KEPT_SECONDS)
+    one, other = cast("Any", object()), cast("Any", object())
+    key = visits.keep(one)
+    assert visits.keep(one) == key != visits.keep(other)
+    assert visits.find(key) is one and visits.find("") is None
+    for _ in range(MOST):
+        visits.keep(cast("Any", object()))
+    assert visits.find(key) is None, "the oldest goes first"
+    key = visits.keep(one)
+    visits.sweep(time.time() + KEPT_SECONDS + 1)
+    assert visits.find(key) is None
+
+
+@pytest.mark.parametrize("network", [None, 1, "nothing"])
+def test_a_training_brings_a_folder_and_what_is_shown_of_it(
+    network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page_outlook.put_in_place(monkeypatch.setattr)
+    wanted = TrainOrder(
+        work=train,
+        source="shapes",
+        uploaded=False,
+        space=values.SPACE,
+        max_params=None,
+        max_macs=2_000_000,
+        minutes=0.1,
+        network=network,
+        place=tmp_path,
+    )
+    points: list[Point] = []
+    if network == "nothing":
+        with pytest.raises(InputError, match="nothing"):
+            wanted.carry_out(points.append, lambda: False)
+        return
+    found = pickle.loads(pickle.dumps(wanted.carry_out(points.append, lambda: False)))
+    assert points[0].stage == "reading" and points[-1].stage == "saving"
+    assert found.classes == ("circle", "cross", "ring", "square", "stripes", "triangle")
+    assert found.told["network"]["macs"] <= 2_000_000
+    assert found.confusion.sum() == found.told["test_images"] == 72
+    assert found.accuracy == pytest.approx(100 * found.confusion.trace() / 72)
+    with zipfile.ZipFile(io.BytesIO(found.zipped())) as archive:
+        names = {Path(name).name for name in archive.namelist()}
+    assert {"model.py", "model.safetensors", "labels.json", "README.md"} <= names
+    assert names == set(found.files)
 
 
 def test_a_worker_that_dies_is_told_of() -> None:

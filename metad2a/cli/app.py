@@ -38,9 +38,10 @@ def run(args: Namespace) -> int:
                 f"Run: pip install 'metad2a[{extra}]'"
             ) from error
     from metad2a.page import Backend, build_page, launch
+    from metad2a.training.train import train
     from search import check, refine
 
-    page = build_page(Backend(check, refine))
+    page = build_page(Backend(check, refine, train))
     try:
         launch(page, server_name=args.host, server_port=args.port, mcp_server=args.mcp)
     except OSError as error:

@@ -1,17 +1,19 @@
-"""What checks and refines: given to the page by its launchers, which alone know ``search``."""
+"""What trains, checks and refines: given to the page by its launchers, which alone know ``search``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from metad2a.result import Suggestions
+    from metad2a.training.train import TrainProgress
+    from metad2a.training.trained import Trained
 
 
 class Step(Protocol):
-    """How far a job is; :class:`search.Progress` is one."""
+    """How far a search is; :class:`search.Progress` is one."""
 
     @property
     def fraction(self) -> float:
@@ -41,15 +43,36 @@ class Work(Protocol):
         """Return the candidates, measured ones first."""
 
 
+class Train(Protocol):
+    """What trains one network, such as :func:`metad2a.train`."""
+
+    def __call__(
+        self,
+        source: Any,
+        /,
+        *,
+        minutes: float,
+        network: str | None,
+        space: str,
+        max_params: int | None,
+        max_macs: int | None,
+        progress: Callable[[TrainProgress], None],
+        should_stop: Callable[[], bool],
+    ) -> Trained:
+        """Return the network and what it reached."""
+
+
 @dataclass(frozen=True)
 class Backend:
-    """The two jobs that the page offers.
+    """The jobs that the page offers.
 
-    Both must be functions of a module: they run in a process of their own, which finds them by
+    All must be functions of a module: they run in a process of their own, which finds them by
     name.
     """
 
     check: Work
-    """Trains the candidates from scratch."""
+    """Trains the candidates from scratch, to compare them."""
     refine: Work
     """Searches on from the candidates."""
+    train: Train
+    """Trains one network as well as the time allows."""

@@ -10,13 +10,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from metad2a.errors import InputError
-from metad2a.page.worker import Order, Outcome, Point, Worker
+from metad2a.page.orders import Order, Outcome, Point
+from metad2a.page.worker import Worker
 
 SEATS = 8
 """Jobs that may wait; more are turned away with a word."""
 _LOOK_SECONDS = 0.3
-_STOP_SECONDS = 5.0
-"""How long a cancelled job may take to end with what it has, before it is ended without."""
 _CURVE = 300
 """Points of the loss curve; where there are more, every other one goes."""
 _GRACE_SECONDS = 90.0
@@ -42,8 +41,16 @@ class Running:
     fraction: float
     stage: str
     seconds: float
-    losses: tuple[tuple[float, float], ...]
+    left: float
+    """Seconds until its end."""
+    surely: bool
+    """Whether that is about right, or the most that it can be."""
+    losses: tuple[tuple[float, float], ...] = ()
     """(share of the job, loss) so far, where the job has losses."""
+    epoch: float = 0.0
+    epochs: float = 0.0
+    curve: tuple[tuple[float, float], ...] = ()
+    """(epoch, accuracy in percent) so far, of a training."""
 
 
 @dataclass(eq=False)
@@ -52,11 +59,14 @@ class Ticket:
 
     order: Order
     cancelled: bool = False
+    dropped: bool = False
+    """Whether what the job has by now is not wanted either."""
     began: float | None = None
     losses: list[tuple[float, float]] = field(default_factory=list)
 
     def cancel(self) -> None:
-        """Ask for the end, wherever the job is."""
+        """Ask for the end, wherever the job is; asked again, for the end at once."""
+        self.dropped = self.cancelled
         self.cancelled = True
 
 
@@ -106,26 +116,23 @@ class Bench:
         deadline = began + 60 * ticket.order.minutes + _GRACE_SECONDS
         asked = False
         worker = Worker(ticket.order)
-        last = Point(0.0, "starting", float("nan"))
-        first: float | None = None
+        clock = _Clock(60 * ticket.order.minutes)
         try:
             while True:
                 for one in worker.news():
                     if isinstance(one, Outcome):
                         yield one
                         return
-                    # Searches look ahead by their pace, so that a slow step can set them back.
-                    last = replace(one, fraction=max(one.fraction, last.fraction))
-                    if one.fraction > 0 and first is None:
-                        first = time.monotonic()
+                    clock.hear(one)
                     if not math.isnan(one.loss):
-                        ticket.losses.append((last.fraction, one.loss))
+                        ticket.losses.append((clock.last.fraction, one.loss))
                 if len(ticket.losses) > _CURVE:
                     del ticket.losses[::2]
+                now = time.monotonic()
                 if ticket.cancelled and not asked:
-                    asked, deadline = True, time.monotonic() + _STOP_SECONDS
+                    asked, deadline = True, now + ticket.order.stop_seconds
                     worker.stop()
-                if time.monotonic() > deadline:
+                if now > deadline or ticket.dropped:
                     if asked:
                         yield None
                         return
@@ -133,15 +140,61 @@ class Bench:
                         "The job took far longer than its time and was ended. Try "
                         "again with more time, or fewer networks."
                     )
-                # Both jobs spend a time; training that will not be finished in it is no progress.
-                spent = 0.0 if first is None else time.monotonic() - first
-                share = min(max(last.fraction, spent / (60 * ticket.order.minutes)), 1.0)
+                share, left = clock.read(now - began)
+                last = clock.last
                 yield Running(
                     share,
                     "stopping" if asked else last.stage,
-                    time.monotonic() - began,
+                    now - began,
+                    left,
+                    last.surely,
                     tuple(ticket.losses),
+                    last.epoch,
+                    last.epochs,
+                    last.curve,
                 )
                 await asyncio.sleep(_LOOK_SECONDS)
         finally:
             worker.close()
+
+
+class _Clock:
+    """How much of a job is done, and how long it still takes; the bar never goes back.
+
+    Args:
+        seconds: that the job spends.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.last = Point(0.0, "starting")
+        self._seconds, self._share = seconds, 0.0
+        self._heard = time.monotonic()
+        self._first: float | None = None
+
+    def hear(self, point: Point) -> None:
+        """Take what the job tells."""
+        # Searches look ahead by their pace, so that a slow step can set them back.
+        fraction = max(point.fraction, self.last.fraction)
+        curve = point.curve or self.last.curve
+        self.last = replace(point, fraction=fraction, curve=curve)
+        self._heard = time.monotonic()
+        if fraction > 0 and self._first is None:
+            self._first = self._heard
+
+    def read(self, spent: float) -> tuple[float, float]:
+        """Return the share that is done and the seconds that are left.
+
+        Args:
+            spent: seconds since the job began.
+        """
+        now = time.monotonic()
+        if self.last.left is None:
+            # Searches spend a time; training that will not be finished in it is no progress.
+            used = 0.0 if self._first is None else now - self._first
+            share = max(self.last.fraction, used / self._seconds)
+            left = (1 - min(share, 1.0)) * self._seconds
+        else:
+            left = max(0.0, self.last.left - (now - self._heard))
+            share = spent / max(spent + left, 1e-9)
+        self._share = min(max(self._share, share), 1.0)
+        return self._share, left

@@ -200,6 +200,20 @@ def bars(counts: Sequence[tuple[str, int]]) -> str:
     )
 
 
+def shares(rows: Sequence[tuple[str, float]]) -> str:
+    """Return class names with the bar of a probability, 0 to 1, and its percent each, as HTML."""
+    return (
+        '<div class="bars">'
+        + "".join(
+            f'<span class="name" title="{escape(name)}">{escape(name)}</span>'
+            f'<span class="bar"><i style="width:{100 * share:.1f}%"></i></span>'
+            f'<span class="count">{100 * share:.1f} %</span>'
+            for name, share in rows
+        )
+        + "</div>"
+    )
+
+
 def _text(x: float, y: float, words: str, anchor: str = "middle", kind: str = "") -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'

@@ -34,27 +34,19 @@ class Described:
     samples: tuple[tuple[str, ...], ...]
     """Some images of each of the first classes, as data URIs."""
     first: Suggestions
-    """All networks generated without limits, best first."""
+    """All that is suggested without limits, best first."""
 
     def within(self, max_params: int | None, max_macs: int | None) -> Suggestions:
-        """Return all networks generated within limits, best first; the dataset is not read again.
+        """Return all that is suggested within limits, best first; the dataset is not read again.
 
         Raises:
             BudgetError: a limit is below the smallest network; names the smallest feasible value.
         """
-        from metad2a.model.metad2a import packaged
-        from metad2a.result import CostLimits
         from metad2a.suggestion import CANDIDATES
 
         if max_params is None and max_macs is None:
             return self.first
-        cells = packaged().generate_described(
-            self.first.description, CANDIDATES, 0, len(self.counts), max_params, max_macs
-        )
-        found = self.first.predict(cells)
-        ordered = self.first.revised(sorted(found, key=lambda one: -one.accuracy), 0.0)
-        ordered.limits = CostLimits(max_params, max_macs)
-        return ordered
+        return self.first.within(max_params, max_macs, k=CANDIDATES)
 
 
 def open_source(source: str, uploaded: bool) -> ImageDataset:
@@ -66,8 +58,13 @@ def open_source(source: str, uploaded: bool) -> ImageDataset:
     return load_dataset(source, sandbox=True) if uploaded else open_example(source)
 
 
-def describe_source(source: str, uploaded: bool) -> Described:
+def describe_source(source: str, uploaded: bool, space: str) -> Described:
     """Read a dataset once, for everything that is shown and asked later, and close it.
+
+    Args:
+        source: an upload's path, or the name of an example.
+        uploaded: which of the two it is.
+        space: name of the search space of the suggestions.
 
     Raises:
         InputError: it cannot be used.
@@ -75,7 +72,7 @@ def describe_source(source: str, uploaded: bool) -> Described:
     from metad2a.suggestion import CANDIDATES, suggest
 
     with open_source(source, uploaded) as dataset:
-        first = suggest(dataset, k=CANDIDATES)
+        first = suggest(dataset, k=CANDIDATES, space=space)
         counts = np.bincount(dataset.labels, minlength=len(dataset.classes)).tolist()
         samples = tuple(
             _samples(dataset, number) for number in range(min(SHOWN_CLASSES, len(dataset.classes)))
@@ -103,19 +100,19 @@ def _samples(dataset: ImageDataset, label: int) -> tuple[str, ...]:
             image, _ = dataset.reduced(int(own[place]), _THUMBNAIL)
         except UnreadableImage:
             continue
-        found.append(_thumbnail(image))
+        found.append(thumbnail(image, _THUMBNAIL))
     return tuple(found)
 
 
-def _thumbnail(image: np.ndarray) -> str:
-    """Return uint8 (h, w, 3), its middle square cut out and made small, as a data URI."""
+def thumbnail(image: np.ndarray, most: int) -> str:
+    """Return the middle square of uint8 (h, w, 3), at most so many pixels wide, as a data URI."""
     height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     square = Image.fromarray(image[top : top + side, left : left + side])
-    square.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    square.thumbnail((most, most))
     buffer = io.BytesIO()
     # Tiny pictures keep every pixel; of others, a JPEG is a third of the size.
-    kind = "PNG" if side <= _THUMBNAIL // 2 else "JPEG"
+    kind = "PNG" if side <= most // 2 else "JPEG"
     square.save(buffer, kind, quality=82)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

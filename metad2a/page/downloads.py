@@ -6,16 +6,14 @@ import csv
 import io
 import json
 import re
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from metad2a.page.described import Described
 from metad2a.page.report import report
 
 if TYPE_CHECKING:
-    from metad2a.result import Suggestions
+    from metad2a.page.visit import Visit
     from metad2a.suggestion import Candidate
 
 _FORMULA = re.compile(r"^\s*[=+\-@\t\r\n]")
@@ -29,45 +27,37 @@ _COLUMNS = (
     "high, %",
     "parameters",
     "MACs",
+    "resolution, px",
     "measured accuracy, %",
     "measured by",
+    "classes",
 )
 
 
-def code_file(described: Described, result: Suggestions, listed: int, chosen: Candidate) -> bytes:
-    """Return the network as one Python module that imports torch alone."""
+def code_file(visit: Visit, chosen: Candidate) -> bytes:
+    """Return the untrained network as one Python module that imports torch alone."""
     from metad2a.export import code
 
-    return code(chosen).encode()
+    return code(replace(chosen, trained=None).delivery()).encode("utf-8", "replace")
 
 
-def onnx_file(described: Described, result: Suggestions, listed: int, chosen: Candidate) -> bytes:
-    """Return the network as ONNX, with its weights if it was trained here."""
-    from metad2a.export import onnx
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        onnx(chosen, path)
-        return path.read_bytes()
-
-
-def json_file(described: Described, result: Suggestions, listed: int, chosen: Candidate) -> bytes:
+def json_file(visit: Visit, chosen: Candidate) -> bytes:
     """Return the list as JSON, as ``metad2a suggest --json`` prints it."""
-    found = result.to_dict()
-    found["candidates"] = found["candidates"][:listed]
+    found = visit.result.to_dict()
+    found["candidates"] = found["candidates"][: visit.k]
     return json.dumps(found, indent=1, allow_nan=False).encode()
 
 
-def svg_file(described: Described, result: Suggestions, listed: int, chosen: Candidate) -> bytes:
-    """Return the drawing of the network's cell."""
+def svg_file(visit: Visit, chosen: Candidate) -> bytes:
+    """Return the drawing of the network."""
     return chosen.draw().encode()
 
 
-def csv_file(described: Described, result: Suggestions, listed: int, chosen: Candidate) -> bytes:
+def csv_file(visit: Visit, chosen: Candidate) -> bytes:
     """Return the list as a table for a spreadsheet."""
     rows = [
         (
-            described.report.name,
+            visit.described.report.name,
             one.rank,
             one.space,
             one.architecture,
@@ -76,17 +66,19 @@ def csv_file(described: Described, result: Suggestions, listed: int, chosen: Can
             f"{one.interval[1]:.2f}",
             one.params,
             one.macs,
+            one.resolution,
             f"{one.measured.accuracy:.2f}" if one.measured else "",
             one.measured.protocol if one.measured else "",
+            "; ".join(one.class_names),
         )
-        for one in result[:listed]
+        for one in visit.result[: visit.k]
     ]
     return table([_COLUMNS, *rows])
 
 
-def report_file(described: Described, result: Suggestions, listed: int, chosen: Candidate) -> bytes:
+def report_file(visit: Visit, chosen: Candidate) -> bytes:
     """Return everything on one page that needs no other file."""
-    return report(described, result, listed).encode("utf-8", "replace")
+    return report(visit, chosen.rank).encode("utf-8", "replace")
 
 
 def table(rows: Sequence[Sequence[object]]) -> bytes:
@@ -105,11 +97,10 @@ def _plain(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-Maker = Callable[["Described", "Suggestions", int, "Candidate"], bytes]
+Maker = Callable[["Visit", "Candidate"], bytes]
 FILES: dict[str, tuple[str, str, Maker]] = {
     "code": ("Code", "model.py", code_file),
-    "onnx": ("ONNX", "model.onnx", onnx_file),
-    "svg": ("Drawing", "cell.svg", svg_file),
+    "svg": ("Drawing", "network.svg", svg_file),
     "json": ("JSON", "suggestions.json", json_file),
     "csv": ("Table", "suggestions.csv", csv_file),
     "report": ("Report", "report.html", report_file),

@@ -11,25 +11,33 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from gradio.processing_utils import save_bytes_to_cache
 
 from metad2a.errors import InputError, MetaD2AError
 from metad2a.page import examples, values
 from metad2a.page.bench import Bench, Running, Ticket, Waiting
 from metad2a.page.described import open_source
+from metad2a.page.orders import Found, Order, Outcome, SearchOrder
+from metad2a.page.training import ZIP, TrainedHere, TrainOrder
 from metad2a.page.uploads import Uploads
-from metad2a.page.worker import Order, Outcome
 
 if TYPE_CHECKING:
     from metad2a.page.backend import Backend, Work
+    from metad2a.suggestion import Candidate
 
 _DATA = """
         file: A zip or tar archive with one folder of images per class: uploaded, or as a text
             "data:application/zip;base64,...".
         example: In the place of a file, the name of an example: "digits" or "shapes"."""
-_LIMITS = """
-        k: How many networks, 1 to 20.
+_COSTS = """
         max_params: Most trainable parameters; 0 sets no limit.
         max_macs: Most multiply-adds for one image; 0 sets no limit."""
+_LIMITS = f"""
+        k: How many networks, 1 to 20.{_COSTS}"""
+_SPACE = f"""
+        space: The search space: {", ".join(values.SPACES)}."""
+_MINUTES = f"""
+        minutes: Time to spend, {values.MINUTES[0]:g} to {values.MINUTES[1]:g} minutes."""
 _CHECK_DATASET = f"""Say what is understood of a labelled image dataset; every image is looked at.
 
     Args:{_DATA}
@@ -41,22 +49,34 @@ _SUGGEST = f"""Suggest small neural networks predicted to do best on a labelled 
 
     It takes seconds and trains nothing.
 
-    Args:{_DATA}{_LIMITS}
+    Args:{_DATA}{_LIMITS}{_SPACE}
 
     Returns:
         The networks, best first, each with architecture, predicted accuracy in percent, its 90 %
-        interval, parameters, MACs and a drawing (SVG); what was read; the nearest known datasets.
+        interval, parameters, MACs, resolution, class names and a drawing (SVG); what was read; the
+        nearest known datasets.
     """
 _JOB = f"""
 
-    Args:{_DATA}{_LIMITS}
-        minutes: Time to spend, {values.MINUTES[0]:g} to {values.MINUTES[1]:g} minutes.
+    The networks are cells of NAS-Bench-201 with random weights; "train" gives better ones.
+
+    Args:{_DATA}{_LIMITS}{_MINUTES}
 
     Returns:
         The networks, best first, with what was measured on images held out.
     """
 _CHECK = f"Train suggested networks on a labelled image dataset for a short time; rank them.{_JOB}"
 _REFINE = f"Search on from suggested networks for a better one on a labelled image dataset.{_JOB}"
+_TRAIN = f"""Train one image classifier on a labelled image dataset, ready to use.
+
+    Args:{_DATA}{_MINUTES}
+        network: The number of a suggestion ("1" is the first), the string of a network, or empty
+            for what is best in the time.{_COSTS}{_SPACE}
+
+    Returns:
+        The network, accuracy and balanced accuracy in percent on images held out, beside what was
+        predicted; and a zip with weights, code, ONNX, class names and a card.
+    """
 
 
 def endpoints(
@@ -79,29 +99,32 @@ def endpoints(
         k: int = 5,
         max_params: int = 0,
         max_macs: int = 0,
+        space: str = values.SPACE,
     ) -> dict[str, Any]:
         from metad2a.suggestion import suggest as suggest_networks
 
         with _plainly(uploads):
-            limits = _limits(k, max_params, max_macs)
+            limits = {
+                "k": _networks(k),
+                **_limits(max_params, max_macs),
+                "space": values.space(space),
+            }
             with open_source(*_source(uploads, file, example, request)) as dataset:
                 result = suggest_networks(dataset, **limits)
-            return {
-                **result.to_dict(),
-                "candidates": [{**one.to_dict(), "svg": one.draw()} for one in result],
-            }
+            return {**result.to_dict(), "candidates": [_drawn(one) for one in result]}
 
     found = {
         "suggest": _described(suggest, "suggest", _SUGGEST),
         "check_dataset": _described(check_dataset, "check_dataset", _CHECK_DATASET),
     }
     if backend is not None:
-        found["check"] = _described(_job(uploads, bench, backend.check), "check", _CHECK)
-        found["refine"] = _described(_job(uploads, bench, backend.refine), "refine", _REFINE)
+        found["check"] = _described(_search(uploads, bench, backend.check), "check", _CHECK)
+        found["refine"] = _described(_search(uploads, bench, backend.refine), "refine", _REFINE)
+        found["train"] = _described(_train(uploads, bench, backend), "train", _TRAIN)
     return found
 
 
-def _job(uploads: Uploads, bench: Bench, work: Work) -> Callable[..., Any]:
+def _search(uploads: Uploads, bench: Bench, work: Work) -> Callable[..., Any]:
     async def run(
         request: gr.Request,
         file: gr.FileData | None = None,
@@ -112,34 +135,113 @@ def _job(uploads: Uploads, bench: Bench, work: Work) -> Callable[..., Any]:
         minutes: float = 1.0,
     ) -> AsyncIterator[dict[str, Any]]:
         with _plainly(uploads):
-            limits, time = _limits(k, max_params, max_macs), values.minutes(minutes)
-            ticket = Ticket(
-                Order(work, *_source(uploads, file, example, request), **limits, minutes=time)
+            k, limits, time = _networks(k), _limits(max_params, max_macs), values.minutes(minutes)
+            source, uploaded = _source(uploads, file, example, request)
+            order = SearchOrder(
+                work=work,
+                source=source,
+                uploaded=uploaded,
+                space=values.CELLS,
+                k=k,
+                **limits,
+                minutes=time,
             )
-            async with contextlib.aclosing(bench.run(ticket)) as answers:
+            async with contextlib.aclosing(_done(bench, order)) as answers:
                 async for one in answers:
-                    if one is not None:
-                        yield _told(one)
+                    yield _found(one) if isinstance(one, Found) else one
 
     return run
 
 
-def _told(one: Waiting | Running | Outcome) -> dict[str, Any]:
-    """Return where a job stands, or what it found, as plain values."""
+def _train(uploads: Uploads, bench: Bench, backend: Backend) -> Callable[..., Any]:
+    async def run(
+        request: gr.Request,
+        file: gr.FileData | None = None,
+        example: str = "",
+        minutes: float = 2.0,
+        network: str = "",
+        max_params: int = 0,
+        max_macs: int = 0,
+        space: str = values.SPACE,
+    ) -> AsyncIterator[dict[str, Any]]:
+        with _plainly(uploads):
+            time, name, limits = (
+                values.minutes(minutes),
+                values.network(network),
+                _limits(max_params, max_macs),
+            )
+            chosen = values.space(space)
+            source, uploaded = _source(uploads, file, example, request)
+            order = TrainOrder(
+                work=backend.train,
+                source=source,
+                uploaded=uploaded,
+                space=chosen,
+                network=name,
+                **limits,
+                minutes=time,
+                place=uploads.place(),
+            )
+            try:
+                async with contextlib.aclosing(_done(bench, order)) as answers:
+                    async for one in answers:
+                        yield _trained(uploads, one) if isinstance(one, TrainedHere) else one
+            finally:
+                uploads.discard(order.place)
+
+    return run
+
+
+async def _done(bench: Bench, order: Order) -> AsyncIterator[Any]:
+    """Do a job; yield where it stands as plain values, and its outcome as it is."""
+    async with contextlib.aclosing(bench.run(Ticket(order))) as answers:
+        async for one in answers:
+            if isinstance(one, Outcome):
+                yield one
+            elif one is not None:
+                yield _told(one)
+
+
+def _told(one: Waiting | Running) -> dict[str, Any]:
+    """Return where a job stands as plain values."""
     if isinstance(one, Waiting):
         return {"state": "waiting", "place": one.place, "seconds": one.seconds}
-    if isinstance(one, Running):
-        return {
-            "state": "running",
-            "fraction": one.fraction,
-            "stage": one.stage,
-            "seconds": one.seconds,
-        }
+    told = {
+        "state": "running",
+        "fraction": one.fraction,
+        "stage": one.stage,
+        "seconds": one.seconds,
+        "left": one.left,
+    }
+    if one.epochs:
+        told |= {"epoch": one.epoch, "epochs": one.epochs}
+    return told | {"curve": [list(point) for point in one.curve]} if one.curve else told
+
+
+def _found(one: Found) -> dict[str, Any]:
+    """Return what a search found as plain values."""
     return {
         "state": "done",
         "seconds": one.seconds,
-        "candidates": [{**c.to_dict(), "svg": c.draw()} for c in one.candidates],
+        "candidates": [_drawn(candidate) for candidate in one.candidates],
     }
+
+
+def _trained(uploads: Uploads, one: TrainedHere) -> dict[str, Any]:
+    """Return a trained network as plain values, with its folder as a file."""
+    path = save_bytes_to_cache(one.zipped(), ZIP, str(uploads.folder))
+    return {
+        "state": "done",
+        **one.told,
+        "confusion": one.confusion.tolist(),
+        "notes": list(one.notes),
+        "zip": gr.FileData(path=str(path), orig_name=ZIP, mime_type="application/zip").model_dump(),
+    }
+
+
+def _drawn(one: Candidate) -> dict[str, Any]:
+    """Return a candidate as plain values, with its drawing."""
+    return {**one.to_dict(), "svg": one.draw()}
 
 
 def _described(function: Callable[..., Any], name: str, text: str) -> Callable[..., Any]:
@@ -147,9 +249,12 @@ def _described(function: Callable[..., Any], name: str, text: str) -> Callable[.
     return function
 
 
-def _limits(k: Any, max_params: Any, max_macs: Any) -> dict[str, Any]:
+def _networks(k: Any) -> int:
+    return values.whole("k", k, *values.NETWORKS)
+
+
+def _limits(max_params: Any, max_macs: Any) -> dict[str, Any]:
     return {
-        "k": values.whole("k", k, *values.NETWORKS),
         "max_params": values.limit("max_params", max_params),
         "max_macs": values.limit("max_macs", max_macs),
     }

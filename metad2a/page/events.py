@@ -10,7 +10,7 @@ import math
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from metad2a.errors import InputError, MetaD2AError
 from metad2a.page import examples, states, values
@@ -18,16 +18,22 @@ from metad2a.page.bench import Bench, Running, Waiting
 from metad2a.page.dataset_view import dataset_view
 from metad2a.page.described import describe_source
 from metad2a.page.downloads import FILES
-from metad2a.page.result_view import accuracy, result_view
+from metad2a.page.orders import Found, Order, Outcome, SearchOrder
+from metad2a.page.result_view import accuracy, drawing_view, result_view
+from metad2a.page.trained_view import answer_view, trained_view
+from metad2a.page.training import ZIP, TrainedHere, TrainOrder
 from metad2a.page.uploads import Uploads
-from metad2a.page.visit import Kind, Visit
-from metad2a.page.worker import Outcome
+from metad2a.page.visit import Visit
 
 if TYPE_CHECKING:
     from metad2a.page.backend import Backend
 
 Updates = dict[str, Any]
+Kind = Literal["check", "refine"]
+AUTOMATIC = 0
+"""The number that stands for the network that is best in the time."""
 _LOST = "Your dataset is no longer kept here: after an hour everything is deleted. Upload it again."
+_NO_ROOM = "This server has no room for a network now. Try again later."
 
 
 class Events:
@@ -36,7 +42,11 @@ class Events:
     def __init__(self, uploads: Uploads, bench: Bench, backend: Backend | None) -> None:
         self._uploads, self._bench, self._backend = uploads, bench, backend
 
-    def upload(self, file: str | None, k: int, session: str | None) -> Iterator[Updates]:
+    # -- the dataset and the list ------------------------------------------------------------
+
+    def upload(
+        self, file: str | None, k: int, space: str, session: str | None
+    ) -> Iterator[Updates]:
         """Read an upload and suggest; without one, go back to the beginning."""
         if file is None:
             yield _beginning(states.EMPTY)
@@ -46,66 +56,162 @@ class Events:
         except InputError as error:
             yield _beginning(states.problem("This file cannot be used", str(error)))
             return
-        yield from self._read(path, True, k)
+        yield from self._read(path, True, k, space)
 
-    def example(self, name: str, k: int) -> Iterator[Updates]:
+    def example(self, name: str, k: int, space: str) -> Iterator[Updates]:
         """Read an example and suggest."""
-        yield from self._read(name, False, k)
+        yield from self._read(name, False, k, space)
 
-    def _read(self, source: str, uploaded: bool, k: int) -> Iterator[Updates]:
+    def other_space(self, visit: Visit | None, k: int, space: str) -> Iterator[Updates]:
+        """Suggest anew in another space; what was trained stays."""
+        if visit is None:  # The choice is for what will be uploaded.
+            yield {}
+            return
+        described = visit.described
+        yield from self._read(described.source, described.uploaded, k, space, visit.trained)
+
+    def _read(
+        self,
+        source: str,
+        uploaded: bool,
+        k: int,
+        space: str,
+        trained: TrainedHere | None = None,
+    ) -> Iterator[Updates]:
         name = Path(source).name if uploaded else examples.title(source)
         yield _beginning(states.reading(name))
         try:
-            described = describe_source(source, uploaded)
-            visit = Visit(described, described.first, int(k))
-            visit.limit(int(k), None, None)
-        except InputError as error:
+            described = describe_source(source, uploaded, values.space(space))
+            visit = Visit(described, int(k), trained=trained)
+        except MetaD2AError as error:
             yield _beginning(
                 states.problem("This cannot be used", self._uploads.scrub(str(error)))
                 + states.EMPTY
             )
             return
-        sizes = _ranges(visit)
-        yield {
-            "visit": visit,
-            "told": _shown(False),
-            "dataset": dataset_view(described),
-            **_listed(visit),
-            "limits": _shown(True),
-            "job": "",
-            **{
-                name: {"minimum": low, "maximum": high, "value": high}
-                for name, (low, high) in sizes.items()
-            },
-        }
+        key = self._uploads.visits.keep(visit)
+        yield {**_whole(visit), "key": key}
+
+    def again(self, key: str) -> Updates:
+        """Show what a visitor saw before their page was loaded again."""
+        visit = self._uploads.visits.find(key)
+        if visit is None:
+            return {}
+        return {**_whole(visit), "space": visit.space, "k": {"value": visit.wanted}}
 
     def limit(self, visit: Visit | None, k: int, params: float, macs: float) -> Updates:
         """Make the list anew under other limits."""
         if visit is None:
             return _beginning(states.note(_LOST))
-        space = _ranges(visit)
+        ends = _ranges(visit)
         try:
-            visit.limit(int(k), _most(params, space["params"]), _most(macs, space["macs"]))
+            visit.limit(int(k), _most(params, ends["params"]), _most(macs, ends["macs"]))
         except InputError as error:
             return {
                 "result": states.problem("No network fits these limits", str(error)),
                 "tools": _shown(False),
             }
-        return {**_listed(visit), "job": ""}
+        job = {} if visit.ticket else {"job": states.learnt(visit.lines)}
+        return {**_listed(visit), **job}
 
-    async def run(
+    def choose(self, visit: Visit | None, rank: int | None) -> Updates:
+        """Draw a network of the list."""
+        if visit is None or not isinstance(rank, int) or not 1 <= rank <= visit.k:
+            return {}
+        return {"chosen": {"value": rank}, "drawing": drawing_view(visit.result, rank)}
+
+    # -- jobs --------------------------------------------------------------------------------
+
+    async def search(
         self, visit: Visit | None, kind: Kind, minutes: float
     ) -> AsyncGenerator[Updates, None]:
-        """Wait in line, do a job, and put its measurements in the place of the predictions."""
+        """Check or refine, and put the measurements in the place of the predictions."""
         if visit is None or self._backend is None:
             yield _beginning(states.note(_LOST))
             return
         try:
-            ticket = visit.order(self._backend, kind, values.minutes(minutes))
+            order = SearchOrder(
+                work=getattr(self._backend, kind),
+                k=visit.k,
+                minutes=values.minutes(minutes),
+                **_about(visit),
+            )
         except InputError as error:
             yield {"job": states.problem("This cannot be started", str(error))}
             return
-        outcome: Outcome | None = None
+        async with aclosing(self._run(visit, order)) as answers:
+            async for one in answers:
+                yield one if isinstance(one, dict) else self._searched(visit, one)
+
+    def _searched(self, visit: Visit, outcome: Outcome | None) -> Updates:
+        """Show what a search found."""
+        early = visit.ticket is not None and visit.ticket.cancelled
+        found = outcome if isinstance(outcome, Found) else Found([], 0.0)
+        if not any(one.measured for one in found.candidates):
+            why = "Stopped" if early else "The time was too short to finish a network"
+            return {"job": states.note(f"{why}. Nothing was measured, so the predictions stand.")}
+        visit.found(found)
+        self._uploads.visits.keep(visit)
+        stopped = states.note("Stopped early; these are the results until then.") if early else ""
+        return {**_listed(visit), "job": stopped + states.learnt(visit.lines)}
+
+    async def train(
+        self, visit: Visit | None, number: int | None, minutes: float
+    ) -> AsyncGenerator[Updates, None]:
+        """Train a network, and show what it reached."""
+        if visit is None or self._backend is None:
+            yield _beginning(states.note(_LOST))
+            return
+        try:
+            order = TrainOrder(
+                work=self._backend.train,
+                network=_named(visit, number),
+                minutes=values.minutes(minutes),
+                place=self._uploads.place(),
+                **_about(visit),
+            )
+        except OSError:
+            yield {"job": states.problem("This cannot be started", _NO_ROOM)}
+            return
+        except InputError as error:
+            yield {"job": states.problem("This cannot be started", str(error))}
+            return
+        done: TrainedHere | None = None
+        try:
+            async with aclosing(self._run(visit, order)) as answers:
+                async for one in answers:
+                    if isinstance(one, TrainedHere):
+                        done = one
+                        yield self._trained(visit, one)
+                    elif isinstance(one, dict):
+                        yield one
+                    else:
+                        yield {"job": states.note("Stopped. Nothing was trained to an end.")}
+        finally:
+            if done is None:
+                self._uploads.discard(order.place)
+
+    def _trained(self, visit: Visit, trained: TrainedHere) -> Updates:
+        """Show a trained network."""
+        before = visit.learnt(trained)
+        if before is not None:
+            self._uploads.discard(before.folder.parent)
+        self._uploads.visits.keep(visit)
+        return {**_listed(visit), **_shown_training(visit), "job": ""}
+
+    async def _run(
+        self, visit: Visit, order: Order
+    ) -> AsyncGenerator[Updates | Outcome | None, None]:
+        """Wait in line and do a job.
+
+        Yields:
+            Updates on the way; before the last of them the outcome, or None where there is none.
+        """
+        try:
+            ticket = visit.start(order)
+        except InputError as error:
+            yield {"job": states.problem("This cannot be started", str(error))}
+            return
         try:
             yield {**_busy(True), "job": states.note("Starting.")}
             # Where the visitor leaves, the job must end now and not when memory is tidied up.
@@ -114,37 +220,23 @@ class Events:
                     if isinstance(one, Waiting):
                         yield {"job": states.waiting(one)}
                     elif isinstance(one, Running):
-                        yield {"job": states.running(one, ticket.order.minutes)}
+                        yield {"job": states.running(one)}
                     else:
-                        outcome = one
+                        yield one
         except InputError as error:
             yield {
-                **_busy(False),
-                "job": states.problem("The job could not be done", self._uploads.scrub(str(error))),
+                "job": states.problem("The job could not be done", self._uploads.scrub(str(error)))
             }
-            return
         finally:
             visit.ticket = None
-        if outcome is None or not any(one.measured for one in outcome.candidates):
-            why = "Stopped" if ticket.cancelled else "The time was too short to finish a network"
-            yield {
-                **_busy(False),
-                "job": states.note(f"{why}. Nothing was measured, so the predictions stand."),
-            }
-            return
-        visit.found(outcome)
-        stopped = (
-            states.note("Stopped early; these are the results until then.")
-            if ticket.cancelled
-            else ""
-        )
-        lines = [(str(one.rank), one.measured.curve) for one in visit.result if one.measured]
-        yield {**_busy(False), **_listed(visit), "job": stopped + states.learnt(lines)}
+        yield _busy(False)
 
     def cancel(self, visit: Visit | None) -> None:
         """End a visitor's job, wherever it is."""
         if visit is not None and visit.ticket is not None:
             visit.ticket.cancel()
+
+    # -- files and pictures ------------------------------------------------------------------
 
     def file(self, visit: Visit | None, kind: str, rank: int | None) -> tuple[str, bytes]:
         """Return the name and the content of a file to take along.
@@ -156,9 +248,34 @@ class Events:
             raise InputError(_LOST)
         _, name, make = FILES[kind]
         try:
-            return name, make(visit.described, visit.result, visit.k, visit.result[rank - 1])
+            return name, make(visit, visit.result[rank - 1])
         except MetaD2AError as error:
             raise InputError(self._uploads.scrub(str(error))) from error
+
+    def network(self, visit: Visit | None) -> tuple[str, bytes]:
+        """Return the name and the content of the trained network's folder as one file.
+
+        Raises:
+            InputError: there is none, or it is no longer there.
+        """
+        if visit is None or visit.trained is None:
+            raise InputError(_LOST)
+        return ZIP, visit.trained.zipped()
+
+    def picture(self, visit: Visit | None, file: str | None, session: str | None) -> Updates:
+        """Name what a picture shows."""
+        from metad2a.page.attempt import attempt
+
+        if file is None:
+            return {"answer": ""}
+        if visit is None or visit.trained is None:
+            return {"answer": states.note(_LOST)}
+        try:
+            path = self._uploads.claim(file, session)
+            return {"answer": answer_view(*attempt(visit.trained, path))}
+        except MetaD2AError as error:
+            words = self._uploads.scrub(str(error))
+            return {"answer": states.problem("This picture cannot be named", words)}
 
 
 def _beginning(told: str) -> Updates:
@@ -167,28 +284,106 @@ def _beginning(told: str) -> Updates:
         "told": {"value": told, **_shown(True)},
         "dataset": "",
         "result": "",
+        "drawing": "",
         "job": "",
+        "trained": "",
+        "answer": "",
+        "picture": {"value": None},
         "tools": _shown(False),
+        "searches": _shown(False),
         "limits": _shown(False),
+        "using": _shown(False),
         "visit": None,
+        "key": "",
         **_busy(False),
+    }
+
+
+def _whole(visit: Visit) -> Updates:
+    """Return the page with all that is known in a visit."""
+    sizes = _ranges(visit)
+    limits = visit.result.limits
+    now = {"params": limits.max_params, "macs": limits.max_macs}
+    return {
+        "visit": visit,
+        "told": _shown(False),
+        "dataset": dataset_view(visit.described),
+        **_listed(visit),
+        **_shown_training(visit),
+        "limits": _shown(True),
+        "job": states.learnt(visit.lines),
+        **{
+            name: {
+                "minimum": low,
+                "maximum": high,
+                "value": high if now[name] is None else now[name] / 1e6,
+            }
+            for name, (low, high) in sizes.items()
+        },
     }
 
 
 def _listed(visit: Visit) -> Updates:
     choices = [
-        (f"{one.rank}. {accuracy(one):.1f} %, {one.params / 1e6:.2f} M parameters", one.rank)
+        (
+            f"{one.rank}. {accuracy(one):.1f} %, {one.resolution} px, {one.params / 1e6:.2f} M",
+            one.rank,
+        )
         for one in visit.result[: visit.k]
     ]
+    chosen_for = [("Chosen for the time", AUTOMATIC)] if visit.pretrained else []
     return {
         "result": result_view(visit.result, visit.k),
+        "drawing": drawing_view(visit.result, 1),
         "tools": _shown(True),
+        "searches": _shown(visit.space == values.CELLS),
         "chosen": {"choices": choices, "value": 1},
+        "network": {
+            "choices": [*chosen_for, *choices],
+            "value": AUTOMATIC if visit.pretrained else 1,
+        },
     }
+
+
+def _shown_training(visit: Visit) -> Updates:
+    """Return the part of the page about the network that was trained, if one was."""
+    trained = visit.trained
+    return {
+        "trained": "" if trained is None else trained_view(trained),
+        "using": _shown(trained is not None),
+        "picture": {"value": None},
+        "answer": "",
+    }
+
+
+def _about(visit: Visit) -> dict[str, Any]:
+    """Return what all orders of a visit have in common."""
+    limits = visit.result.limits
+    return {
+        "source": visit.described.source,
+        "uploaded": visit.described.uploaded,
+        "space": visit.space,
+        "max_params": limits.max_params,
+        "max_macs": limits.max_macs,
+    }
+
+
+def _named(visit: Visit, number: int | None) -> str | None:
+    """Return the string of a network by its number in the list; None: chosen for the time.
+
+    Raises:
+        InputError: there is none of this number.
+    """
+    if number == AUTOMATIC and visit.pretrained:
+        return None
+    if not isinstance(number, int) or not 1 <= number <= visit.k:
+        raise InputError(f"There is no network {number} in the list; choose one of 1 to {visit.k}.")
+    return visit.result[number - 1].architecture
 
 
 def _busy(busy: bool) -> Updates:
     return {
+        "train": {"interactive": not busy},
         "check": {"interactive": not busy},
         "refine": {"interactive": not busy},
         "cancel": _shown(busy),
@@ -204,7 +399,7 @@ def _ranges(visit: Visit) -> dict[str, tuple[float, float]]:
     from metad2a.spaces import SPACES
 
     first = visit.described.first
-    smallest = SPACES.get(first[0].space).smallest(len(visit.described.counts))
+    smallest = SPACES.get(visit.space).smallest(len(visit.described.counts))
     return {
         "params": _ends(smallest.params, max(one.params for one in first), 1e4),
         "macs": _ends(smallest.macs, max(one.macs for one in first), 1e6),

@@ -11,10 +11,11 @@ HINTS = {
     "parameters": "The numbers that a network learns. Fewer need less memory and make a smaller "
     "file.",
     "MACs": "Multiply-adds: the work that one image takes. Half as many run about twice as fast.",
-    "cell": "The small pattern of layers that the network repeats. The drawing shows it.",
+    "resolution": "The side, in pixels, that pictures are brought to before the network sees them.",
     "front": "The best accuracy to be had for so many MACs: no network is both cheaper and better.",
-    "measured": "Found by training on your images here, for a short time. It tells which network "
-    "is best, not how good a long training makes it.",
+    "measured": "Found by training on your images here, on images that were held out.",
+    "balanced": "The mean over the classes of what is named right: a class with few images counts "
+    "as much as one with many.",
     "distance": "How different that dataset is from yours, in the model's eyes; 0 is the same.",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -17,42 +17,57 @@ from metad2a.page.backend import Backend
 from metad2a.page.bench import Bench
 from metad2a.page.downloads import FILES
 from metad2a.page.endpoints import endpoints
-from metad2a.page.events import Events, Updates
+from metad2a.page.events import Events, Kind, Updates
 from metad2a.page.hints import HINTS
 from metad2a.page.inputs import only_uploads
 from metad2a.page.uploads import Uploads
-from metad2a.page.visit import Kind, Visit
+from metad2a.page.visit import Visit
 
 QUICK, EXPORT = "quick", "export"
 """Lines of Gradio's queue: short answers, and files. Jobs have a line of their own."""
 _AT_ONCE = 2
-_HEAD = """<h1>metad2a</h1><p>Small neural networks designed for your own images, in seconds.</p>"""
+_JOBS = ("check", "refine", "train")
+_HEAD = """<h1>metad2a</h1><p>Neural networks for your own images: suggested in seconds, trained in
+minutes.</p>"""
 _IMAGES = "<h2>Your images</h2>"
 _EXAMPLES = "<p>Nothing at hand? Try an example:</p>"
 _PRIVACY = "<p>Files stay on this server, are seen by nobody else and deleted after an hour.</p>"
-_TAKE = (
-    "<h2>Take a network along</h2><p>The code needs PyTorch and nothing else; ONNX runs "
-    "almost anywhere.</p>"
+_LOOK = "<h2>Look at one</h2><p>Its design, untrained. Choose it here or in the table.</p>"
+_TRAIN = (
+    "<h2>Train</h2><p>The time is for everything, from reading to judging. A fifth of the images is "
+    "held out and tells what was reached.</p>"
+)
+_USE = (
+    "<h2>Use it</h2><p>The folder has the weights, code that needs PyTorch alone, ONNX, the names of "
+    "the classes, and a card.</p>"
 )
 _WORK = (
-    "<h2>Try them out here</h2><p>Predictions are quick but not certain. "
-    "<b>Check</b> trains each network in the list for a moment; <b>Refine</b> searches on "
-    "from them for a better one. Both put measurements in the place of predictions.</p>"
+    "<h2>Compare by short trainings</h2><p>Predictions are quick but not certain. "
+    "<b>Check</b> trains each network in the list from random weights for a moment; <b>Refine</b> "
+    "searches on from them for a better one. Both put measurements in the place of predictions.</p>"
 )
 _NO_LIMIT = " Far right: no limit."
 _PRESS = "() => { document.querySelector('#m2-file a, a#m2-file, #m2-file')?.click(); }"
+_REMEMBER = "(key) => { sessionStorage.setItem('metad2a', key); return key; }"
+_RECALL = "() => sessionStorage.getItem('metad2a') ?? ''"
+_ROWS = """element.addEventListener('click', (event) => {
+  const row = event.target.closest('tr[data-rank]');
+  if (row) trigger('click', {rank: Number(row.dataset.rank)});
+});"""
+"""A click on a row of the table chooses its network."""
 
 
 def lay_out(page: gr.Blocks, uploads: Uploads, bench: Bench, backend: Backend | None) -> None:
     """Put everything on a page that is being built."""
     parts = _parts(backend is not None)
     events = Events(uploads, bench, backend)
-    _wire_dataset(parts, events)
+    _wire_dataset(page, parts, events)
     _wire_files(parts, events, uploads.folder)
     if backend is not None:
         _wire_jobs(parts, events)
+        _wire_use(parts, events, uploads.folder)
     for name, function in endpoints(uploads, bench, backend).items():
-        job = name in ("check", "refine")
+        job = name in _JOBS
         api(
             function,
             api_name=name,
@@ -67,75 +82,126 @@ def lay_out(page: gr.Blocks, uploads: Uploads, bench: Bench, backend: Backend | 
 def _parts(jobs: bool) -> dict[str, Any]:
     """Place the parts and return them by name."""
     parts: dict[str, Any] = {"visit": gr.State(None)}
+    parts["key"] = gr.Textbox(visible="hidden", label="key")
     gr.HTML(_HEAD, elem_classes="m2-head")
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=280, elem_classes="m2-side"):
-            gr.HTML(_IMAGES)
-            parts["file"] = gr.File(
-                label="Zip or tar, one folder per class",
-                height=140,
-                file_types=[".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".parquet"],
-            )
-            gr.HTML(_EXAMPLES)
-            with gr.Row():
-                for name in examples.names():
-                    parts[f"example {name}"] = gr.Button(
-                        examples.title(name), size="sm", min_width=120
-                    )
-            gr.HTML(_PRIVACY)
-            with gr.Column(visible=False) as parts["limits"]:
-                gr.HTML("<h2>Your limits</h2>")
-                parts["k"] = gr.Slider(*values.NETWORKS, value=5, step=1, label="Networks listed")
-                parts["params"] = gr.Slider(
-                    0.0,
-                    2.0,
-                    value=2.0,
-                    step=0.01,
-                    label="Most parameters, millions",
-                    info=HINTS["parameters"] + _NO_LIMIT,
-                )
-                parts["macs"] = gr.Slider(
-                    0.0,
-                    300.0,
-                    value=300.0,
-                    step=1.0,
-                    label="Most MACs, millions",
-                    info=HINTS["MACs"] + _NO_LIMIT,
-                )
+            _place_side(parts)
         with gr.Column(scale=3, min_width=320, elem_classes="m2-main"):
             parts["told"] = gr.HTML(states.EMPTY)
             parts["dataset"] = gr.HTML()
-            parts["result"] = gr.HTML()
-            with gr.Column(visible=False, elem_classes="m2-work") as parts["tools"]:
-                gr.HTML(_TAKE)
-                parts["chosen"] = gr.Dropdown([], label="Network", filterable=False)
-                with gr.Row():
-                    for kind, (word, *_) in FILES.items():
-                        parts[f"get {kind}"] = gr.Button(word, size="sm", min_width=90)
-                parts["download"] = gr.DownloadButton(elem_id="m2-file", elem_classes="m2-gone")
-                parts["failed"] = gr.HTML()
-                if jobs:
-                    gr.HTML(_WORK)
-                    parts["minutes"] = gr.Slider(
-                        *values.MINUTES, value=1.0, step=0.1, label="Minutes to spend"
-                    )
-                    with gr.Row():
-                        parts["check"] = gr.Button("Check on this machine", variant="primary")
-                        parts["refine"] = gr.Button("Refine")
-                        parts["cancel"] = gr.Button("Cancel", variant="stop", visible=False)
-            parts["job"] = gr.HTML()
+            parts["result"] = gr.HTML(js_on_load=_ROWS)
+            with gr.Row(visible=False, equal_height=False) as parts["tools"]:
+                _place_tools(parts, jobs)
+            if jobs:
+                _place_jobs(parts)
     return parts
 
 
-def _wire_dataset(parts: dict[str, Any], events: Events) -> None:
+def _place_side(parts: dict[str, Any]) -> None:
+    """Place what a visitor gives: images, limits, the search space."""
+    gr.HTML(_IMAGES)
+    parts["file"] = gr.File(
+        label="Zip or tar, one folder per class",
+        height=140,
+        file_types=[".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".parquet"],
+    )
+    gr.HTML(_EXAMPLES)
+    with gr.Row():
+        for name in examples.names():
+            parts[f"example {name}"] = gr.Button(examples.title(name), size="sm", min_width=120)
+    gr.HTML(_PRIVACY)
+    with gr.Column(visible=False) as parts["limits"]:
+        gr.HTML("<h2>Your limits</h2>")
+        parts["k"] = gr.Slider(*values.NETWORKS, value=5, step=1, label="Networks listed")
+        parts["params"] = gr.Slider(
+            0.0,
+            2.0,
+            value=2.0,
+            step=0.01,
+            label="Most parameters, millions",
+            info=HINTS["parameters"] + _NO_LIMIT,
+        )
+        parts["macs"] = gr.Slider(
+            0.0,
+            300.0,
+            value=300.0,
+            step=1.0,
+            label="Most MACs, millions",
+            info=HINTS["MACs"] + _NO_LIMIT,
+        )
+    with gr.Accordion("Advanced", open=False):
+        parts["space"] = gr.Dropdown(
+            [(title, name) for name, title in values.SPACES.items()],
+            value=values.SPACE,
+            label="Search space",
+            info="The family that networks are from.",
+            filterable=False,
+        )
+
+
+def _place_tools(parts: dict[str, Any], jobs: bool) -> None:
+    """Place what can be done with the list: look at a network, take it along, train."""
+    with gr.Column(min_width=320, elem_classes="m2-work"):
+        gr.HTML(_LOOK)
+        parts["chosen"] = gr.Dropdown([], label="Network", filterable=False)
+        parts["drawing"] = gr.HTML()
+        with gr.Row():
+            for kind, (word, *_) in FILES.items():
+                parts[f"get {kind}"] = gr.Button(word, size="sm", min_width=80)
+        parts["download"] = gr.DownloadButton(elem_id="m2-file", elem_classes="m2-gone")
+        parts["failed"] = gr.HTML()
+    if jobs:
+        with gr.Column(min_width=320, elem_classes="m2-work"):
+            gr.HTML(_TRAIN)
+            parts["network"] = gr.Dropdown([], label="Network to train", filterable=False)
+            parts["time"] = gr.Slider(*values.MINUTES, value=2.0, step=0.1, label="Minutes")
+            parts["train"] = gr.Button("Start training", variant="primary")
+
+
+def _place_jobs(parts: dict[str, Any]) -> None:
+    """Place searches, what a job tells, and the network that was trained."""
+    with gr.Column(visible=False, elem_classes="m2-work") as parts["searches"]:
+        gr.HTML(_WORK)
+        parts["minutes"] = gr.Slider(*values.MINUTES, value=1.0, step=0.1, label="Minutes to spend")
+        with gr.Row():
+            parts["check"] = gr.Button("Check on this machine")
+            parts["refine"] = gr.Button("Refine")
+    with gr.Column(elem_classes="m2-work"):
+        parts["job"] = gr.HTML()
+        parts["cancel"] = gr.Button("Cancel", variant="stop", visible=False)
+    parts["trained"] = gr.HTML()
+    with gr.Column(visible=False, elem_classes="m2-work") as parts["using"]:
+        gr.HTML(_USE)
+        parts["get network"] = gr.Button("Folder (zip)", variant="primary")
+        parts["missing"] = gr.HTML()
+        parts["picture"] = gr.File(
+            label="Try a picture", height=120, file_types=["image"], elem_id="m2-picture"
+        )
+        parts["answer"] = gr.HTML()
+
+
+def _wire_dataset(page: gr.Blocks, parts: dict[str, Any], events: Events) -> None:
     reached = _reached(parts)
 
-    def upload(file: str | None, k: int, request: gr.Request) -> Iterator[dict[Any, Any]]:
-        for updates in events.upload(file, k, request.session_hash):
+    def upload(
+        file: str | None, k: int, space: str, request: gr.Request
+    ) -> Iterator[dict[Any, Any]]:
+        for updates in events.upload(file, k, space, request.session_hash):
+            yield _for(parts, updates)
+
+    def other_space(visit: Visit | None, k: int, space: str) -> Iterator[dict[Any, Any]]:
+        for updates in events.other_space(visit, k, space):
             yield _for(parts, updates)
 
     def limit(visit: Visit | None, k: int, params: float, macs: float) -> dict[Any, Any]:
         return _for(parts, events.limit(visit, k, params, macs))
+
+    def choose(visit: Visit | None, rank: int | None) -> dict[Any, Any]:
+        return _for(parts, events.choose(visit, rank))
+
+    def choose_row(visit: Visit | None, event: gr.EventData) -> dict[Any, Any]:
+        return _for(parts, events.choose(visit, getattr(event, "rank", None)))
 
     shared: dict[str, Any] = {
         "outputs": reached,
@@ -145,73 +211,129 @@ def _wire_dataset(parts: dict[str, Any], events: Events) -> None:
         "concurrency_limit": _AT_ONCE,
         "concurrency_id": QUICK,
     }
-    gr.on(
-        [parts["file"].upload, parts["file"].clear], upload, [parts["file"], parts["k"]], **shared
-    )
+    quiet = {**shared, "show_progress": "hidden", "show_progress_on": None}
+    read = [
+        gr.on(
+            [parts["file"].upload, parts["file"].clear],
+            upload,
+            [parts["file"], parts["k"], parts["space"]],
+            **shared,
+        ),
+        parts["space"].input(other_space, [parts["visit"], parts["k"], parts["space"]], **shared),
+    ]
     for name in examples.names():
 
-        def example(k: int, name: str = name) -> Iterator[dict[Any, Any]]:
-            for updates in events.example(name, k):
+        def example(k: int, space: str, name: str = name) -> Iterator[dict[Any, Any]]:
+            for updates in events.example(name, k, space):
                 yield {**_for(parts, updates), parts["file"]: None}
 
-        parts[f"example {name}"].click(
-            example, parts["k"], **{**shared, "outputs": [*reached, parts["file"]]}
+        read.append(
+            parts[f"example {name}"].click(
+                example,
+                [parts["k"], parts["space"]],
+                **{**shared, "outputs": [*reached, parts["file"]]},
+            )
         )
+    for one in read:
+        one.then(None, parts["key"], parts["key"], js=_REMEMBER, api_visibility="private")
+    page.load(lambda key: _for(parts, events.again(key)), parts["key"], **{**quiet, "js": _RECALL})
     # A slider that is dragged asks often; only the last question is worth an answer.
     gr.on(
         [parts[name].input for name in ("k", "params", "macs")],
         limit,
         [parts["visit"], parts["k"], parts["params"], parts["macs"]],
-        **{**shared, "show_progress": "hidden", "show_progress_on": None},
+        **quiet,
         trigger_mode="always_last",
     )
+    parts["chosen"].input(choose, [parts["visit"], parts["chosen"]], **quiet)
+    parts["result"].click(choose_row, parts["visit"], **quiet)
 
 
 def _wire_files(parts: dict[str, Any], events: Events, folder: Path) -> None:
     for kind in FILES:
 
-        def make(visit: Visit | None, rank: int | None, kind: str = kind) -> tuple[Any, str]:
-            try:
-                name, content = events.file(visit, kind, rank)
-            except InputError as error:
-                return None, states.problem("This file cannot be made", str(error))
-            return save_bytes_to_cache(content, name, str(folder)), ""
+        def make(visit: Visit | None, rank: int | None, kind: str = kind) -> tuple[str, bytes]:
+            return events.file(visit, kind, rank)
 
-        made = parts[f"get {kind}"].click(
-            make,
-            [parts["visit"], parts["chosen"]],
-            [parts["download"], parts["failed"]],
-            api_visibility="private",
-            show_progress="minimal",
-            show_progress_on=parts["failed"],
-            concurrency_limit=_AT_ONCE,
-            concurrency_id=EXPORT,
-        )
-        made.success(None, None, None, js=_PRESS, api_visibility="private")
+        _wire_file(parts, f"get {kind}", make, ["visit", "chosen"], "failed", folder)
+
+
+def _wire_file(
+    parts: dict[str, Any],
+    button: str,
+    make: Callable[..., tuple[str, bytes]],
+    asked: list[str],
+    failed: str,
+    folder: Path,
+) -> None:
+    """Let a button hand out what ``make`` makes of some parts' values."""
+
+    def hand_out(*given: Any) -> tuple[Any, str]:
+        try:
+            name, content = make(*given)
+        except InputError as error:
+            return None, states.problem("This file cannot be made", str(error))
+        return save_bytes_to_cache(content, name, str(folder)), ""
+
+    made = parts[button].click(
+        hand_out,
+        [parts[name] for name in asked],
+        [parts["download"], parts[failed]],
+        api_visibility="private",
+        show_progress="minimal",
+        show_progress_on=parts[failed],
+        concurrency_limit=_AT_ONCE,
+        concurrency_id=EXPORT,
+    )
+    made.success(None, None, None, js=_PRESS, api_visibility="private")
 
 
 def _wire_jobs(parts: dict[str, Any], events: Events) -> None:
+    shared: dict[str, Any] = {
+        "outputs": _reached(parts),
+        "api_visibility": "private",
+        "show_progress": "hidden",
+        "concurrency_limit": None,
+    }
     for kind in ("check", "refine"):
 
-        async def run(
-            visit: Visit | None,
-            minutes: float,
-            kind: Kind = kind,
+        async def search(
+            visit: Visit | None, minutes: float, kind: Kind = kind
         ) -> AsyncIterator[dict[Any, Any]]:
-            async with aclosing(events.run(visit, kind, minutes)) as answers:
+            async with aclosing(events.search(visit, kind, minutes)) as answers:
                 async for updates in answers:
                     yield _for(parts, updates)
 
-        parts[kind].click(
-            run,
-            [parts["visit"], parts["minutes"]],
-            _reached(parts),
-            api_visibility="private",
-            show_progress="hidden",
-            concurrency_limit=None,
-        )
+        parts[kind].click(search, [parts["visit"], parts["minutes"]], **shared)
+
+    async def train(
+        visit: Visit | None, number: int | None, minutes: float
+    ) -> AsyncIterator[dict[Any, Any]]:
+        async with aclosing(events.train(visit, number, minutes)) as answers:
+            async for updates in answers:
+                yield _for(parts, updates)
+
+    parts["train"].click(train, [parts["visit"], parts["network"], parts["time"]], **shared)
     parts["cancel"].click(
         events.cancel, parts["visit"], None, api_visibility="private", queue=False
+    )
+
+
+def _wire_use(parts: dict[str, Any], events: Events, folder: Path) -> None:
+    _wire_file(parts, "get network", events.network, ["visit"], "missing", folder)
+
+    def picture(visit: Visit | None, file: str | None, request: gr.Request) -> dict[Any, Any]:
+        return _for(parts, events.picture(visit, file, request.session_hash))
+
+    gr.on(
+        [parts["picture"].upload, parts["picture"].clear],
+        picture,
+        [parts["visit"], parts["picture"]],
+        parts["answer"],
+        api_visibility="private",
+        show_progress="minimal",
+        concurrency_limit=_AT_ONCE,
+        concurrency_id=QUICK,
     )
 
 
@@ -219,18 +341,29 @@ def _reached(parts: dict[str, Any]) -> list[Any]:
     """Return the parts that updates speak of."""
     names = (
         "visit",
+        "key",
         "told",
         "dataset",
         "result",
+        "drawing",
         "tools",
         "chosen",
         "limits",
+        "k",
         "params",
         "macs",
-        "job",
+        "space",
+        "network",
+        "train",
+        "searches",
         "check",
         "refine",
+        "job",
         "cancel",
+        "trained",
+        "using",
+        "picture",
+        "answer",
     )
     return [parts[name] for name in names if name in parts]
 

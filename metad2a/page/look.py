@@ -61,9 +61,17 @@ PARTS = """
 .m2 .list td { border-top:1px solid var(--line) !important; }
 .m2 .list th { font-weight:600; font-size:.82rem; color:var(--soft); }
 .m2 .list th:first-child, .m2 .list td:first-child { text-align:left; }
-.m2 .cells { display:grid; gap:14px; grid-template-columns:repeat(auto-fill,
-  minmax(min(100%, 330px), 1fr)); }
-.m2 .cells svg { width:100%; display:block; }
+.m2 .list tr[data-rank] { cursor:pointer; }
+.m2 .list + p.more, .m2 .pair + p.more { margin-top:12px; overflow-wrap:anywhere; }
+.m2 .drawn svg { display:block; max-width:100%; height:auto; margin:0 auto; }
+.m2 ul.more { margin:4px 0 0; padding-left:1.1rem; }
+.m2 .why code { background:none; border:0; padding:0; color:inherit; overflow-wrap:anywhere; }
+.m2.answer { display:flex; gap:16px; align-items:flex-start; border:1px solid var(--line);
+  border-radius:12px; padding:14px 16px; background:var(--paper); }
+.m2.answer img { width:120px; height:120px; object-fit:cover; border-radius:8px; margin:0;
+  flex:none; }
+.m2.answer > div { flex:1; min-width:0; }
+.m2.answer b { display:block; margin-bottom:8px; overflow-wrap:anywhere; }
 .m2 .why { font-size:.8rem; color:var(--soft); margin-top:8px; }
 .m2 .warning, .m2.problem, .m2.note, .m2.busy, .m2.job { border-radius:12px; padding:12px 16px;
   border:1px solid var(--line); background:var(--paper); overflow-wrap:anywhere; }
@@ -109,7 +117,7 @@ PAGE = f"""
 .html-container {{ padding:0 !important; }}
 .dark .gradio-container, .gradio-container.dark {{ {DARK} }}
 {PARTS}
-.dark .m2 .cells svg {{ filter:invert(.88) hue-rotate(180deg); }}
+.dark .m2 .drawn svg {{ filter:invert(.88) hue-rotate(180deg); }}
 .m2-head h1 {{ font-size:1.45rem; font-weight:700; letter-spacing:-.02em; margin:0;
   color:var(--ink); }}
 .m2-head p {{ margin:.1rem 0 .5rem; color:var(--soft) !important; }}
@@ -143,7 +151,7 @@ PAGE = f"""
 REPORT = f"""
 :root {{ {LIGHT} color-scheme:light dark; }}
 @media (prefers-color-scheme: dark) {{ :root {{ {DARK} }}
-  .m2 .cells svg {{ filter:invert(.88) hue-rotate(180deg); }} }}
+  .m2 .drawn svg {{ filter:invert(.88) hue-rotate(180deg); }} }}
 body {{ margin:0 auto; max-width:1100px; padding:28px 20px 60px; background:var(--paper);
   color:var(--ink); font:15px/1.5 system-ui, sans-serif; }}
 h1 {{ font-size:1.6rem; margin:0; letter-spacing:-.02em; }}

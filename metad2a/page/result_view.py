@@ -1,4 +1,4 @@
-"""The suggested networks, as HTML: a table, a chart, drawings, and past datasets like this one."""
+"""The suggested networks, as HTML: a table, a chart, past datasets like this one, and a drawing."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from metad2a.result import Suggestions
     from metad2a.suggestion import Candidate
 
-_DRAWN = 12
-"""Networks drawn; the table has the others too."""
+_NAMED, _LONG = 30, 60
+"""Classes that are named, and letters of a name."""
 
 
 def result_view(result: Suggestions, k: int) -> str:
@@ -26,11 +26,24 @@ def result_view(result: Suggestions, k: int) -> str:
     """
     listed = list(result[:k])
     measured = any(one.measured for one in listed)
-    title = "Networks for your images" if not measured else "Networks, measured on your images"
+    title = "Networks, measured on your images" if _searched(result, listed) else None
     return (
-        f'<section class="m2"><h2>{title}</h2>{_far(result)}{_lead(result, listed)}'
-        f'<div class="pair">{_table(listed, measured)}{_chart(result, k, measured)}</div>'
-        f"{glossary()}{_drawings(listed)}{_nearest(result)}</section>"
+        f'<section class="m2"><h2>{title or "Networks for your images"}</h2>{_warnings(result)}'
+        f"{_lead(result, listed)}"
+        f'<div class="pair wide">{_table(result, listed, measured)}{_chart(result, k)}</div>'
+        f"{_classes(result)}{glossary()}{_nearest(result)}</section>"
+    )
+
+
+def drawing_view(result: Suggestions, rank: int) -> str:
+    """Return one network of the list, drawn, with why it is there; its row is marked."""
+    one = result[rank - 1]
+    return (
+        f'<style>.m2 tr[data-rank="{rank}"] td {{ background:var(--accent-soft) !important; }}'
+        '</style><div class="m2"><figure class="card drawn"><figcaption>'
+        f"<b>Network {rank}: {accuracy(one):.1f}\u00a0%</b>{_size(one)}</figcaption>{one.draw()}"
+        f'<p class="why">{escape(_sentence(one.reason))}</p>'
+        f'<p class="why"><code>{escape(one.architecture)}</code></p></figure></div>'
     )
 
 
@@ -39,13 +52,26 @@ def accuracy(one: Candidate) -> float:
     return one.accuracy if one.measured is None else one.measured.accuracy
 
 
-def _far(result: Suggestions) -> str:
-    warning = result.neighbourhood.warning
-    if warning is None:
-        return ""
-    return (
-        '<div class="warning" role="note"><b>These images are unlike all that the model has '
-        f"seen</b><p>{escape(warning)}</p></div>"
+def _searched(result: Suggestions, listed: Sequence[Candidate]) -> bool:
+    """Whether measurements are of another kind than the predictions, and order the list."""
+    return any(one.measured and not _comparable(result, one) for one in listed)
+
+
+def _comparable(result: Suggestions, one: Candidate) -> bool:
+    """Whether a network was measured as its accuracy was predicted."""
+    return one.measured is None or one.measured.protocol.startswith(f"{result.protocol},")
+
+
+def _warnings(result: Suggestions) -> str:
+    far = None if result.neighbourhood is None else result.neighbourhood.warning
+    told = [
+        ("These images are unlike all that the model has seen", far),
+        ("To be known", result.note),
+    ]
+    return "".join(
+        f'<div class="warning" role="note"><b>{title}</b><p>{escape(words)}</p></div>'
+        for title, words in told
+        if words
     )
 
 
@@ -64,63 +90,72 @@ def _lead(result: Suggestions, listed: Sequence[Candidate]) -> str:
         )
         if value
     ]
-    within = f", {' and '.join(limits)}" if limits else ""
+    within = f" with {' and '.join(limits)}" if limits else ""
     lowest = max(one.interval[0] for one in listed)
     close = (
         ""
         if best.measured or len(listed) == 1 or any(one.interval[1] < lowest for one in listed)
         else " The intervals of all that are listed overlap, so a smaller one may do as well."
     )
-    done = "compared" if best.measured is None else "looked at"
     return (
-        f'<p class="lead">Of {len(result):,} networks {done}{within}, the best {found} with '
-        f"{_millions(best.params)} parameters.{close}</p>"
+        f'<p class="lead">The best{within} {found}; it has {_millions(best.params)} parameters '
+        f"and sees pictures of {best.resolution}\u00a0px.{close}</p>"
     )
 
 
-def _table(listed: Sequence[Candidate], measured: bool) -> str:
+def _table(result: Suggestions, listed: Sequence[Candidate], measured: bool) -> str:
     columns = ["", hint("Accuracy", "accuracy"), hint("Interval", "interval")]
     if measured:
         columns[1:] = [hint("Measured", "measured"), hint("Predicted", "interval")]
+    columns += [hint("Resolution", "resolution"), hint("Parameters", "parameters"), hint("MACs")]
     rows = []
     for one in listed:
         span = f"{one.interval[0]:.0f}–{one.interval[1]:.0f} %"
         cells = [f"{one.accuracy:.1f} %", span]
         if measured:
             cells = ["–" if one.measured is None else f"{one.measured.accuracy:.1f} %", span]
-        cells = [f"<b>{one.rank}</b>", *cells, _millions(one.params), _millions(one.macs)]
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    columns += [hint("Parameters", "parameters"), hint("MACs")]
+        cells = [
+            f"<b>{one.rank}</b>",
+            *cells,
+            f"{one.resolution} px",
+            _millions(one.params),
+            _millions(one.macs),
+        ]
+        inner = "".join(f"<td>{cell}</td>" for cell in cells)
+        rows.append(f'<tr data-rank="{one.rank}">{inner}</tr>')
     head = "".join(f"<th>{name}</th>" for name in columns)
+    meaning = escape(result.answers.meaning()).replace("`", "")
     return (
         f'<div class="list card"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table>{_protocols(listed)}</div>"
+        f'<tbody>{"".join(rows)}</tbody></table><p class="more">{meaning}</p>'
+        f"{_protocols(result, listed)}</div>"
     )
 
 
-def _protocols(listed: Sequence[Candidate]) -> str:
+def _protocols(result: Suggestions, listed: Sequence[Candidate]) -> str:
     """Say how accuracies were measured, and why their order may differ from the ranks."""
     found = [one.measured for one in listed if one.measured]
     if not found:
         return ""
     ways = "; ".join(dict.fromkeys(one.protocol for one in found))
     values = [one.accuracy for one in found]
-    order = (
-        ""
-        if values == sorted(values, reverse=True)
-        else " The ranks are the search's own, which looks at more than this accuracy."
-    )
+    order = ""
+    if not _searched(result, listed):
+        order = " The ranks are by what was predicted."
+    elif values != sorted(values, reverse=True):
+        order = " The ranks are the search's own, which looks at more than this accuracy."
     return f'<p class="more">Measured by: {escape(ways)}.{order}</p>'
 
 
-def _chart(result: Suggestions, k: int, measured: bool) -> str:
+def _chart(result: Suggestions, k: int) -> str:
     listed = list(result[:k])
+    searched = _searched(result, listed)
     marks = [
         Mark(one.rank, one.macs / 1e6, accuracy(one))
         for one in listed
-        if one.measured is not None or not measured
+        if one.measured is not None or not searched
     ]
-    others = [] if measured else [(one.macs / 1e6, one.accuracy) for one in result[k:]]
+    others = [] if searched else [(one.macs / 1e6, one.accuracy) for one in result[k:]]
     limit = None if result.limits.max_macs is None else result.limits.max_macs / 1e6
     words = "Numbers are ranks" + (", dots the other networks compared" if others else "")
     return (
@@ -129,36 +164,37 @@ def _chart(result: Suggestions, k: int, measured: bool) -> str:
     )
 
 
-def _drawings(listed: Sequence[Candidate]) -> str:
-    figures = "".join(
-        f'<figure class="card"><figcaption><b>{one.rank}. {accuracy(one):.1f} %</b>'
-        f"{_millions(one.params)} parameters, {_millions(one.macs)} MACs</figcaption>"
-        f'{one.draw()}<p class="why">{escape(_sentence(one.reason))}</p></figure>'
-        for one in listed[:_DRAWN]
+def _classes(result: Suggestions) -> str:
+    """Name what each of the networks tells apart."""
+    names = list(result.dataset.classes)
+    rest = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    told = ", ".join(
+        escape(name if len(name) <= _LONG else f"{name[: _LONG - 1]}…") for name in names[:_NAMED]
     )
-    return f'<h3>{hint("The cells", "cell")}</h3><div class="cells">{figures}</div>'
+    return f'<p class="more">Each of them tells {len(names):,} classes apart: {told}{rest}.</p>'
 
 
 def _nearest(result: Suggestions) -> str:
     if not result.nearest:
         return ""
-    cards = "".join(
-        f'<figure class="card"><figcaption><b>{escape(one.name)}</b>Best there: '
-        f"{one.best_accuracy:.1f} %. {hint('Distance', 'distance')}: {one.distance:.2f}"
-        f"</figcaption>{_draw(result, one.best_architecture)}</figure>"
+    rows = "".join(
+        f"<tr><td><b>{escape(one.name)}</b></td><td>{one.best_accuracy:.1f} %</td>"
+        f"<td>{one.distance:.2f}</td></tr>"
         for one in result.nearest
     )
+    head = f"<th>Dataset</th><th>Best there</th><th>{hint('Distance', 'distance')}</th>"
     return (
-        "<h3>Known datasets most like yours, and what won there</h3>"
-        f'<div class="cells">{cards}</div>'
+        "<h3>Known datasets most like yours, and what was reached there</h3>"
+        f'<div class="list card"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody>'
+        "</table></div>"
     )
 
 
-def _draw(result: Suggestions, architecture: str) -> str:
-    from metad2a.draw import svg
-    from metad2a.spaces import SPACES
-
-    return svg(SPACES.get(result[0].space), architecture)
+def _size(one: Candidate) -> str:
+    return (
+        f"{_millions(one.params)} parameters, {_millions(one.macs)} MACs, pictures of "
+        f"{one.resolution}\u00a0px"
+    )
 
 
 def _millions(value: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -14,11 +15,14 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from metad2a.errors import MetaD2AError
 from metad2a.page.backend import Backend
 from metad2a.page.bench import Bench
 from metad2a.page.described import describe_source
 from metad2a.page.look import PAGE
 from metad2a.page.uploads import KEPT_SECONDS, OwnFolders, Uploads
+from metad2a.page.values import SPACE
+from metad2a.page.visits import MOST
 from metad2a.settings import LIMITS
 
 if TYPE_CHECKING:
@@ -28,8 +32,6 @@ _QUEUED = 60
 """Questions that may wait; more are turned away with a word."""
 _END_SECONDS = 4.0
 """How long open connections may hold up the end."""
-_SESSIONS = 100
-"""Visits that are remembered; the one longest unused is forgotten first."""
 
 _UPLOADS: WeakKeyDictionary[gr.Blocks, Uploads] = WeakKeyDictionary()
 """The uploads of each page that was built."""
@@ -39,7 +41,7 @@ def build_page(backend: Backend | None = None) -> gr.Blocks:
     """Return the page; :func:`launch` serves it.
 
     Args:
-        backend: what checks and refines; None leaves both out.
+        backend: what trains, checks and refines; None leaves all three out.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     folder = _folder()
@@ -91,7 +93,7 @@ def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
         "footer_links": ["api"],
         "ssr_mode": False,
         "max_file_size": LIMITS.upload_bytes,
-        "state_session_capacity": _SESSIONS,
+        "state_session_capacity": MOST,
         "share": False,
         "enable_monitoring": False,
         "run_history": False,
@@ -105,8 +107,14 @@ def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
     for registry in (FORMS, SPACES):
         registry.names()  # a registry must not be loaded by two threads at once
     # The model loads while the first visitor still looks around.
-    threading.Thread(target=describe_source, args=("shapes", False), daemon=True).start()
+    threading.Thread(target=_warm, daemon=True).start()
     return page.launch(**(settings | options))
+
+
+def _warm() -> None:
+    """Suggest once; what goes wrong is told to the visitor for whom it does again."""
+    with contextlib.suppress(MetaD2AError):
+        describe_source("shapes", False, SPACE)
 
 
 def _end_on_sigterm() -> None:

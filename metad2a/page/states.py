@@ -10,8 +10,8 @@ from metad2a.page.charts import curves
 
 EMPTY = """<div class="m2 empty"><h2>Find a network for your images</h2>
 <p>Drop a zip or a tar with one folder of images per class. Within seconds you get a short list of
-small neural networks that are predicted to do best on <em>your</em> images, with what each
-costs. Nothing is trained to do so.</p>
+neural networks that are expected to do best on <em>your</em> images, with what each costs; within
+minutes one of them, trained and ready to use.</p>
 <div class="steps">
 <div><b>1</b><h3>Sort</h3><p>Put the images of each class into a folder of its own.</p>
 <pre>flowers.zip
@@ -20,15 +20,20 @@ costs. Nothing is trained to do so.</p>
 └─ tulip/  1.jpg  2.jpg  …</pre></div>
 <div><b>2</b><h3>Drop</h3><p>Upload the file, or start with one of the examples. You see at once
 what was read, and every file that could not be.</p></div>
-<div><b>3</b><h3>Choose</h3><p>Compare accuracy with size and speed, set your limits, and take
-the network along as plain PyTorch code or ONNX.</p></div>
+<div><b>3</b><h3>Train</h3><p>Compare accuracy with size and speed, set your limits, train for the
+minutes that you have, try your own pictures, and take the network along: weights, plain PyTorch code
+and ONNX in one folder.</p></div>
 </div></div>"""
 
 _STAGES = {
     "starting": "Starting",
     "reading": "Reading the images",
-    "stopping": "Stopping",
-    "judging": "Comparing the networks",
+    "reading images": "Reading the images",
+    "looking at the images": "Looking at the images",
+    "fitting the classifier": "Fitting the classifier",
+    "training": "Training",
+    "stopping": "Stopping with what there is; cancel again to end without",
+    "saving": "Writing the folder",
 }
 
 
@@ -63,26 +68,47 @@ def waiting(place: Waiting) -> str:
     )
 
 
-def running(job: Running, minutes: float) -> str:
-    """Return a progress bar, and the learning curve where the job has one."""
-    percent = 100 * min(max(job.fraction, 0.0), 1.0)
-    # The stages of a search bear the names of its method's parts, which tell a visitor nothing.
-    stage = _STAGES.get(
-        job.stage, job.stage.capitalize() if job.stage.startswith("training") else "Searching"
-    )
-    left = (1 - percent / 100) * 60 * minutes
-    curve = curves(
+def running(job: Running) -> str:
+    """Return a progress bar, and the learning curves where the job has some."""
+    percent = 100 * job.fraction
+    accuracy = curves([("", job.curve)], "epochs", "accuracy, %")
+    loss = curves(
         [("", [(100 * share, loss) for share, loss in job.losses])],
         "% of the time",
         "error in training (loss)",
     )
-    figure = f"<figure>{curve}</figure>" if curve else ""
+    figures = "".join(f"<figure>{drawing}</figure>" for drawing in (accuracy, loss) if drawing)
+    about = "about" if job.surely else "at most"
+    left = "" if job.stage in ("saving", "stopping") else f"{about} {_span(job.left)} left"
     return (
-        f'<div class="m2 job" role="status"><div class="line"><b>{escape(stage)}</b>'
-        f"<span>about {_span(left)} left</span></div>"
+        f'<div class="m2 job" role="status"><div class="line"><b>{escape(_stage(job))}</b>'
+        f"<span>{left}</span></div>"
         f'<div class="track" role="progressbar" aria-valuenow="{percent:.0f}" aria-valuemin="0" '
-        f'aria-valuemax="100"><i style="width:{percent:.1f}%"></i></div>{figure}</div>'
+        f'aria-valuemax="100"><i style="width:{percent:.1f}%"></i></div>{_so_far(job)}'
+        f'<div class="pair">{figures}</div></div>'
     )
+
+
+def _stage(job: Running) -> str:
+    """Say what a job does."""
+    if job.stage == "judging":
+        return "Judging by the test images" if job.curve else "Comparing the networks"
+    if job.stage in _STAGES:
+        return _STAGES[job.stage]
+    # The stages of a search bear the names of its method's parts, which tell a visitor nothing.
+    return job.stage.capitalize() if job.stage.startswith("training") else "Searching"
+
+
+def _so_far(job: Running) -> str:
+    """Say in numbers how far a training is."""
+    told = []
+    if job.epochs:
+        told.append(f"epoch {job.epoch:.1f} of {job.epochs:.1f}")
+    if job.losses and job.epochs:
+        told.append(f"loss {job.losses[-1][1]:.2f}")
+    if job.curve:
+        told.append(f"{job.curve[-1][1]:.1f}\u00a0% right so far, on images held out")
+    return f'<p class="more">{", ".join(told)}</p>' if told else ""
 
 
 def learnt(lines: Sequence[tuple[str, Sequence[float]]]) -> str:

@@ -24,6 +24,7 @@ from urllib.parse import unquote
 
 from metad2a.errors import InputError
 from metad2a.page.arrival import Arrival
+from metad2a.page.visits import Visits
 from metad2a.settings import LIMITS
 
 KEPT_SECONDS = 3600
@@ -44,12 +45,14 @@ class Uploads:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.visits = Visits(KEPT_SECONDS)
+        """What is shown to visitors, as long as their files are kept."""
         self._owners: dict[Path, str] = {}
         self._lock = threading.Lock()
 
     def keep(self, upload: str) -> str:
         """Give an upload that just arrived a folder of its own and return its new path."""
-        own = self._place() / Path(upload).name
+        own = self.place() / Path(upload).name
         # A second name of the same file: another visitor's same upload may be arriving there.
         os.link(upload, own)
         own.touch()
@@ -75,16 +78,25 @@ class Uploads:
                 "Other addresses are not opened."
             ) from error
         try:
-            own = self._place() / "upload"
+            own = self.place() / "upload"
             own.write_bytes(content)
         except OSError as error:
             raise InputError(_NO_ROOM) from error
         return str(own)
 
-    def _place(self) -> Path:
+    def place(self) -> Path:
+        """Return a new, empty folder that nobody guesses, no address hands out, and time deletes.
+
+        Raises:
+            OSError: the disk is full.
+        """
         place = self.folder / _ASIDE / secrets.token_hex(16)
         place.mkdir(parents=True)
         return place
+
+    def discard(self, place: Path) -> None:
+        """Delete a folder that :meth:`place` made, before its time."""
+        shutil.rmtree(place, ignore_errors=True)
 
     def claim(self, path: str, visitor: str | None) -> Path:
         """Return an upload's path if it is this visitor's, or nobody's yet.
@@ -125,6 +137,7 @@ class Uploads:
                     place.unlink(missing_ok=True)
         with self._lock:
             self._owners = {path: who for path, who in self._owners.items() if path.exists()}
+        self.visits.sweep(now)
 
     @contextlib.asynccontextmanager
     async def swept(self, _: Any) -> AsyncIterator[None]:

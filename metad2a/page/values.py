@@ -9,7 +9,17 @@ from metad2a.errors import InputError
 
 NETWORKS = (1, 20)
 MINUTES = (0.1, 10.0)
-"""Shortest and longest check or refinement that a visitor may ask of this server."""
+"""Shortest and longest training, check or refinement that a visitor may ask of this server."""
+SPACES = {
+    "efficientnet_lite": "EfficientNet-Lite, pretrained",
+    "mobilenetv3": "MobileNetV3, pretrained",
+    "nasbench201": "NAS-Bench-201 cells, from random weights",
+}
+"""Search spaces in which suggestions can be made, the usual one first, and what they are called."""
+SPACE = next(iter(SPACES))
+CELLS = "nasbench201"
+"""The one whose networks share weights, so that they can be checked and searched."""
+_LONGEST = 2_000
 
 
 def whole(name: str, value: Any, least: int, most: int) -> int:
@@ -47,6 +57,34 @@ def minutes(value: Any) -> float:
             f"minutes={shown(value)} must be a number from {MINUTES[0]:g} to {MINUTES[1]:g}."
         )
     return float(value)
+
+
+def space(value: Any) -> str:
+    """Return the name of a search space.
+
+    Raises:
+        InputError: it is none of :data:`SPACES`.
+    """
+    if not isinstance(value, str) or value not in SPACES:
+        raise InputError(f"space={shown(value)} must be one of {', '.join(SPACES)}.")
+    return value
+
+
+def network(value: Any) -> str | int | None:
+    """Return which network is to be trained: a suggestion's number, a string form, or None.
+
+    Raises:
+        InputError: it is no text, or far too long for a network.
+    """
+    if not isinstance(value, str) or len(value) > _LONGEST:
+        raise InputError(
+            f"network={shown(value)} must be a text: the number of a suggestion, the string of a "
+            f"network of at most {_LONGEST:,} letters, or empty for the best in the time."
+        )
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return whole("network", int(text[:30]), *NETWORKS)
+    return text or None
 
 
 def shown(value: Any) -> str:

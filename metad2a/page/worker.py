@@ -1,4 +1,4 @@
-"""A check or a refinement in a process of its own, of low priority, that can always be ended.
+"""A job in a process of its own, of low priority, that can always be ended.
 
 The server stays quick beside it, and nothing that the job does with a stranger's images happens in
 the server. The process ends by itself when the server does, however that ends.
@@ -11,51 +11,15 @@ import os
 import pickle
 import signal
 import threading
-from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metad2a.errors import InputError, MetaD2AError
-
-if TYPE_CHECKING:
-    from metad2a.page.backend import Step, Work
-    from metad2a.result import Suggestions
-    from metad2a.suggestion import Candidate
+from metad2a.page.orders import Order, Outcome, Point
 
 _NICE = 10
 _KILL_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a job is to do."""
-
-    work: Work
-    source: str
-    """An upload's path, or the name of an example."""
-    uploaded: bool
-    k: int
-    max_params: int | None
-    max_macs: int | None
-    minutes: float
-
-
-@dataclass(frozen=True)
-class Point:
-    """A sign of life: how far the job is, and the loss or NaN."""
-
-    fraction: float
-    stage: str
-    loss: float
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a job found."""
-
-    candidates: list[Candidate]
-    seconds: float
 
 
 class Worker:
@@ -114,24 +78,9 @@ def _main(pipe: Connection, order: Order) -> None:
             pipe.send_bytes(pickle.dumps(one))
 
     try:
-        found = _work(order, tell, stop)
+        tell(order.carry_out(tell, stop.is_set))
     except MetaD2AError as error:
         tell(InputError(str(error)))
-        return
-    tell(Outcome(list(found), found.seconds))
-
-
-def _work(order: Order, tell: Any, stop: threading.Event) -> Suggestions:
-    from metad2a.page.described import open_source
-    from metad2a.suggestion import suggest
-
-    def progress(step: Step) -> None:
-        tell(Point(float(step.fraction), str(step.stage), float(step.loss)))
-
-    tell(Point(0.0, "reading", float("nan")))
-    with open_source(order.source, order.uploaded) as dataset:
-        result = suggest(dataset, k=order.k, max_params=order.max_params, max_macs=order.max_macs)
-        return order.work(result, minutes=order.minutes, progress=progress, should_stop=stop.is_set)
 
 
 def _listen(pipe: Connection, stop: threading.Event) -> None:
