@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
     from metad2a.answers import Answers
     from metad2a.datasets import ImageDataset
+    from metad2a.export import Delivery, Saved
     from metad2a.model.metad2a import MetaD2A
     from metad2a.protocol import FineTune
     from metad2a.spaces import SearchSpace
+    from metad2a.training.trained import Trained
 
 __all__ = ["CANDIDATES", "Candidate", "CostLimits", "Measured", "Suggestions", "suggest"]
 
@@ -70,8 +72,8 @@ class Candidate:
     """As measured under a latency limit; None where none was set."""
     measured: Measured | None = None
     """What ``search.refine`` or ``search.check`` measured; None for a bare suggestion."""
-    network: nn.Module | None = field(default=None, repr=False, compare=False)
-    """The trained network, where one was kept."""
+    trained: Trained | None = field(default=None, repr=False, compare=False)
+    """What ``search.refine`` or ``search.check`` trained, with all that is known of it."""
     recipe: FineTune | None = None
     """How it is expected to be trained; None where its protocol alone says that."""
     dataset: ImageDataset | None = field(default=None, repr=False, compare=False)
@@ -106,39 +108,73 @@ class Candidate:
             write(space, self.architecture, path)
         return svg(space, self.architecture)
 
-    def save(self, folder: str | Path, *, onnx: bool = False, **macro: int) -> Path:
-        """Write the network into a folder: code, description, card, drawing, and weights it has.
+    def save(self, folder: str | Path, *, onnx: bool = True, **macro: int) -> Saved:
+        """Write the network into a folder: a trained one as ``train`` does, weights and all.
+
+        One that nobody trained leaves as code and labels, without weights and ONNX file, and its
+        card says so.
 
         Args:
             folder: a new or an empty one, or one that an earlier call made, which is replaced.
-            onnx: write ``model.onnx`` too; see :func:`metad2a.export.save`.
+            onnx: write ``model.onnx`` too, of a trained network.
             macro: sizes as in :meth:`build`, of a new, untrained network.
 
         Returns:
-            The folder.
+            The folder, its files, and what was left out.
 
         Raises:
-            InputError: the folder holds other files, a size cannot be exported, or ``onnx`` is
-                asked for and the extra ``onnx`` is not installed.
+            InputError: the folder holds other files, or a size cannot be exported.
             ArtifactError: the folder cannot be written.
         """
-        from metad2a.export import Design
         from metad2a.export import save as write_all
 
-        return write_all(Design.of(self, **macro), folder, onnx=onnx)
+        return write_all(self.delivery(**macro), folder, onnx=onnx)
 
-    def build(self, **macro: Any) -> nn.Module:
-        """Return a plain PyTorch network with the dataset's classes: trained, if one was kept.
+    def delivery(self, **macro: int) -> Delivery:
+        """Return what leaves: the trained network, if there is one, else an untrained one.
 
         Args:
-            macro: sizes of the space's network other than the default ones, such as ``channels``
-                and ``cells``; ``params`` and ``macs`` hold for the default ones. A network of
-                given sizes is always a new, untrained one.
+            macro: sizes as in :meth:`build`, of a new, untrained network.
+
+        Raises:
+            InputError: a size cannot be exported.
         """
-        if self.network is not None and not macro:
-            return copy.deepcopy(self.network)
+        if self.trained is not None and not macro:
+            return self.trained.delivery()
+        from metad2a.export import untrained
+
         space = SPACES.get(self.space)
-        return space.build(space.parse(self.architecture), self.classes, **macro)
+        plain = untrained(space, space.parse(self.architecture), self.class_names, **macro)
+        if macro:
+            return plain
+        told = replace(plain.figures, predicted=self.accuracy, interval=self.interval)
+        return replace(plain, figures=told)
+
+    def build(self, *, pretrained: bool = True, **macro: Any) -> nn.Module:
+        """Return a PyTorch network with the dataset's classes, of :attr:`params` and :attr:`macs`.
+
+        Where it was trained, it is a copy of that network behind its normalisation: it takes images
+        from 0 to 1. Else it is the plain network, which takes normalised images, and its classifier
+        is new.
+
+        Args:
+            pretrained: begin with the space's pretrained weights, where it has any.
+            macro: sizes of the space's network other than the default ones, such as ``channels``
+                and ``cells``; :attr:`params` and :attr:`macs` hold for the default ones. A network
+                of given sizes is always a new, untrained one.
+
+        Raises:
+            InputError: the space has no such size, or it is below 1.
+        """
+        if self.trained is not None and not macro:
+            from metad2a.export.delivered import Delivered
+
+            kept = self.trained
+            return Delivered(copy.deepcopy(kept.module), kept.mean, kept.deviation).eval()
+        space = SPACES.get(self.space)
+        architecture = space.parse(self.architecture)
+        begun = pretrained and space.pretrained
+        return space.build(architecture, self.classes, pretrained=begun, **macro)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints of a candidate."""

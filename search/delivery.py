@@ -1,4 +1,4 @@
-"""Trained networks as they are handed out: plain float32 modules that take images from 0 to 1."""
+"""Trained networks as searches hand them out: float32 modules that take images from 0 to 1."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import copy
 import torch
 from torch import nn
 
-from metad2a.export.standardised import StandardisedNetwork
+from metad2a.export.delivered import Delivered
 from search.data import TaskData
 
 _BATCH = 500
 
 
-def deliver(network: nn.Module, data: TaskData) -> StandardisedNetwork:
+def deliver(network: nn.Module, data: TaskData) -> Delivered:
     """Return a copy on the CPU, in float32 and evaluation mode, that takes images from 0 to 1."""
     plain = copy.deepcopy(network).float().cpu()
-    mean, deviation = data.statistics()
-    return StandardisedNetwork(plain, mean, deviation, data.train_x.shape[-1]).eval()
+    mean, deviation = (value.flatten().tolist() for value in data.statistics())
+    return Delivered(plain, mean, deviation).eval()
 
 
 @torch.no_grad()
-def delivered_accuracy(network: StandardisedNetwork, data: TaskData) -> float:
+def delivered_accuracy(network: Delivered, data: TaskData) -> float:
     """Return the fraction (0..1) of the held-out images that a delivered network gets right."""
     right = 0
     batches = zip(data.test_x.split(_BATCH), data.test_y.split(_BATCH), strict=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from metad2a.spaces import SPACES
 from metad2a.spaces.base import Cost
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from metad2a.export.delivered import Delivered
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,7 @@ class SearchResult:
     protocol: str
     """How ``accuracy`` was measured."""
     cost: Cost
-    """Of the network that :meth:`build` makes in the space's default size."""
+    """Of the network that :meth:`build` makes, which is of the space's default size."""
     width: float
     """Width of the (normal) cell in units of its channels (Shu et al., ICLR 2020)."""
     depth: int
@@ -49,20 +51,16 @@ class SearchResult:
     """``channels`` and ``cells`` of the networks that were searched with."""
     history: tuple[Mapping[str, Any], ...]
     """Points of the loss curve, and notes on what else happened, in order."""
-    network: nn.Module | None = None
-    """The trained network, where the method keeps one."""
+    network: Delivered | None = None
+    """What the method trained on the way, where it keeps that: a network of the sizes in ``macro``,
+    often smaller than the one of ``cost``. It takes images from 0 to 1."""
 
     def build(self, **macro: Any) -> nn.Module:
-        """Return the plain PyTorch network: the trained one where the method keeps it.
-
-        A trained one takes images from 0 to 1 (see :class:`search.delivery.StandardisedNetwork`).
+        """Return the plain PyTorch network, untrained; ``metad2a.train`` and ``refine`` train it.
 
         Args:
-            macro: sizes such as ``channels`` and ``cells``; giving any makes a new, untrained
-                network.
+            macro: sizes such as ``channels`` and ``cells``, other than those that ``cost`` is of.
         """
-        if self.network is not None and not macro:
-            return copy.deepcopy(self.network)
         space = SPACES.get(self.space)
         return space.build(space.parse(self.architecture), self.classes, **macro)
 

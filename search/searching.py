@@ -13,7 +13,7 @@ import numpy as np
 
 from metad2a.datasets import load_dataset
 from metad2a.errors import InputError
-from metad2a.export.standardised import StandardisedNetwork
+from metad2a.export.delivered import Delivered
 from metad2a.spaces import Architecture, WeightSharing
 from metad2a.training.device import plan
 from search.budget import Budget
@@ -40,13 +40,13 @@ class Search:
     ranking: Ranking
     complete: bool
 
-    def delivered(self, architecture: Architecture) -> StandardisedNetwork | None:
+    def delivered(self, architecture: Architecture) -> Delivered | None:
         """Return the trained network of an architecture, if the method keeps it."""
         kept = self.composed.method.network(self.run, architecture)
         return None if kept is None else deliver(kept, self.run.data)
 
     def accuracy(
-        self, architecture: Architecture, delivered: StandardisedNetwork | None = None
+        self, architecture: Architecture, delivered: Delivered | None = None
     ) -> float | None:
         """Return an architecture's accuracy (0..1) on held-out images; None if not measured.
 
@@ -249,5 +249,9 @@ def load_within(dataset: Any, space: WeightSharing, seed: int, budget: Budget) -
     most = MOST_IMAGES
     if budget.seconds is not None:
         most = min(most, max(_FEWEST_IMAGES, int(_IMAGES_A_SECOND * budget.seconds)))
-    with load_dataset(dataset) as opened:
+    opened = load_dataset(dataset)
+    try:
         return search_task(opened, space.input_size, seed, most)
+    finally:
+        if opened is not dataset:  # What was open before stays so.
+            opened.close()

@@ -66,7 +66,7 @@ def test_the_winner_is_the_best_and_its_trained_network_is_returned():
     assert len({SPACE.canonical(a) for a in values}) == 5
     assert list(result.scores.values()) == sorted(values.values(), reverse=True)
     assert result.accuracy == max(values.values()) == max(result.scores.values())
-    network = result.build()
+    network = result.network.network
     assert accuracy(network, run.valid_x, run.valid_y, run.place) == result.accuracy
     assert result.protocol.startswith("trained alone")
     winner = SPACE.parse(result.architecture)
@@ -92,7 +92,7 @@ def test_a_resumed_search_keeps_the_same_network_to_the_last_bit(method, tmp_pat
     resumed = searched(method, 4 * PART, options=options, checkpoint=tmp_path / "run")
     whole = searched(method, 4 * PART, options=options)
     assert resumed.composed.method.results == whole.composed.method.results
-    left, right = resumed.result().build().state_dict(), whole.result().build().state_dict()
+    left, right = (found.result().network.state_dict() for found in (resumed, whole))
     assert all(torch.equal(left[name], right[name]) for name in left)
 
 

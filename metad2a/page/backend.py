@@ -28,6 +28,12 @@ class Step(Protocol):
         """Of the last step; NaN where there is none."""
 
 
+class WithList(Protocol):
+    """A trained network with the list that it was chosen from, as :func:`search.refine` returns."""
+
+    suggestions: Suggestions
+
+
 class Work(Protocol):
     """A search that puts measurements beside predictions, such as :func:`search.check`."""
 
@@ -39,8 +45,8 @@ class Work(Protocol):
         minutes: float,
         progress: Callable[[Step], None],
         should_stop: Callable[[], bool],
-    ) -> Suggestions:
-        """Return the candidates, measured ones first."""
+    ) -> Suggestions | WithList:
+        """Return the candidates, measured ones first, or a network with them."""
 
 
 class Train(Protocol):

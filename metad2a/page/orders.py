@@ -82,6 +82,7 @@ class SearchOrder(Order):
     def carry_out(self, tell: Tell, should_stop: Stop) -> Found:
         """Suggest, and measure what was suggested."""
         from metad2a.page.described import open_source
+        from metad2a.result import Suggestions
         from metad2a.suggestion import suggest
 
         def progress(step: Step) -> None:
@@ -99,9 +100,10 @@ class SearchOrder(Order):
             found = self.work(
                 result, minutes=self.minutes, progress=progress, should_stop=should_stop
             )
+        listed = found if isinstance(found, Suggestions) else found.suggestions
         # The images stay where they are.
         return Found(
-            [replace(one, dataset=None, reason=because(one)) for one in found], found.seconds
+            [replace(one, dataset=None, reason=because(one)) for one in listed], listed.seconds
         )
 
 
