@@ -30,7 +30,7 @@ EPOCHS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0, 16.0, 22.0, 32.0, 45.0, 64.0,
 MOST_EPOCHS = 16.0
 MOST_IMAGES = 4000
 """Images that a training of few sees, where that is more than :data:`MOST_EPOCHS` passes."""
-MOST_SECONDS = 32.0
+MOST_SECONDS = 40.0
 """Of one core, that a training may take by estimate."""
 STEP = 4.8
 """Multiply-adds of a training step over those of its forward pass, by the time that it takes."""

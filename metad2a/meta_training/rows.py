@@ -20,6 +20,7 @@ from metad2a.protocol import FINE_TUNE_NAME, PROBE, FineTune, parse_fine_tune
 if TYPE_CHECKING:
     from metad2a.datasets import ImageDataset
 
+FROZEN: FineTune = PROBE.recipe
 TASKS = ("task", "name", "dataset", "fingerprint", "family", "classes", "train", "test")
 
 
@@ -62,8 +63,7 @@ def measured(dataset: ImageDataset, task: Mapping[str, Any]) -> Landmarks:
 def recipe_of(protocol: str) -> FineTune | None:
     """Return the recipe that a protocol's name stands for, None for other kinds of protocols."""
     if protocol == PROBE.name:
-        probe: FineTune = PROBE.recipe
-        return probe
+        return FROZEN
     if protocol.split(":", maxsplit=1)[0] != FINE_TUNE_NAME:
         return None
     recipe: FineTune = parse_fine_tune(protocol).recipe
@@ -85,21 +85,23 @@ def rows(
         recipe, task = recipe_of(one["protocol"]), by_key.get(one["task"])
         if recipe is None or task is None or one["task"] not in known:
             continue
-        found.append(
-            Row(
-                dataset=one["dataset"],
-                family=one["family"],
-                task=one["task"],
-                landmarks=known[one["task"]],
-                space=one["space"],
-                architecture=one["architecture"],
-                recipe=dataclasses.replace(recipe),
-                classes=len(task["classes"]),
-                images=len(task["train"]),
-                judged=len(task["test"]),
-                value=float(one["value"]),
-            )
+        row = Row(
+            dataset=one["dataset"],
+            family=one["family"],
+            task=one["task"],
+            landmarks=known[one["task"]],
+            space=one["space"],
+            architecture=one["architecture"],
+            recipe=recipe,
+            classes=len(task["classes"]),
+            images=len(task["train"]),
+            judged=len(task["test"]),
+            value=float(one["value"]),
         )
+        found.append(row)
+        if recipe.rate and one["curve"]:
+            # A training's curve begins with the frozen network.
+            found.append(dataclasses.replace(row, recipe=FROZEN, value=float(one["curve"][0])))
     return found
 
 
@@ -109,4 +111,4 @@ def read(evaluations: Path, tasks: Path, known: Mapping[str, Landmarks]) -> list
     Raises:
         InputError: a file cannot be read.
     """
-    return rows(read_rows(evaluations, COLUMNS), read_rows(tasks, TASKS), known)
+    return rows(read_rows(evaluations, (*COLUMNS, "curve")), read_rows(tasks, TASKS), known)
