@@ -27,10 +27,20 @@ FILES = sorted(
 )
 
 
-def imported(path: Path) -> set[str]:
-    """Return every dotted name that a file imports, anywhere in it."""
+def imported(path: Path, typing: bool = True) -> set[str]:
+    """Return every dotted name that a file imports, anywhere in it, or not for types alone."""
     names = set()
-    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    for_types = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        for part in node.body
+        for inner in ast.walk(part)
+    }
+    for node in ast.walk(tree):
+        if not typing and node in for_types:
+            continue
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -66,6 +76,36 @@ def test_the_rules_see_a_wrong_import(tmp_path, monkeypatch):
     assert forbidden(Path("search/wrong.py")) == FORBIDDEN["search"]
 
 
+def reached(*modules: str) -> dict[str, str]:
+    """Return the package's modules that these import, in functions too, each with who does."""
+    found: dict[str, str] = {}
+    waiting = [(name, "") for name in modules]
+    while waiting:
+        name, by = waiting.pop()
+        place = Path(*name.split("."))
+        path = next(
+            (p for p in (place.with_suffix(".py"), place / "__init__.py") if p in FILES), None
+        )
+        if path is not None and name not in found:
+            found[name] = by
+            waiting += [(other, name) for other in imported(path, typing=False)]
+    return found
+
+
+def test_inference_imports_no_training():
+    """What answers, and what a trained network is used by, needs nothing that learns."""
+    found = reached("metad2a.prediction", "metad2a.suggestion", "metad2a.model.metad2a")
+    assert {"metad2a.model.predictor", "metad2a.datasets.decode"} <= found.keys()
+    learning = {
+        name: by
+        for name, by in found.items()
+        if name.startswith("metad2a.meta_training")
+        or name.endswith("_training")
+        or name in ("metad2a.training.train", "metad2a.training.loop")
+    }
+    assert not learning
+
+
 def run(script: str, folder: Path) -> str:
     (folder / "script.py").write_text(script, encoding="utf-8")
     return subprocess.run(
@@ -74,8 +114,19 @@ def run(script: str, folder: Path) -> str:
         check=True,
         text=True,
         capture_output=True,
-        timeout=120,
+        timeout=600,
     ).stdout
+
+
+def test_no_tracked_link_points_outside_or_nowhere():
+    listed = subprocess.run(
+        ["git", "ls-files", "-s", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("needs the git repository")
+    links = [line.split("\t")[1] for line in listed.stdout.split("\0") if line.startswith("120000")]
+    for link in links:
+        assert (ROOT / link).resolve(strict=True).is_relative_to(ROOT), link
 
 
 def test_import_metad2a_brings_nothing_heavy(tmp_path):
