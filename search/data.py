@@ -210,6 +210,7 @@ def load_task(
     number[classes] = np.arange(len(classes))
     sides: list[tuple[Tensor, Tensor]] = []
     for label, indices in (("training", train), ("test", test)):
+        # Squashed, not cropped: `standalone-v1` is frozen, and searches answer in its terms.
         images, kept = pixels(dataset, indices, resolution)
         if not len(kept):
             raise InputError(

@@ -1,4 +1,9 @@
-"""Many images of a dataset in one size, for training."""
+"""Images squashed to squares, as the frozen protocol ``standalone-v1`` has them.
+
+Its rows would mean something else with any other resize, so cells are searched for, measured and
+described on squashed images. All else keeps the ratio of the sides:
+:func:`metad2a.datasets.decode.square`, :class:`metad2a.datasets.batches.Batches`.
+"""
 
 from __future__ import annotations
 
