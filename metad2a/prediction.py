@@ -258,8 +258,8 @@ def load(folder: str | Path) -> Predictor:
             f"There is no folder {str(folder)!r}; give one that `metad2a train --out` made."
         )
     described = _read(place, ARCHITECTURE)
-    version = described.get("format_version")
-    if type(version) is not int or version < FORMAT_VERSION:
+    version, weights = (described.get(key) for key in ("format_version", "weights"))
+    if type(version) is not int or version < FORMAT_VERSION or weights is None:
         raise _wrong(place, ARCHITECTURE, "is of no trained network: train one into a folder")
     if version > FORMAT_VERSION:
         raise _wrong(place, ARCHITECTURE, "is of a newer metad2a: upgrade this one")

@@ -45,6 +45,7 @@ OWN = (
     # Of folders of untrained networks, which a trained one may replace.
     "card.md",
     "architecture.svg",
+    "__pycache__",  # of a model.py that was imported
 )
 """What a folder of ours may hold."""
 
