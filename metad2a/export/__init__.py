@@ -1,24 +1,21 @@
-"""Architectures that leave: code that needs torch alone, ONNX, a card, a folder with all of it.
+"""Networks that leave: code that needs torch alone, ONNX, a card, a folder with all of it.
 
-Everything is written from a :class:`Design`; :func:`code`, :func:`onnx`, :func:`card` and
-:func:`save` also take a candidate of ``suggest``, ``search.refine`` or ``search.check``.
+Everything is written from a :class:`Delivery`: a network, the names of its classes, preprocessing
+and figures, whoever made it.
 """
 
-from metad2a.export.architecture_json import FORMAT_VERSION, from_json, to_json
-from metad2a.export.card_file import card
-from metad2a.export.code_file import code
-from metad2a.export.design import Design
-from metad2a.export.onnx_file import onnx
-from metad2a.export.saving import load, save
+from metad2a.export.delivery import Delivery, Figures
+from metad2a.export.folder import Saved, description, save, write_onnx
+from metad2a.export.model_py import code
+from metad2a.export.untrained import untrained
 
 __all__ = [
-    "FORMAT_VERSION",
-    "Design",
-    "card",
+    "Delivery",
+    "Figures",
+    "Saved",
     "code",
-    "from_json",
-    "load",
-    "onnx",
+    "description",
     "save",
-    "to_json",
+    "untrained",
+    "write_onnx",
 ]
