@@ -24,6 +24,9 @@ def configure(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="JSON file of the tasks' landmarks; what it lacks is measured and added",
     )
+    parser.add_argument(
+        "--early", type=Path, metavar="FILE", help="JSON file of trainings measured by hand"
+    )
     parser.add_argument("--data", type=Path, help="folder of the datasets, to measure landmarks")
     parser.add_argument("--out", type=Path, metavar="FILE", help="model file to write")
     parser.add_argument(
@@ -43,6 +46,8 @@ def run(args: Namespace) -> int:
     if args.data is not None:
         _complete(args, known)
     rows = reading.read(args.evaluations, args.tasks, known)
+    if args.early is not None:
+        rows += reading.read_early(args.early)
     if not rows:
         raise InputError(
             f"{str(args.evaluations)!r} holds no fine-tuned network of a task with landmarks. "
@@ -74,8 +79,12 @@ def _complete(args: Namespace, known: dict[str, Landmarks]) -> None:
     from metad2a.meta_training import rows as reading
     from metad2a.model.records import read_rows
 
-    tasks = read_rows(args.tasks, reading.TASKS)
-    missing = [task for task in tasks if task["task"] not in known and task["train"]]
+    labelled = {row["task"] for row in read_rows(args.evaluations, ("task",))}
+    missing = [
+        task
+        for task in read_rows(args.tasks, reading.TASKS)
+        if task["task"] in labelled and task["task"] not in known and task["train"]
+    ]
     dataset = None
     for task in tqdm(sorted(missing, key=lambda one: one["dataset"]), unit="task", delay=2):
         if dataset is None or dataset.name != task["dataset"]:

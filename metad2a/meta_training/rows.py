@@ -15,7 +15,7 @@ from metad2a.errors import InputError
 from metad2a.model.landmarks import Landmarks, of_dataset
 from metad2a.model.performance import Row
 from metad2a.model.records import COLUMNS, read_rows
-from metad2a.protocol import FINE_TUNE_NAME, PROBE, FineTune, parse_fine_tune
+from metad2a.protocol import FINE_TUNE, FINE_TUNE_NAME, PROBE, FineTune, parse_fine_tune
 
 if TYPE_CHECKING:
     from metad2a.datasets import ImageDataset
@@ -112,3 +112,26 @@ def read(evaluations: Path, tasks: Path, known: Mapping[str, Landmarks]) -> list
         InputError: a file cannot be read.
     """
     return rows(read_rows(evaluations, (*COLUMNS, "curve")), read_rows(tasks, TASKS), known)
+
+
+def read_early(path: Path) -> list[Row]:
+    """Read rows that were measured by hand, with the landmarks of their datasets beside them.
+
+    Raises:
+        InputError: the file holds something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        known = {key: Landmarks.from_dict(values) for key, values in found["landmarks"].items()}
+        return [
+            Row(
+                **{
+                    **row,
+                    "recipe": dataclasses.replace(FINE_TUNE, **row["recipe"]),
+                    "landmarks": known[row["task"]],
+                }
+            )
+            for row in found["rows"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{str(path)!r} holds no rows of trainings: {error}.") from error
