@@ -187,7 +187,7 @@ class PieceAnswers(Answers):
         """Take what keeps its weights whole, a pool spread over cost, and mutants of the best."""
         space, classes = self.space, len(self.dataset.classes)
         rng = np.random.default_rng([self.seed, 23])
-        found = dict.fromkeys(space.anchors())
+        found = dict.fromkeys(space.anchors(cut=True))
         found |= dict.fromkeys(space.pool(min(n, POOL), rng, classes, max_params, max_macs))
         members = self._within(list(found), max_params, max_macs)
         for _ in range(ROUNDS):

@@ -22,6 +22,13 @@ def configure(parser: ArgumentParser) -> None:
         "--seed", type=integer, default=0, help="the same seed gives the same answer (default: 0)"
     )
     parser.add_argument(
+        "--minutes",
+        type=float,
+        default=10.0,
+        metavar="T",
+        help="what training may take on this machine (default: 10)",
+    )
+    parser.add_argument(
         "--max-params",
         type=integer,
         metavar="N",
@@ -47,7 +54,10 @@ def configure(parser: ArgumentParser) -> None:
         "Hugging Face Hub (default: the model inside the package)",
     )
     parser.add_argument(
-        "--space", metavar="S", default="nasbench201", help="search space (default: nasbench201)"
+        "--space",
+        metavar="S",
+        default="efficientnet_lite",
+        help="search space (default: efficientnet_lite)",
     )
     add_json(parser)
 
@@ -62,6 +72,7 @@ def run(args: Namespace) -> int:
             args.data,
             k=args.k,
             seed=args.seed,
+            minutes=args.minutes,
             max_params=args.max_params,
             max_macs=args.max_macs,
             max_latency_ms=args.max_latency_ms,

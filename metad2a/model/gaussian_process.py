@@ -2,8 +2,8 @@
 
 The function of a point is a sum of independent parts: one linear and one smooth in all features
 (Matern 5/2, a length a feature), which tasks share, and for every group that a point belongs to (its
-dataset, its task) a level and a smooth function of the ``own`` features, which is what is particular
-to that group: the intrinsic model of coregionalisation with an identity over groups (Bonilla, Chai
+dataset, its task; at least one) a level and a smooth function of the ``own`` features, which is what
+is particular to that group: the intrinsic model of coregionalisation with an identity over groups (Bonilla, Chai
 and Williams, "Multi-task Gaussian Process Prediction", NeurIPS 2007). Results of a task that was
 never seen move its own parts, and thereby all that is said of it, exactly (Rasmussen and Williams,
 "Gaussian Processes for Machine Learning", 2006, algorithm 2.1 and section 5.4.2 for what is said of
@@ -40,12 +40,21 @@ class Points:
     """int64 (n,): which noise a result at this point has."""
     variance: Tensor
     """float64 (n,): part of the variance of a result that is known."""
+    doubt: Tensor
+    """float64 (n,): how uncertain what is known of the last of its groups is here, as a deviation of
+    the group's level but for a factor that is learnt."""
 
     def __len__(self) -> int:
         return len(self.x)
 
     def __getitem__(self, rows: Tensor) -> Points:
-        return Points(self.x[rows], self.groups[rows], self.kind[rows], self.variance[rows])
+        return Points(
+            self.x[rows],
+            self.groups[rows],
+            self.kind[rows],
+            self.variance[rows],
+            self.doubt[rows],
+        )
 
     def joined(self, other: Points) -> Points:
         """Return these points and then the others."""
@@ -54,6 +63,7 @@ class Points:
             torch.cat([self.groups, other.groups]),
             torch.cat([self.kind, other.kind]),
             torch.cat([self.variance, other.variance]),
+            torch.cat([self.doubt, other.doubt]),
         )
 
 
@@ -78,6 +88,7 @@ class GaussianProcess:
             "lengths": torch.full((features,), length),
             "group_level": torch.full((groups,), math.log(0.3)),
             "group_smooth": torch.full((groups,), math.log(0.2)),
+            "doubt": torch.full((1,), math.log(0.5)),
             "group_lengths": torch.full((len(self.own),), own_length),
             "noise": torch.full((kinds,), math.log(0.2)),
         }
@@ -103,13 +114,14 @@ class GaussianProcess:
             together = (a.groups[:, kind, None] == b.groups[None, :, kind]).double()
             level, smooth = p["group_level"][kind].exp() ** 2, p["group_smooth"][kind].exp() ** 2
             found = found + together * (level + smooth * same)
-        return found
+        return found + together * (p["doubt"].exp() ** 2 * a.doubt[:, None] * b.doubt[None])
 
     def _variance(self, p: Mapping[str, Tensor], a: Points) -> Tensor:
         """Return float64 (n,): the diagonal of the covariance."""
         shared = p["level"].exp() ** 2 + p["smooth"].exp() ** 2
         groups = (p["group_level"].exp() ** 2 + p["group_smooth"].exp() ** 2).sum()
-        return shared + groups + p["linear"].exp() ** 2 / a.x.shape[1] * (a.x**2).sum(1)
+        doubt = (p["doubt"].exp() * a.doubt) ** 2
+        return shared + groups + doubt + p["linear"].exp() ** 2 / a.x.shape[1] * (a.x**2).sum(1)
 
     def _noise(self, p: Mapping[str, Tensor], a: Points) -> Tensor:
         return p["noise"].exp()[a.kind] ** 2 + NOISE**2 + a.variance
@@ -244,6 +256,7 @@ class GaussianProcess:
             "groups": p.groups,
             "kind": p.kind,
             "variance": p.variance.float(),
+            "doubt": p.doubt.float(),
             "values": self.values.float(),
         }
 
@@ -271,6 +284,7 @@ class GaussianProcess:
             tensors["groups"].long(),
             tensors["kind"].long(),
             tensors["variance"].double(),
+            tensors["doubt"].double(),
         )
         return made._take(points, tensors["values"].double())
 

@@ -12,18 +12,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from metad2a.datasets.base import ImageDataset
 from metad2a.datasets.decode import UnreadableImage, square
 from metad2a.datasets.report import DatasetReport
 from metad2a.datasets.sampling import SAMPLE_SIDE, draw
 from metad2a.errors import InputError
+from metad2a.model.backbone import backbone
 from metad2a.model.ridge import RidgeHead, fit_ridge
 
 RESOLUTIONS = (32, 64, 128, 224)
@@ -283,28 +284,10 @@ def measure(
     )
 
 
-@lru_cache(maxsize=1)
-def _network() -> nn.Module:
-    """Return the parent in inference form: batch norms folded, channels_last."""
-    from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-    from metad2a.spaces.efficientnet_lite import parent
-    from metad2a.spaces.networks.inverted_residual import ConvNorm
-
-    network = parent(2).eval()
-    for module in network.modules():
-        if isinstance(module, ConvNorm):
-            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
-            module.norm = nn.Identity()  # type: ignore[assignment]
-    network.requires_grad_(False)
-    # torch's stubs know no overload with a memory format alone.
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
 @torch.inference_mode()
 def pooled(images: np.ndarray) -> list[Tensor]:
     """Map uint8 (n, s, s, 3) to what each of :data:`STAGES` says: float32 (n, channels) each."""
-    network: Any = _network()
+    network: Any = backbone(same=True)
     found: list[list[Tensor]] = [[] for _ in STAGES]
     size = max(1, _BATCH_PIXELS // images.shape[1] ** 2)
     for part in torch.from_numpy(images).split(size):

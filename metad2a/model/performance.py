@@ -58,9 +58,9 @@ MARKS = (
     "shallow_gain",
 )
 """Features of a dataset, from its landmarks; distances from chance, and their differences."""
-PAIR = ("near", "near_tuned", "log2_enlarged")
-"""Features of a network on a dataset: the landmark nearest to it, the same where it is trained, and
-by how much it enlarges the images."""
+PAIR = ("near", "near_tuned", "log2_enlarged", "log_doubt")
+"""Features of a network on a dataset: the landmark nearest to it, the same where it is trained, by
+how much it enlarges the images, and the standard error of the landmark."""
 NETWORK = (
     "log2_macs",
     "log2_params",
@@ -75,6 +75,8 @@ RECIPE = ("tuned", "log10_rate", "log2_epochs", "log2_steps", "frozen_share", "m
 """Features of a recipe; of a frozen network all are 0."""
 FEATURES = (*DATASET, *MARKS, *PAIR, *NETWORK, *RECIPE)
 """All features, in their order."""
+NEAR = FEATURES.index("near")
+"""Place of the nearest landmark among the features."""
 LEVEL = 0.9
 """Coverage that the intervals aim at."""
 HALF_WIDTH = 1.6449
@@ -242,7 +244,9 @@ def describe(
             known[pair] = landmarks.near(2 ** pair[0], pair[1])
     near = np.array([known[pair] for pair in zip(sides.tolist(), stages.tolist(), strict=True)])
     enlarged = sides - math.log2(landmarks.side)
-    pairs = np.stack([near, near * ways[:, 0], enlarged], axis=1)
+    share = 1 / (1 + np.exp(-near - math.log(landmarks.guess / (1 - landmarks.guess))))
+    doubt = -0.5 * np.log((landmarks.count + 1) * share * (1 - share))
+    pairs = np.stack([near, near * ways[:, 0], enlarged, doubt], axis=1)
     dataset = np.broadcast_to(
         describe_dataset(landmarks, classes, images), (len(networks), len(DATASET) + len(MARKS))
     )
@@ -385,7 +389,7 @@ class Performance:
         """Return mean and deviation, float64 (n,) each, of distances at features (n, FEATURES)."""
         mean, variance = self.process.predict(self._points(x, np.zeros(len(x))))
         middle, spread = self.level
-        return middle + spread * mean.numpy(), spread * variance.sqrt().numpy()
+        return x[:, NEAR] + middle + spread * mean.numpy(), spread * variance.sqrt().numpy()
 
     @property
     def factor(self) -> float:
@@ -415,7 +419,7 @@ class Performance:
         value = np.asarray(accuracies, dtype=np.float64) / 100
         count = np.full(len(value), float(judged))
         x = describe(landmarks, space, architectures, recipes, classes, images)
-        y = _distance(value, count, np.full(len(value), landmarks.largest))
+        y = _distance(value, count, np.full(len(value), landmarks.largest)) - x[:, NEAR]
         middle, spread = self.level
         points = self._points(x, _sampling(value, count))
         process = self.process.given(points, torch.from_numpy((y - middle) / spread))
@@ -425,11 +429,8 @@ class Performance:
 
     def _points(self, x: np.ndarray, variance: np.ndarray) -> Points:
         """Return points of the new task, whose groups are numbered -1."""
-        return _points(
-            (x - self.centre) / self.scale,
-            np.full((len(x), 2), -1),
-            variance / self.level[1] ** 2,
-        )
+        groups = np.full((len(x), 2), -1)
+        return _points(x, self.centre, self.scale, groups, variance, self.level[1])
 
     # -- files -----------------------------------------------------------------------------------
 
@@ -501,13 +502,22 @@ def packaged() -> Performance:
     return Performance.load(_ASSET)
 
 
-def _points(x: np.ndarray, groups: np.ndarray, variance: np.ndarray) -> Points:
-    tuned = x[:, FEATURES.index("tuned")]
+def _points(
+    x: np.ndarray,
+    centre: np.ndarray,
+    scale: np.ndarray,
+    groups: np.ndarray,
+    variance: np.ndarray,
+    spread: float,
+) -> Points:
+    """Return points of raw features (n, FEATURES); ``variance`` and doubts in squared logits."""
     return Points(
-        torch.from_numpy(x),
+        # An odd dataset must not lead a straight line astray.
+        torch.from_numpy(np.clip((x - centre) / scale, -3, 3)),
         torch.from_numpy(groups.astype(np.int64)),
-        torch.from_numpy((tuned > 0).astype(np.int64)),
-        torch.from_numpy(variance),
+        torch.from_numpy((x[:, FEATURES.index("tuned")] > 0).astype(np.int64)),
+        torch.from_numpy(variance / spread**2),
+        torch.from_numpy(np.exp(x[:, FEATURES.index("log_doubt")]) / spread),
     )
 
 
@@ -552,16 +562,16 @@ class _Problem:
         start: GaussianProcess | None = None,
     ) -> Performance:
         """Return a model of some rows, not calibrated, its hyperparameters from ``start`` on."""
-        x, y = self.x[rows], self.y[rows]
+        x = self.x[rows]
+        # What is learnt is what training, images and the network add to the nearest landmark.
+        y = self.y[rows] - x[:, NEAR]
         centre, scale = x.mean(0), x.std(0)
         scale = np.where(scale > 1e-9, scale, 1.0)
         level = float(y.mean()), float(y.std()) or 1.0
         process = GaussianProcess(len(FEATURES), _OWN, 2, 2)
         if start is not None:
             process.parameters = start.parameters
-        points = _points(
-            (x - centre) / scale, self.groups[rows], self.variance[rows] / level[1] ** 2
-        )
+        points = _points(x, centre, scale, self.groups[rows], self.variance[rows], level[1])
         process.fit(points, torch.from_numpy((y - level[0]) / level[1]), steps, progress)
         return Performance(process, centre, scale, level, {0: 1.0})
 

@@ -170,10 +170,13 @@ class SearchSpace(ABC):
         """Return how many stages there are, of which the first may stay frozen; here 0."""
         return 0
 
-    def anchors(self) -> list[Architecture]:
+    def anchors(self, cut: bool = False) -> list[Architecture]:
         """Return members that keep the pretrained weights whole, at every resolution.
 
         They are where a choice under a limit of time begins; none where a space has no weights.
+
+        Args:
+            cut: with the shallowest form of each beside it, for limits on size.
         """
         return []
 

@@ -59,17 +59,23 @@ class EfficientNetLite(MobileSpace):
     weights_name = "EfficientNet-Lite0, trained on ImageNet"
     weights_licence = "Apache-2.0"
 
-    def anchors(self) -> list[Architecture]:
-        """Return the first 3 to 7 stages at every resolution, uncut and with one block a stage."""
+    def anchors(self, cut: bool = False) -> list[Architecture]:
+        """Return the first 3 to 7 stages at every resolution, uncut.
+
+        Args:
+            cut: with one block a stage too.
+        """
         found = []
         for resolution in RESOLUTIONS:
             for stages in self.depths:
                 full = self.whole(stages, resolution)
-                shallow = list(full)
-                for slot in self.blocks_slots:
-                    if slot is not None:
-                        shallow[slot] = 0
-                found += [full, self.canonical(tuple(shallow))]
+                found.append(full)
+                if cut:
+                    one = list(full)
+                    for slot in self.blocks_slots:
+                        if slot is not None:
+                            one[slot] = 0
+                    found.append(self.canonical(tuple(one)))
         return list(dict.fromkeys(found))
 
     def whole(self, stages: int = 7, resolution: int = 224) -> Architecture:
