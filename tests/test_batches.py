@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -322,6 +323,24 @@ def test_a_worker_that_dies_is_an_error_and_no_end(tmp_path) -> None:
     with pytest.raises(MetaD2AError, match="A process that decodes images has ended"):
         list(batches.epoch(10))
     assert len(whole(batches, batch=10)[0]) == COUNT
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_copy_has_workers_of_its_own(tmp_path) -> None:
+    dataset = load_dataset(folder(tmp_path))
+    batches = Batches(dataset, range(COUNT), SIDE, resident_bytes=0, workers=1)
+    images = whole(batches, batch=10)[0]
+    child = os.fork()
+    if not child:
+        try:
+            np.testing.assert_array_equal(whole(batches, batch=10)[0], images)
+            batches._pool._idle.pop().end()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    np.testing.assert_array_equal(whole(batches, batch=10)[0], images)
 
 
 def test_a_worker_passes_on_what_it_cannot_do(tmp_path, processes, monkeypatch) -> None:

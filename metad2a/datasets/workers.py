@@ -76,6 +76,7 @@ class Pool:
         self.processes = sys.platform != "win32"
         """Whether the dataset can be sent to processes, as far as is known."""
         self._idle: list[_Crew] = []
+        self._owner = os.getpid()
         self._turn = contextlib.nullcontext() if dataset.threads else threading.Lock()
 
     def square(self, index: int, side: int) -> np.ndarray:
@@ -147,6 +148,8 @@ class Pool:
     def _crew(self) -> _Crew | None:
         if not self.processes:
             return None
+        if os.getpid() != self._owner:  # A forked copy must not talk to the parent's workers.
+            self._idle, self._owner = [], os.getpid()
         with contextlib.suppress(IndexError):
             return self._idle.pop()
         data = _pickled(self.dataset)
