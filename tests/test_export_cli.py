@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import onnxruntime
 import pytest
 import torch
-from test_export_code import CELL, DARTS, GENOTYPE, NAS, WIDE, candidate, trained
+from test_export_code import CELL, DARTS, GENOTYPE, NAS, WIDE, delivery, randomised
+from test_export_saving import candidate
 
 from metad2a.cli import main
 from metad2a.draw import mermaid, svg
-from metad2a.export import Design, code, load, to_json
+from metad2a.export import code, description, save
+from metad2a.prediction import load
+from metad2a.spaces import SPACES
 
 
 def run(capsys, *arguments):
@@ -23,10 +27,23 @@ def run(capsys, *arguments):
     return found, *capsys.readouterr()
 
 
+def saved(folder):
+    """Save a small trained network and return its folder."""
+    one = delivery(NAS, CELL, 4, {"channels": 3, "cells": 1}, names=("a", "b", "c", "d"))
+    one = replace(one, network=randomised(one.network), resolution=9, mean=(0.1, 0.5, 0.7))
+    return save(replace(one, trained=True), folder, onnx=False).folder
+
+
 def test_text_goes_to_standard_output(capsys):
-    design = Design.new(NAS, NAS.parse(CELL), 7)
-    assert run(capsys, CELL, "--classes", 7, "--to", "py") == (0, code(design), "")
-    assert run(capsys, CELL, "--classes", 7, "--to", "json") == (0, to_json(design), "")
+    made = delivery(NAS, CELL, 7)
+    assert run(capsys, CELL, "--classes", 7, "--to", "py", "--space", "nasbench201") == (
+        0,
+        code(made),
+        "",
+    )
+    text = description(made)
+    assert run(capsys, CELL, "--classes", 7, "--to", "json") == (0, text, "")
+    assert json.loads(text)["architecture"] == CELL
     assert run(capsys, CELL, "--to", "svg") == (0, svg(NAS, CELL) + "\n", "")
     assert run(capsys, WIDE, "--space", "darts", "--to", "mmd") == (0, mermaid(DARTS, WIDE), "")
 
@@ -47,62 +64,74 @@ def test_the_files_ending_says_the_format(capsys, tmp_path, name):
     assert content.startswith(starts[name])
 
 
-def test_sizes_and_classes(capsys, tmp_path):
-    code_, out, _ = run(
-        capsys,
-        GENOTYPE,
-        "--space",
-        "darts",
-        "--classes",
-        5,
-        "--channels",
-        2,
-        "--cells",
-        3,
-        "--to",
-        "py",
-        "--out",
-        tmp_path / "a.txt",
-        "--json",
+@pytest.mark.parametrize("name", ["efficientnet_lite", "mobilenetv3"])
+def test_networks_of_blocks_leave_too(capsys, tmp_path, name):
+    space = SPACES.get(name)
+    text = space.format((0,) * space.slots)
+    status, out, _ = run(
+        capsys, text, "--space", name, "--classes", 3, "--out", tmp_path / "a.onnx", "--json"
     )
     told = json.loads(out)
-    assert (code_, told["classes"], told["macro"]) == (0, 5, {"channels": 2, "cells": 3})
+    cost = space.cost((0,) * space.slots, 3)
+    assert (status, told["params"], told["macs"]) == (0, cost.params, cost.macs)
+    assert (told["resolution"], told["trained"]) == (32, False)
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].shape[1:] == [3, 32, 32]
+    status, _, error = run(
+        capsys, text, "--space", name, "--classes", 3, "--cells", 2, "--to", "py"
+    )
+    assert status == 3 and "has no size 'cells': it has none" in error
+
+
+def test_sizes_and_classes(capsys, tmp_path):
+    status, out, _ = run(
+        capsys,
+        GENOTYPE,
+        *("--space", "darts", "--classes", 5, "--channels", 2, "--cells", 3),
+        *("--to", "py", "--out", tmp_path / "a.txt", "--json"),
+    )
+    told = json.loads(out)
+    assert (status, told["classes"]) == (0, 5)
     assert told["params"] == sum(
         p.numel() for p in DARTS.build(DARTS.parse(GENOTYPE), 5, channels=2, cells=3).parameters()
     )
     assert (told["out"], told["text"], told["trained"]) == (str(tmp_path / "a.txt"), None, False)
-    assert "classes: int = 5, channels: int = 2, cells: int = 3" in (tmp_path / "a.txt").read_text()
+    assert "'channels': 2" in (tmp_path / "a.txt").read_text()
 
 
 def test_a_saved_folder_leaves_with_its_weights(capsys, tmp_path):
-    one = trained(NAS, CELL, 4, side=9, channels=3, cells=1)
-    folder = one.save(tmp_path / "best")
+    folder = saved(tmp_path / "best")
     for given in (folder, folder / "architecture.json"):
-        assert run(capsys, given, "--to", "py")[:2] == (0, code(one))
+        status, out, _ = run(capsys, given, "--to", "py", "--json")
+        told = json.loads(out)
+        assert (status, told["trained"], told["classes"]) == (0, True, 4)
+        assert "CLASSES = ['a', 'b', 'c', 'd']" in told["text"]
     status, out, error = run(capsys, folder, "--out", tmp_path / "a.onnx", "--json")
     assert (status, error, json.loads(out)["trained"]) == (0, "", True)
     session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
     images = torch.rand(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
     [logits] = session.run(["logits"], {"images": images.numpy()})
-    assert (torch.from_numpy(logits) - one.build()(images)).detach().abs().max() <= 1e-4
+    with torch.no_grad():
+        assert (torch.from_numpy(logits) - load(folder).network(images)).abs().max() <= 1e-4
 
 
 def test_a_folder_with_other_sizes_is_a_new_network(capsys, tmp_path):
-    folder = trained(NAS, CELL, 4, channels=3, cells=1).save(tmp_path / "best")
+    folder = saved(tmp_path / "best")
     status, out, _ = run(capsys, folder, "--to", "json", "--classes", 9, "--cells", 2, "--json")
     told = json.loads(out)
     assert (status, told["classes"], told["trained"]) == (0, 9, False)
-    assert told["macro"] == {"channels": 3, "cells": 2}
-    again = tmp_path / "again.json"
-    again.write_text(told["text"], encoding="utf-8")
-    assert load(again).prediction == (91.25, 80.0, 97.5)
+    again = json.loads(told["text"])
+    assert (again["network"]["config"]["channels"], again["network"]["config"]["cells"]) == (3, 2)
+    (tmp_path / "again.json").write_text(told["text"], encoding="utf-8")
+    status, out, _ = run(capsys, tmp_path / "again.json", "--to", "json")
+    assert (status, json.loads(out)) == (0, again)
 
 
 def test_what_suggest_prints_of_a_candidate_can_be_exported(capsys, tmp_path):
-    one = candidate(NAS, CELL, 3)
+    one = candidate(NAS, CELL, ("cat", "dog", "bird"))
     (tmp_path / "a.json").write_text(json.dumps(one.to_dict()), encoding="utf-8")
     status, text, _ = run(capsys, tmp_path / "a.json", "--to", "py")
-    assert status == 0 and "classes: int = 3" in text
+    assert status == 0 and "CLASSES = ['cat', 'dog', 'bird']" in text
 
 
 @pytest.mark.parametrize(
@@ -136,8 +165,38 @@ def test_errors_are_named(capsys, tmp_path, monkeypatch, arguments, status, word
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"[1]", b"{", b"\xff", b"[" * 100_000, b" " * 2**25, b"{}"], ids=range(7)
+)
+def test_what_is_no_description(capsys, tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    found, _, error = run(capsys, tmp_path / "a.json", "--to", "svg")
+    assert found == 3 and ("description" in error or "needs the keys" in error)
+    assert len(error) < 600
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"space": "nasbench"}, "Did you mean 'nasbench201'"),
+        ({"architecture": 7}, "'7' is not"),
+        ({"classes": None}, "give --classes N"),
+        ({"classes": "9"}, "'9' for classes"),
+        ({"classes": 10**9}, "classes=1000000000"),
+        ({"network": {"config": {"channels": 10**9}}}, "channels="),
+        ({"network": {"config": {"cells": [1]}}}, "cells="),
+    ],
+    ids=str,
+)
+def test_a_strangers_description_is_checked(capsys, tmp_path, change, words):
+    data = json.loads(description(delivery(NAS, CELL, 3)))
+    (tmp_path / "a.json").write_text(json.dumps({**data, **change}), encoding="utf-8")
+    found, _, error = run(capsys, tmp_path / "a.json", "--to", "py")
+    assert found == 3 and words in error
+
+
 def test_another_space_than_the_files_is_refused(capsys, tmp_path):
-    folder = candidate(NAS, CELL).save(tmp_path / "best")
+    folder = saved(tmp_path / "best")
     found, _, error = run(capsys, folder, "--to", "svg", "--space", "darts")
     assert found == 3 and "of the space 'nasbench201'; leave --space out" in error
 

@@ -1,4 +1,4 @@
-"""The code of ``model.py``: same network, torch alone, one architecture's operations."""
+"""The code of ``model.py``: the same network of every space, with torch alone."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ import torch
 from safetensors.torch import save_file
 
 from metad2a.errors import InputError
-from metad2a.export import Design, code
-from metad2a.export import design as design_file
-from metad2a.spaces import SPACES
-from metad2a.suggestion import Candidate, Measured
-from search.delivery import StandardisedNetwork
+from metad2a.export import code, untrained
+from metad2a.spaces import SPACES, WeightSharing
+from metad2a.spaces.counting import count
 
 NAS, DARTS = SPACES.get("nasbench201"), SPACES.get("darts")
 CELL = "|nor_conv_3x3~0|+|nor_conv_1x1~0|avg_pool_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
@@ -32,14 +30,7 @@ WIDE = (
     "('max_pool_3x3', 1), ('dil_conv_3x3', 0), ('dil_conv_5x5', 1), ('avg_pool_3x3', 0), "
     "('sep_conv_5x5', 1), ('sep_conv_3x3', 0), ('skip_connect', 2)], reduce_concat=range(2, 6))"
 )
-SKIPS = DARTS.format(
-    DARTS.parse(
-        WIDE.replace("dil_conv_3x3", "skip_connect")
-        .replace("dil_conv_5x5", "skip_connect")
-        .replace("sep_conv_3x3", "max_pool_3x3")
-        .replace("sep_conv_5x5", "avg_pool_3x3")
-    )
-)
+NAMES = tuple(f"class {index}" for index in range(1000))
 # architecture, classes, sizes, height and width of the images
 CASES = {
     "nasbench201": (NAS, CELL, 10, {"channels": 4, "cells": 2}, (32, 32)),
@@ -51,9 +42,11 @@ CASES = {
     "darts": (DARTS, GENOTYPE, 10, {"channels": 4, "cells": 5}, (32, 32)),
     "darts-odd": (DARTS, WIDE, 2, {"channels": 3, "cells": 4}, (17, 23)),
     "darts-1-cell": (DARTS, WIDE, 1000, {"channels": 2, "cells": 1}, (8, 8)),
-    "darts-skips": (DARTS, SKIPS, 5, {"channels": 2, "cells": 3}, (1, 1)),
-    "trained": (NAS, CELL, 4, {"channels": 4, "cells": 1}, (15, 15)),
-    "trained-darts": (DARTS, GENOTYPE, 4, {"channels": 4, "cells": 3}, (12, 12)),
+    **{
+        space.name: (space, space.format(space.pool(1, np.random.default_rng(0))[0]), 7, {}, None)
+        for space in SPACES
+        if not isinstance(space, WeightSharing)
+    },
 }
 SCRIPT = """
 import importlib.util, json, pathlib, sys
@@ -85,42 +78,20 @@ print(json.dumps(found))
 """
 
 
+def delivery(space, architecture, classes, macro=None, names=NAMES):
+    return untrained(space, space.parse(architecture), names[:classes], **(macro or {}))
+
+
 def randomised(network, seed=0):
-    """Give a network weights and statistics that no two parts share."""
+    """Give a network weights and statistics that no two parts share, of the usual scale."""
     generator = torch.Generator().manual_seed(seed)
     for name, value in network.state_dict().items():
         if value.is_floating_point():
-            value.normal_(generator=generator).mul_(0.3)
+            value.normal_(generator=generator)
+            value.mul_((2 / value[0].numel()) ** 0.5 if value.ndim == 4 else 0.3)
             if name.endswith("running_var"):
                 value.abs_().add_(0.5)
     return network.eval()
-
-
-def candidate(space, architecture, classes=10, network=None, **given):
-    cost = space.cost(space.parse(architecture), classes)
-    return Candidate(
-        **{
-            "rank": 1,
-            "space": space.name,
-            "architecture": architecture,
-            "accuracy": 91.25,
-            "interval": (80.0, 97.5),
-            "params": cost.params,
-            "macs": cost.macs,
-            "classes": classes,
-            "reason": "predicted best",
-            "network": network,
-            **given,
-        }
-    )
-
-
-def trained(space, architecture, classes, side=24, **macro):
-    """A candidate with a network as the search backend hands it out."""
-    core = randomised(space.build(space.parse(architecture), classes, **macro))
-    mean, deviation = torch.tensor([0.1, 0.5, 0.7]), torch.tensor([0.3, 1 / 3, 1.0])
-    network = StandardisedNetwork(core, mean.view(1, 3, 1, 1), deviation.view(1, 3, 1, 1), side)
-    return candidate(space, architecture, classes, network.eval())
 
 
 @pytest.fixture(scope="module")
@@ -128,16 +99,14 @@ def answers(tmp_path_factory):
     """What the code of every case computes in a process that cannot import this package."""
     root, networks = tmp_path_factory.mktemp("export"), {}
     for name, (space, architecture, classes, macro, size) in CASES.items():
-        if name.startswith("trained"):
-            design = Design.of(trained(space, architecture, classes, **macro))
-        else:
-            design = Design.of(candidate(space, architecture, classes), **macro)
-        network = networks[name] = randomised(design.build())
+        made = delivery(space, architecture, classes, macro)
+        network = networks[name] = randomised(made.network)
         folder = root / name
         folder.mkdir()
-        (folder / "model.py").write_text(code(design), encoding="utf-8")
+        (folder / "model.py").write_text(code(made), encoding="utf-8")
         save_file(network.state_dict(), folder / "weights.safetensors")
-        images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1))
+        sides = size or (made.resolution, made.resolution)
+        images = torch.rand(2, 3, *sides, generator=torch.Generator().manual_seed(1))
         images[1] = images[1, :1]  # a gray one
         with torch.no_grad():
             save_file({"images": images, "logits": network(images)}, folder / "known.safetensors")
@@ -172,64 +141,29 @@ def test_the_comparison_sees_another_cell():
     assert float((logits[0] - logits[1]).abs().max()) > 1e-3
 
 
-def test_the_code_is_clean_and_imports_torch_alone(tmp_path):
+def test_the_code_imports_torch_and_what_python_has():
     for name, (space, architecture, classes, macro, _) in CASES.items():
-        text = code(trained(space, architecture, classes, **macro))
-        nodes = list(ast.walk(ast.parse(text)))
+        nodes = list(ast.walk(ast.parse(code(delivery(space, architecture, classes, macro)))))
         modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
         modules |= {a.name for node in nodes if isinstance(node, ast.Import) for a in node.names}
-        assert modules <= {"torch", "torch.nn"}, name
-        (tmp_path / f"{name.replace('-', '_')}.py").write_text(text, encoding="utf-8")
-    command = [
-        sys.executable,
-        "-m",
-        "ruff",
-        "check",
-        "--isolated",
-        "--no-cache",
-        "--line-length",
-        "100",
-        "--select",
-        "E,F,W,I,N,UP,B,C4,SIM",
-        "--ignore",
-        "N812",
-        str(tmp_path),
-    ]
-    done = subprocess.run(command, text=True, capture_output=True, check=False)
-    assert done.returncode == 0, done.stdout
-
-
-def test_only_the_operations_that_are_used_are_written():
-    text = code(candidate(NAS, SKIP))
-    assert "AvgPool2d(3" not in text and "self.edges[" not in text
-    assert "leads nowhere" in code(candidate(NAS, CUT))
-    text = code(candidate(DARTS, SKIPS))
-    assert "Separable" not in text and "Dilated" not in text and "MaxPool2d" in text
+        tops = {module.partition(".")[0] for module in modules}
+        assert tops - set(sys.stdlib_module_names) <= {"torch", "PIL"}, name
 
 
 def test_the_docstring_says_what_it_is():
-    told = ast.get_docstring(ast.parse(code(candidate(NAS, CELL))))
+    made = delivery(NAS, CELL, 10)
+    told = ast.get_docstring(ast.parse(code(made)))
     cost = NAS.cost(NAS.parse(CELL), 10)
-    for words in (
-        CELL,
-        "channels 16, cells 5",
-        f"{cost.params:,}",
-        f"{cost.macs:,}",
-        "91.2 %",
-        "80.0 to 97.5",
-        "predicted best",
-    ):
+    for words in (CELL, f"{cost.params:,}", f"{cost.macs:,}", "untrained"):
         assert words in told
-    assert "load_file" not in told
-    told = ast.get_docstring(ast.parse(code(trained(NAS, CELL, 10, channels=4, cells=1))))
-    assert "load_file" in told and "0 to 1" in told and "channels 4, cells 1" in told
+    assert "preprocess" not in told
 
 
-def test_hostile_words_stay_words():
+def test_hostile_names_stay_names():
     words = '"""\nimport os\n\\N{BELL}\x00\u2028 """ + x \\'
-    text = code(candidate(NAS, CELL, reason=words, measured=Measured(90.0, words, 1.0)))
-    tree = ast.parse(text)
-    assert "import os" in ast.get_docstring(tree)
+    tree = ast.parse(code(delivery(NAS, CELL, 2, names=(words, "b"))))
+    constants = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    assert words in constants
     assert not any(
         isinstance(node, ast.Import) and node.names[0].name == "os" for node in ast.walk(tree)
     )
@@ -238,7 +172,7 @@ def test_hostile_words_stay_words():
 @pytest.mark.parametrize(
     ("classes", "macro", "words"),
     [
-        (1, {}, "classes=1 "),
+        (1, {}, "1 classes cannot be exported"),
         (10, {"channels": 0}, "channels=0"),
         (10, {"cells": 201}, "1 to 200"),
         (10, {"channels": 10**9}, "channels=1000000000"),
@@ -250,34 +184,35 @@ def test_hostile_words_stay_words():
 )
 def test_sizes_are_checked_before_anything_is_built(classes, macro, words):
     with pytest.raises(InputError, match=words):
-        Design.new(NAS, NAS.parse(CELL), classes, **macro)
+        delivery(NAS, CELL, classes, macro)
 
 
 def test_costs_of_other_sizes_are_counted():
-    design = Design.of(candidate(NAS, CELL), channels=16, cells=4)
+    made = delivery(NAS, CELL, 10, {"channels": 16, "cells": 4})
     table = NAS.cost(NAS.parse(CELL), 10)
-    network = design.build()
-    assert design.cost.params == sum(p.numel() for p in network.parameters()) < table.params
+    assert made.figures.params == sum(p.numel() for p in made.network.parameters()) < table.params
     # What the cells cost is proportional to their number; the rest is what a skip leaves.
     fixed = NAS.smallest(10)
-    assert design.cost.macs - fixed.macs == (table.macs - fixed.macs) * 4 // 5
+    assert made.figures.macs - fixed.macs == (table.macs - fixed.macs) * 4 // 5
+
+
+@pytest.mark.parametrize("side", [32, 17])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_counting_finds_what_the_space_says_and_leaves_the_network_as_it_was(side, device):
     architecture = DARTS.parse(GENOTYPE)
-    for side in (32, 17):
-        counted = design_file.count_cost(DARTS, architecture, 7, DARTS.counted_macro, side)
-        assert counted == DARTS.cost(architecture, 7, side)
+    with torch.device(device):
+        network = DARTS.build(architecture, 7)
+    network.train()
+    assert count(network, side) == DARTS.cost(architecture, 7, side)
+    assert network.training
+    assert not any(module._forward_hooks for module in network.modules())
 
 
-@pytest.mark.parametrize(
-    "network",
-    [
-        torch.nn.Linear(2, 2),
-        NAS.build(NAS.parse(CUT), 10, channels=4, cells=1),
-        NAS.build(NAS.parse(CELL), 9, channels=4, cells=1),
-        DARTS.build(DARTS.parse(GENOTYPE), 10, channels=2, cells=1),
-    ],
-    ids=["linear", "another cell", "other classes", "another space"],
-)
-def test_a_network_of_another_make_is_refused(network):
-    with pytest.raises(InputError, match="trained network is"):
-        code(candidate(NAS, CELL, network=network))
-    assert code(candidate(NAS, CELL, network=None))
+def test_an_untrained_network_has_the_same_weights_each_time():
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        state = torch.random.get_rng_state()
+        found.append(delivery(NAS, CELL, 3).network.state_dict())
+        assert torch.equal(state, torch.random.get_rng_state())
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
