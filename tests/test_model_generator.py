@@ -105,6 +105,17 @@ def test_limits_are_exact_at_the_border(generator, context):
     assert SPACE.costs(fewer, CLASSES)[:, 0].max() < limit
 
 
+def test_spaces_of_ragged_conditional_decisions_come_out_too():
+    space = SPACES.get("efficientnet_lite")
+    torch.manual_seed(0)
+    made = Generator(max(len(d.values) for d in space.decisions), 3, width=8)
+    limit = 3 * space.smallest(CLASSES).macs
+    cells = generate(made, space, torch.randn(1, 8), 40, 0, CLASSES, None, limit)
+    assert len(np.unique(cells, axis=0)) == 40
+    assert all(space.canonical(tuple(cell)) == tuple(cell) for cell in cells.tolist())
+    assert space.costs(cells, CLASSES)[:, 1].max() <= limit
+
+
 # -- sampling without replacement ------------------------------------------------------------
 
 

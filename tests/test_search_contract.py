@@ -41,6 +41,12 @@ def short(method: str, space: str, **arguments):
     )
 
 
+@pytest.mark.parametrize("space", sorted(set(SPACES.names()) - set(SHARING)))
+def test_spaces_without_shared_weights_are_refused_with_the_reason(space):
+    with pytest.raises(InputError, match=f"{space!r} cannot be searched.*nasbench201"):
+        short("random", space)
+
+
 @pytest.mark.parametrize(("method", "space"), PAIRS)
 def test_a_search_returns_a_member_and_says_what_it_did(method, space):
     told = []

@@ -335,6 +335,19 @@ class SearchSpace(ABC):
             found[name] = value
         return found
 
+    def refuse_pretrained(self, pretrained: bool) -> None:
+        """Refuse pretrained weights, in the ``build`` of a space that has none.
+
+        Raises:
+            InputError: ``pretrained`` is true.
+        """
+        if pretrained:
+            raise InputError(
+                f"The space {self.name!r} has no pretrained weights: its networks are trained "
+                "from scratch. Build with pretrained=False, or choose a space of which "
+                "`metad2a spaces` says that it is pretrained."
+            )
+
     def graphs(self, architectures: np.ndarray) -> Batch:
         """Return int (n, slots) architectures as one PyG batch of :meth:`graph`."""
         from torch_geometric.data import Batch
@@ -533,19 +546,6 @@ class WeightSharing(SearchSpace):
         """Take each slot from one of two parents, with equal chances."""
         pick = rng.random(self.slots) < 0.5
         return tuple(a if p else b for a, b, p in zip(first, second, pick, strict=True))
-
-    def refuse_pretrained(self, pretrained: bool) -> None:
-        """Refuse pretrained weights, which networks of cells do not have.
-
-        Raises:
-            InputError: ``pretrained`` is true.
-        """
-        if pretrained:
-            raise InputError(
-                f"The space {self.name!r} has no pretrained weights: its networks are trained "
-                "from scratch. Build with pretrained=False, or choose a space of which "
-                "`metad2a spaces` says that it is pretrained."
-            )
 
     def checked_scores(self, scores: np.ndarray) -> np.ndarray:
         """Return a float64 copy of the scores of :meth:`discretise`, or refuse them."""
