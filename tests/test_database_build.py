@@ -79,7 +79,7 @@ def test_every_task_has_its_architectures_and_datasets_take_turns(whole):
             for name in ("quick", "shared")
         }
         assert cells["shared"] < cells["quick"]
-    assert Counter(tasks.values()) == {"first": 3, "second": 2}
+    assert Counter(tasks.values()) in ({"first": 3, "second": 2}, {"first": 2, "second": 3})
 
 
 def test_architectures_of_the_store_are_canonical(whole):
