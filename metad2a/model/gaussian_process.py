@@ -141,14 +141,22 @@ class GaussianProcess:
             points: where the results are.
             values: float64 (n,), of mean about 0 and deviation about 1.
             steps: of L-BFGS; 0 keeps the hyperparameters as they are.
-            progress: told of steps done, of all.
+            progress: told of values looked at, of the most.
         """
         p = {name: value.clone().requires_grad_() for name, value in self.parameters.items()}
         optimiser = torch.optim.LBFGS(
-            list(p.values()), lr=1.0, max_iter=1, history_size=20, line_search_fn="strong_wolfe"
+            list(p.values()),
+            max_iter=steps,
+            max_eval=2 * steps,
+            tolerance_grad=1e-5,
+            tolerance_change=1e-7,
+            history_size=20,
+            line_search_fn="strong_wolfe",
         )
+        looked = 0
 
         def loss() -> Tensor:
+            nonlocal looked
             optimiser.zero_grad()
             covariance = self._covariance(p, points, points)
             factor = torch.linalg.cholesky(
@@ -160,15 +168,12 @@ class GaussianProcess:
                 found = found + 0.5 * (((p[name] - mean) / deviation) ** 2).sum()
             found = found / len(values)
             found.backward()
+            looked += 1
+            progress(min(looked, 2 * steps), 2 * steps)
             return found.detach()
 
-        last = math.inf
-        for step in range(steps):
-            now = float(optimiser.step(loss))
-            progress(step + 1, steps)
-            if not math.isfinite(now) or abs(last - now) < 1e-6:
-                break
-            last = now
+        if steps:
+            optimiser.step(loss)
         found = {name: value.detach() for name, value in p.items()}
         if all(bool(value.isfinite().all()) for value in found.values()):
             self.parameters = found
