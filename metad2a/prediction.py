@@ -337,7 +337,6 @@ def _network(place: Path, described: dict[str, Any], classes: int) -> nn.Module:
     from safetensors.torch import load as from_bytes
 
     from metad2a.export.folder import ARCHITECTURE, LABELS, WEIGHTS
-    from metad2a.model.artifact import check_tensors
 
     network = _skeleton(place, described.get("network"))
     outputs = getattr(getattr(network, "classifier", None), "out_features", None)
@@ -358,7 +357,16 @@ def _network(place: Path, described: dict[str, Any], classes: int) -> nn.Module:
         raise _wrong(place, WEIGHTS, f"cannot be read: {error.strerror}") from error
     except SafetensorError as error:
         raise _wrong(place, WEIGHTS, f"is damaged: {str(error)[:100]}") from error
-    check_tensors(network.state_dict(), tensors)
+    wanted = {name: (t.shape, t.dtype) for name, t in network.state_dict().items()}
+    found = {name: (t.shape, t.dtype) for name, t in tensors.items()}
+    differing = sorted(n for n in wanted | found if wanted.get(n) != found.get(n))
+    if differing:
+        raise _wrong(
+            place,
+            WEIGHTS,
+            f"does not fit the network of {ARCHITECTURE}: {len(differing)} tensors differ, "
+            f"{differing[0]!r:.60} among them",
+        )
     if any(not torch.isfinite(t).all() for t in tensors.values()):
         raise _wrong(place, WEIGHTS, "holds numbers that are not finite")
     network.load_state_dict(tensors, assign=True)

@@ -82,9 +82,17 @@ def serving(*options: str, script: str = __file__) -> Iterator[tuple[str, subpro
             server.wait(timeout=30)
 
 
+def wait_for_no_one() -> None:
+    """Let Gradio not ask itself whether it is there: a busy machine takes longer than it waits."""
+    from gradio import networking
+
+    networking.url_ok = lambda _: True
+
+
 def main() -> None:
     from metad2a.page import Backend, build_page, launch
 
+    wait_for_no_one()
     page = build_page(Backend(check, refine, train))
     address = launch(
         page,

@@ -48,7 +48,9 @@ def main() -> None:
 
     arrival._FORM_BYTES = 0
     serve._QUEUED = QUEUED
-    from page_server import check, refine, train
+    from page_server import check, refine, train, wait_for_no_one
+
+    wait_for_no_one()
 
     page = build_page(Backend(check, refine, train))
     page._queue.ANALYTICS_MAX_EVENTS = 5  # Gradio keeps its last 10,000 questions; full at once

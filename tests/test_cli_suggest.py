@@ -14,6 +14,8 @@ from PIL import Image
 from metad2a.cli import main
 from metad2a.spaces import SPACES
 
+CELLS = ("--space", "nasbench201")
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
@@ -49,6 +51,8 @@ def answers(data):
         "0.5M",
         "--max-macs",
         "60e6",
+        "--space",
+        "nasbench201",
         "--json",
     ]
     found = []
@@ -82,6 +86,9 @@ def test_the_json_has_what_programs_rely_on(answers):
         assert one["macs"] <= 60_000_000
         low, high = one["interval"]
         assert 0 <= low <= one["accuracy"] <= high <= 100
+        assert one["resolution"] == 32
+        assert one["bytes"] == 4 * one["params"]
+        assert one["classes"] == answer["classes"] == ["class 0", "class 1", "class 2"]
 
 
 def test_another_process_gives_the_same_answer(answers):
@@ -90,7 +97,7 @@ def test_another_process_gives_the_same_answer(answers):
 
 
 def test_people_get_the_report_and_the_table(data, capsys):
-    assert main(["suggest", str(data), "--k", "2"]) == 0
+    assert main(["suggest", str(data), "--k", "2", *CELLS]) == 0
     shown = capsys.readouterr().out
     assert "24 images, 3 classes" in shown
     assert shown.count("|nor_conv") + shown.count("|skip") + shown.count("|none") > 0
@@ -108,7 +115,7 @@ def test_data_that_cannot_be_used_is_3(command, tmp_path, capsys):
 
 
 def test_an_impossible_limit_names_the_least(data, capsys):
-    assert main(["suggest", str(data), "--max-params", "1", "--json"]) == 3
+    assert main(["suggest", str(data), "--max-params", "1", "--json", *CELLS]) == 3
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["type"] == "BudgetError"
     least = SPACES.get("nasbench201").smallest(classes=3).params
@@ -118,10 +125,11 @@ def test_an_impossible_limit_names_the_least(data, capsys):
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (["--k", "0"], 3),
-        (["--seed", "-1"], 3),
+        ([*CELLS, "--k", "0"], 3),
+        ([*CELLS, "--seed", "-1"], 3),
         (["--space", "nasbench"], 3),
-        (["--model", "no/such/folder"], 1),
+        ([*CELLS, "--model", "no/such/folder"], 1),
+        (["--space", "efficientnet_lite", "--model", "no/such/folder"], 3),
     ],
     ids=str,
 )

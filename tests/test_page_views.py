@@ -7,22 +7,32 @@ import io
 import json
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
+import page_outlook
 import pytest
 
-from metad2a import load_dataset
-from metad2a.page import charts, states
+from metad2a import InputError, load_dataset
+from metad2a.page import charts, states, values
 from metad2a.page.bench import Running, Waiting
 from metad2a.page.charts import Mark, front, trade_off
 from metad2a.page.dataset_view import dataset_view
 from metad2a.page.described import Described, describe_source
 from metad2a.page.downloads import FILES, table
+from metad2a.page.events import AUTOMATIC, Events
+from metad2a.page.orders import Found, because
 from metad2a.page.report import report
-from metad2a.page.result_view import result_view
+from metad2a.page.result_view import drawing_view, result_view
+from metad2a.page.trained_view import answer_view, trained_view
+from metad2a.page.training import TrainedHere
 from metad2a.page.visit import Visit
+from metad2a.prediction import Prediction
+from metad2a.suggestion import Measured
 
 NASTY = '"><img src=x onerror=alert(1)><script>x</script>{{1}}${2}'
 
@@ -53,8 +63,8 @@ def assert_harmless(markup: str) -> None:
     assert NASTY in found.text, "the name is there, as text"
 
 
-@pytest.fixture(scope="module")
-def described() -> Described:
+def read(space: str) -> Described:
+    """Describe a small dataset with names that mean harm."""
     import metad2a.page.described as module
 
     rng = np.random.default_rng(0)
@@ -64,18 +74,87 @@ def described() -> Described:
     original = module.open_source
     module.open_source = lambda *_: dataset
     try:
-        return describe_source("nasty", False)
+        return describe_source("nasty", False, space)
     finally:
         module.open_source = original
 
 
-def test_w_names_are_text_on_the_page_and_in_the_report(described: Described) -> None:
+@pytest.fixture(scope="module")
+def described() -> Described:
+    return read(values.CELLS)
+
+
+@pytest.fixture(scope="module")
+def pieces() -> Iterator[Described]:
+    with pytest.MonkeyPatch.context() as patch:
+        page_outlook.put_in_place(patch.setattr)
+        yield read(values.SPACE)
+
+
+def training(visit: Visit, folder: Path, rank: int = 1, **told: Any) -> TrainedHere:
+    """Return what a training of a network of the list might have brought."""
+    one = visit.result[rank - 1]
+    return TrainedHere(
+        folder,
+        {"README.md": 1_000, "model.safetensors": 3_000_000},
+        (f"left out: {NASTY}",),
+        {
+            "network": {
+                "space": one.space,
+                "architecture": one.architecture,
+                "params": one.params,
+                "macs": one.macs,
+                "resolution": one.resolution,
+            },
+            "plan": {"rate": 0.002, "reason": NASTY},
+            "accuracy": 75.0,
+            "balanced_accuracy": 70.0,
+            "predicted": one.accuracy,
+            "interval": list(one.interval),
+            "images": 12,
+            "epochs": 2.0,
+            "seconds": 6.0,
+            "partial": False,
+            "test_images": 12,
+            "classes": list(one.class_names),
+            "curve": [[0.0, None], [1.0, 50.0], [2.0, 75.0]],
+            "tried": [],
+            "files": [],
+            **told,
+        },
+        np.array([[4, 0, 0], [2, 2, 0], [1, 0, 3]]),
+        False,
+    )
+
+
+def measured(visit: Visit, *ranks: int) -> Found:
+    """Return what a check might have found: these networks first, each worse than the last."""
+    found = [
+        replace(visit.result[rank - 1], measured=Measured(60.0 - place, "a check", 1.0, (50.0,)))
+        for place, rank in enumerate(ranks)
+    ]
+    return Found([replace(one, reason=because(one)) for one in found], 1.0)
+
+
+def test_w_names_are_text_on_the_page_and_in_the_report(
+    described: Described, pieces: Described, tmp_path: Path
+) -> None:
     assert_harmless(dataset_view(described))
-    page = report(described, described.first, 3)
-    assert_harmless(page)
-    assert "Content-Security-Policy" in page and "http" not in re.sub(
-        r'xmlns="http://www.w3.org/2000/svg"|http-equiv', "", page
-    ), "nothing from outside"
+    for one in (described, pieces):
+        visit = Visit(one, 3)
+        visit.learnt(training(visit, tmp_path))
+        assert_harmless(result_view(visit.result, visit.k))
+        assert_harmless(trained_view(training(visit, tmp_path)))
+        page = report(visit, 1)
+        assert_harmless(page)
+        assert "Content-Security-Policy" in page and "http" not in re.sub(
+            r'xmlns="http://www.w3.org/2000/svg"|http-equiv', "", page
+        ), "nothing from outside"
+    assert_harmless(
+        answer_view(
+            Prediction("image 0", NASTY, 0.9, ((NASTY, 0.9), ("c", 0.1))), "data:image/png,"
+        )
+    )
     assert_harmless(states.problem("This cannot be used", f"Class {NASTY} is empty."))
     assert_harmless(states.reading(NASTY))
     drawn = charts.curves([(NASTY, [(0.0, 1.0), (1.0, 2.0)])], NASTY, "up")
@@ -84,8 +163,6 @@ def test_w_names_are_text_on_the_page_and_in_the_report(described: Described) ->
 
 
 def test_p14_a_name_of_ten_thousand_letters_is_cut(described: Described) -> None:
-    from dataclasses import replace
-
     long = replace(described, counts=(("x" * 10_000, 5), *described.counts[1:]))
     assert len(dataset_view(long)) < len(dataset_view(described)) + 2_000
 
@@ -94,24 +171,28 @@ def test_w_a_table_holds_no_formula(described: Described) -> None:
     rows = [["=cmd()", "+1", "-1", "@x", "\t=1", " =1", "\r=1", "fine", NASTY, -5]]
     read = next(csv.reader(io.StringIO(table(rows).decode("utf-8-sig"), newline="")))
     assert read == ["'=cmd()", "'+1", "'-1", "'@x", "'\t=1", "' =1", "'\r=1", "fine", NASTY, "-5"]
-    made = FILES["csv"][2](described, described.first, 2, described.first[0])
+    made = FILES["csv"][2](Visit(described, 2), described.first[0])
     lines = list(csv.DictReader(io.StringIO(made.decode("utf-8-sig"))))
     assert [line["rank"] for line in lines] == ["1", "2"] and lines[0]["dataset"] == NASTY
+    assert lines[0]["classes"] == f"{NASTY}; =cmd(); c" and lines[0]["resolution, px"] == "32"
 
 
-def test_files_are_what_they_say(described: Described) -> None:
-    chosen = described.first[1]
-    made = {
-        kind: FILES[kind][2](described, described.first, 3, chosen)
-        for kind in ("code", "svg", "json")
-    }
-    compile(made["code"], "model.py", "exec")
-    assert ET.fromstring(made["svg"]).tag.endswith("svg")
-    assert [c["rank"] for c in json.loads(made["json"])["candidates"]] == [1, 2, 3]
+def test_files_are_what_they_say(described: Described, pieces: Described) -> None:
+    for one in (described, pieces):
+        visit = Visit(one, 3)
+        chosen = visit.result[1]
+        made = {kind: FILES[kind][2](visit, chosen) for kind in ("code", "svg", "json")}
+        compile(made["code"], "model.py", "exec")
+        assert repr(NASTY) in made["code"].decode(), "the names of the classes are in it"
+        assert ET.fromstring(made["svg"]).tag.endswith("svg")
+        told = json.loads(made["json"])
+        assert [c["rank"] for c in told["candidates"]] == [1, 2, 3]
+        assert told["classes"] == [NASTY, "=cmd()", "c"]
+    assert "onnx" not in FILES, "an untrained network is no result"
 
 
 def test_limits_are_obeyed_without_reading_again(described: Described) -> None:
-    visit = Visit(described, described.first, 5)
+    visit = Visit(described, 5)
     visit.limit(4, None, 40_000_000)
     assert visit.k == 4 and all(one.macs <= 40_000_000 for one in visit.result)
     assert [one.rank for one in visit.result] == list(range(1, len(visit.result) + 1))
@@ -119,6 +200,84 @@ def test_limits_are_obeyed_without_reading_again(described: Described) -> None:
     assert values == sorted(values, reverse=True)
     shown = Reader(result_view(visit.result, 4))
     assert "your limit" in shown.text and "at most 40,000,000 MACs" in shown.text
+
+
+def test_measurements_survive_other_limits_and_reasons_agree_with_ranks(
+    described: Described,
+) -> None:
+    visit = Visit(described, 5)
+    checked = measured(visit, 4, 2)
+    names = [one.architecture for one in checked.candidates]
+    visit.found(checked)
+    assert [one.architecture for one in visit.result[:2]] == names
+    assert len(visit.result) == len(described.first)
+    most = min(one.macs for one in checked.candidates)
+    for limit in (None, most, None):
+        visit.limit(5, None, limit)
+        kept = [one for one in visit.result if one.measured]
+        wanted = [one for one in checked.candidates if one.macs <= (limit or one.macs)]
+        assert [one.architecture for one in kept] == [one.architecture for one in wanted]
+        assert [one.rank for one in visit.result] == list(range(1, len(visit.result) + 1))
+        assert visit.result[0].reason.startswith(f"{kept[0].measured.accuracy:.1f} % measured here")
+        assert visit.result[len(kept)].reason.startswith("not measured; predicted")
+    # A second search comes to the front; what the first one measured stays.
+    visit.found(measured(visit, 5))
+    assert [one.measured is not None for one in visit.result[:4]] == [True, True, True, False]
+    assert [label for label, _ in visit.lines] == ["1", "2", "3"]
+
+
+def test_what_a_training_reached_stands_beside_the_prediction(
+    pieces: Described, tmp_path: Path
+) -> None:
+    visit = Visit(pieces, 5)
+    ranks = [one.architecture for one in visit.result]
+    assert visit.learnt(training(visit, tmp_path, rank=2)) is None
+    for limit in (visit.result[1].macs, visit.result[0].macs - 1, None):
+        visit.limit(5, None, limit)
+        row = next(one for one in visit.result[: visit.k] if one.architecture == ranks[1])
+        assert row.measured is not None and row.measured.accuracy == 75.0
+        assert all(one.macs <= (limit or one.macs) for one in visit.result)
+        names = [one.architecture for one in visit.result]
+        assert len(names) == len(set(names))
+    visit.limit(5, None, visit.result[1].macs - 1)
+    assert ranks[1] not in [one.architecture for one in visit.result]
+    visit.limit(5, None, None)
+    assert [one.architecture for one in visit.result] == ranks, "the order is the predictions'"
+    shown = Reader(result_view(visit.result, visit.k)).text
+    assert "75.0 %" in shown and "The ranks are by what was predicted" in shown
+    told = Reader(trained_view(visit.trained)).text
+    for words in ("75.0", "70.0 %", f"{row.accuracy:.1f}", "=cmd() → ", "held out", "3.0 MB"):
+        assert words in told, words
+    assert NASTY in told
+    assert visit.learnt(training(visit, tmp_path, partial=True)) is not None, "the one before"
+    assert "stopped before its end" in Reader(trained_view(visit.trained)).text
+
+
+def test_a_row_that_is_chosen_is_drawn_and_marked(described: Described) -> None:
+    visit = Visit(described, 3)
+    events = Events(cast("Any", None), cast("Any", None), None)
+    shown = events.choose(visit, 2)
+    assert shown["chosen"] == {"value": 2}
+    assert shown["drawing"] == drawing_view(visit.result, 2) and 'data-rank="2"' in shown["drawing"]
+    assert shown["drawing"].count("<svg") == 1
+    for rank in (0, 4, None, cast("Any", "2")):
+        assert events.choose(visit, rank) == {}
+
+
+def test_only_pretrained_networks_are_chosen_for_the_time(
+    described: Described, pieces: Described
+) -> None:
+    from metad2a.page.events import _listed, _named
+
+    cells, networks = Visit(described, 3), Visit(pieces, 3)
+    assert [number for _, number in _listed(cells)["network"]["choices"]] == [1, 2, 3]
+    assert _listed(networks)["network"]["value"] == AUTOMATIC
+    assert _named(networks, AUTOMATIC) is None
+    assert _named(cells, 2) == cells.result[1].architecture
+    assert _listed(cells)["searches"]["visible"] and not _listed(networks)["searches"]["visible"]
+    for visit, number in ((cells, AUTOMATIC), (networks, 9), (networks, None)):
+        with pytest.raises(InputError, match="There is no network"):
+            _named(visit, number)
 
 
 def test_the_chart_draws_the_front_and_joins_marks_that_hide_one_another() -> None:
@@ -135,8 +294,18 @@ def test_a_job_says_where_it_stands() -> None:
     waiting = Reader(states.waiting(Waiting(2, 130.0))).text
     assert "2 jobs are before yours" in waiting and "2 min" in waiting
     losses = ((0.1, 2.0), (0.2, 1.5), (0.3, 1.2))
-    running = Reader(states.running(Running(0.5, "DropNas", 30.0, losses), 1.0))
-    assert "Searching" in running.text and "30 s left" in running.text
+    running = Reader(states.running(Running(0.5, "DropNas", 30.0, 30.0, False, losses)))
+    assert "Searching" in running.text and "at most 30 s left" in running.text
     bar = next(attributes for _, attributes in running.tags if "aria-valuenow" in attributes)
     assert bar["aria-valuenow"] == "50"
     assert [tag for tag, _ in running.tags].count("svg") == 1
+    trained = Reader(
+        states.running(
+            Running(0.5, "training", 30.0, 95.0, True, losses, 1.0, 4.0, ((0.0, 40.0), (1.0, 60.0)))
+        )
+    )
+    for words in ("Training", "about 2 min left", "epoch 1.0 of 4.0", "loss 1.20", "60.0\u00a0%"):
+        assert words in trained.text, words
+    assert [tag for tag, _ in trained.tags].count("svg") == 2
+    late = Reader(states.running(Running(1.0, "judging", 70.0, 0.0, False))).text
+    assert "0 s left" not in late

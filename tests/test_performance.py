@@ -33,6 +33,7 @@ def points(n: int, seed: int = 0, groups: int = 6) -> Points:
         torch.stack([task // 2, task], 1),
         task % 2,
         torch.full((n,), 0.01, dtype=torch.float64),
+        torch.full((n,), 0.1, dtype=torch.float64),
     )
 
 

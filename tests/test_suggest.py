@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -26,6 +27,8 @@ from metad2a.spaces.nasbench201 import NasBench201
 
 SPACE = SPACES.get("nasbench201")
 CLASSES = ("ash", "birch", "cedar")
+cells = functools.partial(metad2a.suggest, space=SPACE.name)
+"""``suggest`` in the space of cells, whose model lies in the package."""
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,7 @@ def plain(found: metad2a.Suggestions) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def found(folder) -> metad2a.Suggestions:
-    return metad2a.suggest(folder, k=8, seed=3)
+    return cells(folder, k=8, seed=3)
 
 
 def test_candidates_are_ranked_by_accuracy(found):
@@ -89,8 +92,10 @@ def test_the_answer_is_a_sequence_with_a_report(found):
     answer = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert set(answer) == {
         "candidates",
+        "classes",
         "report",
         "protocol",
+        "note",
         "seconds",
         "latency",
         "nearest",
@@ -100,6 +105,9 @@ def test_the_answer_is_a_sequence_with_a_report(found):
         "warning",
     }
     assert answer["candidates"][0]["interval"] == list(found[0].interval)
+    assert answer["classes"] == answer["candidates"][0]["classes"] == list(CLASSES)
+    for one in answer["candidates"]:
+        assert (one["resolution"], one["bytes"]) == (32, 4 * one["params"])
 
 
 def test_a_candidate_builds_the_network_that_it_describes(found):
@@ -123,11 +131,11 @@ def test_a_candidate_draws_itself(found, tmp_path):
 
 
 def test_the_same_seed_gives_the_same_answer(folder, found):
-    assert plain(metad2a.suggest(str(folder), k=8, seed=3)) == plain(found)
+    assert plain(cells(str(folder), k=8, seed=3)) == plain(found)
 
 
 def test_fewer_asked_are_the_first_of_more(folder, found):
-    assert [one.architecture for one in metad2a.suggest(folder, k=2, seed=3)] == [
+    assert [one.architecture for one in cells(folder, k=2, seed=3)] == [
         one.architecture for one in found[:2]
     ]
 
@@ -135,7 +143,9 @@ def test_fewer_asked_are_the_first_of_more(folder, found):
 PROGRAM = """
 import json, sys
 import metad2a
-found = metad2a.suggest(sys.argv[1], k=6, seed=1, max_params=500_000).to_dict()
+found = metad2a.suggest(
+    sys.argv[1], k=6, seed=1, max_params=500_000, space="nasbench201"
+).to_dict()
 del found["seconds"]
 print(json.dumps(found))
 """
@@ -192,20 +202,20 @@ def test_every_form_of_the_same_images_gives_the_same_candidates(arrays, folder,
         ),
         "loaded": metad2a.load_dataset(images, labels, classes=CLASSES),
     }
-    expected = plain(metad2a.suggest(folder, k=4))
+    expected = plain(cells(folder, k=4))
     for name, source in forms.items():
-        assert plain(metad2a.suggest(source, k=4)) == expected, name
+        assert plain(cells(source, k=4)) == expected, name
 
 
 def test_other_images_give_other_predictions(arrays, folder):
     images, labels = arrays
-    assert plain(metad2a.suggest((images // 2, labels), k=4)) != plain(metad2a.suggest(folder, k=4))
+    assert plain(cells((images // 2, labels), k=4)) != plain(cells(folder, k=4))
 
 
 def test_unreadable_images_are_counted(folder, tmp_path):
     root = Path(shutil.copytree(folder, tmp_path / "woods"))
     (root / "ash" / "broken.png").write_bytes(b"no image")
-    report = metad2a.suggest(root, k=1).report
+    report = cells(root, k=1).report
     assert report.images == 30
     assert [one.name for one in report.skipped] == ["ash/broken.png"]
     assert "1 unreadable file skipped" in str(report)
@@ -213,12 +223,12 @@ def test_unreadable_images_are_counted(folder, tmp_path):
 
 def test_a_folder_that_only_has_a_test_side(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "woods" / "test")
-    assert plain(metad2a.suggest(tmp_path / "woods", k=2)) == plain(metad2a.suggest(folder, k=2))
+    assert plain(cells(tmp_path / "woods", k=2)) == plain(cells(folder, k=2))
 
 
 def test_one_class_cannot_be_used(arrays):
     with pytest.raises(InputError, match="at least 2 are needed"):
-        metad2a.suggest((arrays[0], np.zeros(30, dtype=int)))
+        cells((arrays[0], np.zeros(30, dtype=int)))
 
 
 # -- models ----------------------------------------------------------------------------------
@@ -228,16 +238,16 @@ def test_the_model_may_be_a_folder_or_an_object(folder, found):
     place = resolve(None)
     loaded = MetaD2A.from_pretrained(place)
     for model in (place, str(place), loaded):
-        assert [one.architecture for one in metad2a.suggest(folder, k=8, seed=3, model=model)] == [
+        assert [one.architecture for one in cells(folder, k=8, seed=3, model=model)] == [
             one.architecture for one in found
         ]
 
 
 def test_a_model_that_is_not_there(folder, tmp_path):
     with pytest.raises(ArtifactError, match=r"config\.json is missing"):
-        metad2a.suggest(folder, model=tmp_path)
+        cells(folder, model=tmp_path)
     with pytest.raises(ArtifactError, match="neither a folder nor a Hub id"):
-        metad2a.suggest(folder, model="no such model")
+        cells(folder, model="no such model")
 
 
 def test_a_model_of_another_space_is_refused(folder, monkeypatch):
@@ -246,9 +256,9 @@ def test_a_model_of_another_space_is_refused(folder, monkeypatch):
 
     monkeypatch.setitem(SPACES._items, "other", Other())
     with pytest.raises(InputError, match=r"space='other', but the model .* 'nasbench201'"):
-        metad2a.suggest(folder, space="other")
+        cells(folder, space="other")
 
 
 def test_no_fewer_are_generated_than_asked_for(folder, monkeypatch):
     monkeypatch.setattr(suggestion, "CANDIDATES", 4)
-    assert len(metad2a.suggest(folder, k=9)) == 9
+    assert len(cells(folder, k=9)) == 9

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from metad2a.errors import BudgetError, InputError
 from metad2a.spaces import SPACES
 
 SPACE = SPACES.get("nasbench201")
+cells = functools.partial(metad2a.suggest, space=SPACE.name)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,7 @@ def data() -> tuple[np.ndarray, np.ndarray]:
     ids=str,
 )
 def test_limits_are_obeyed_by_the_networks_as_built(data, limits):
-    found = metad2a.suggest(data, k=5, **limits)
+    found = cells(data, k=5, **limits)
     assert len(found) == 5
     for one in found:
         network = one.build()
@@ -68,11 +71,11 @@ def counted_macs(network: torch.nn.Module) -> int:
 @pytest.mark.parametrize("name", ["max_params", "max_macs"])
 def test_an_impossible_limit_names_the_smallest_that_works(data, name):
     with pytest.raises(BudgetError, match=rf"Use {name}=(\d+) or more") as caught:
-        metad2a.suggest(data, **{name: 1})
+        cells(data, **{name: 1})
     least = int(str(caught.value).rsplit("=", 1)[1].split()[0])
     with pytest.raises(BudgetError):
-        metad2a.suggest(data, **{name: least - 1})
-    found = metad2a.suggest(data, **{name: least})
+        cells(data, **{name: least - 1})
+    found = cells(data, **{name: least})
     assert len(found) > 0
     for one in found:
         assert {"max_params": one.params, "max_macs": one.macs}[name] == least
@@ -80,7 +83,7 @@ def test_an_impossible_limit_names_the_smallest_that_works(data, name):
 
 def test_fewer_come_back_when_fewer_obey(data):
     least = SPACE.smallest(3)
-    found = metad2a.suggest(data, k=10_000, max_params=least.params, max_macs=least.macs)
+    found = cells(data, k=10_000, max_params=least.params, max_macs=least.macs)
     assert 0 < len(found) < 10_000
     assert {(one.params, one.macs) for one in found} == {(least.params, least.macs)}
 
@@ -114,7 +117,7 @@ def test_fewer_come_back_when_fewer_obey(data):
 )
 def test_bad_arguments_are_named(data, arguments):
     with pytest.raises(InputError) as caught:
-        metad2a.suggest(data, **arguments)
+        cells(data, **arguments)
     ((name, value),) = arguments.items()
     assert repr(value) in str(caught.value)
     assert name in str(caught.value) or "search space" in str(caught.value)
@@ -132,4 +135,4 @@ def test_bad_arguments_are_named(data, arguments):
     ids=str,
 )
 def test_odd_but_meaningful_arguments(data, arguments):
-    assert len(metad2a.suggest(data, **{"k": 3, **arguments})) == 3
+    assert len(cells(data, **{"k": 3, **arguments})) == 3

@@ -580,12 +580,11 @@ class _Problem:
         family, task = self.family[rows], self.groups[rows, 1]
         found = {}
         for count in GIVEN:
-            scaled = []
+            scaled, of = [], []
             for one in np.unique(family):
                 held = np.flatnonzero(family == one)
-                for some in (
-                    [held] if count == 0 else [held[task[held] == t] for t in np.unique(task[held])]
-                ):
+                tasks = [held[task[held] == number] for number in np.unique(task[held])]
+                for some in tasks if count else [held]:
                     order = np.random.default_rng(0).permutation(some)
                     if len(order) <= count:
                         continue
@@ -594,9 +593,10 @@ class _Problem:
                     mine = np.isin(away, order)
                     residual = process.values.numpy()[away] - mean.numpy()
                     scaled.append((np.abs(residual) / variance.sqrt().numpy())[mine])
+                    of.append(np.full(len(scaled[-1]), one))
             if not scaled:
                 break
-            found[count] = conformal(np.concatenate(scaled))
+            found[count] = conformal(np.concatenate(scaled), np.concatenate(of))
         return found
 
 
@@ -799,14 +799,21 @@ def _with_marks_of_another(problem: _Problem, held: np.ndarray, kept: np.ndarray
     return x
 
 
-def conformal(scaled: np.ndarray) -> float:
-    """Return the factor by which intervals must be widened to cover :data:`LEVEL`.
+def conformal(scaled: np.ndarray, family: np.ndarray) -> float:
+    """Return the factor by which intervals must be widened to cover :data:`LEVEL` of new families.
+
+    Families count alike, and there are only so many of them: Lee, Barber and Willett,
+    "Distribution-free inference with hierarchical data", 2023.
 
     Args:
         scaled: float (n,): absolute residuals in deviations, of rows left out.
+        family: int (n,): of each row.
     """
-    rank = min(1.0, math.ceil((len(scaled) + 1) * LEVEL) / len(scaled))
-    return float(np.quantile(scaled, rank)) / HALF_WIDTH
+    _, number, counts = np.unique(family, return_inverse=True, return_counts=True)
+    order = np.argsort(scaled)
+    reached = np.cumsum(1 / counts[number[order]]) / (len(counts) + 1)
+    place = min(int(np.searchsorted(reached, LEVEL)), len(scaled) - 1)
+    return float(scaled[order[place]]) / HALF_WIDTH
 
 
 def _numbers(names: Sequence[str]) -> np.ndarray:

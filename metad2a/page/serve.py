@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _QUEUED = 60
 """Questions that may wait; more are turned away with a word."""
+_WARM_SECONDS = 1.0
+"""Until the model is loaded in advance."""
 _END_SECONDS = 4.0
 """How long open connections may hold up the end."""
 
@@ -106,8 +108,10 @@ def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
         _end_on_sigterm()
     for registry in (FORMS, SPACES):
         registry.names()  # a registry must not be loaded by two threads at once
-    # The model loads while the first visitor still looks around.
-    threading.Thread(target=_warm, daemon=True).start()
+    # The model loads while the first visitor still looks around, once the page is there.
+    warming = threading.Timer(_WARM_SECONDS, _warm)
+    warming.daemon = True
+    warming.start()
     return page.launch(**(settings | options))
 
 

@@ -79,7 +79,9 @@ def running(job: Running) -> str:
     )
     figures = "".join(f"<figure>{drawing}</figure>" for drawing in (accuracy, loss) if drawing)
     about = "about" if job.surely else "at most"
-    left = "" if job.stage in ("saving", "stopping") else f"{about} {_span(job.left)} left"
+    # A job that is late says nothing of the time rather than something that is not true.
+    told = job.left >= 1 and job.stage not in ("saving", "stopping")
+    left = f"{about} {_span(job.left)} left" if told else ""
     return (
         f'<div class="m2 job" role="status"><div class="line"><b>{escape(_stage(job))}</b>'
         f"<span>{left}</span></div>"

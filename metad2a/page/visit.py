@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from metad2a.errors import InputError
 from metad2a.page.bench import Ticket
 from metad2a.page.described import Described
 from metad2a.page.orders import Found, Order, because
 from metad2a.page.training import TrainedHere
+from metad2a.suggestion import Measured
 
 if TYPE_CHECKING:
     from metad2a.result import Suggestions
-    from metad2a.suggestion import Candidate, Measured
+    from metad2a.suggestion import Candidate
 
 
 @dataclass(eq=False)
@@ -21,10 +24,10 @@ class Visit:
     """What the server keeps of one visitor between two clicks."""
 
     described: Described
-    k: int
-    """How many networks are listed, the first ones of ``result``."""
-    wanted: int = field(init=False)
-    """How many there would be if there were enough."""
+    wanted: int
+    """How many networks are to be listed, if there are so many."""
+    k: int = field(init=False)
+    """How many are listed, the first ones of ``result``."""
     result: Suggestions = field(init=False)
     """What is suggested within the limits, with what was measured."""
     ticket: Ticket | None = None
@@ -32,12 +35,12 @@ class Visit:
     """The network that was trained last."""
     _found: list[Candidate] = field(default_factory=list)
     """What searches put in front, whatever the limits."""
-    _reached: dict[str, Measured] = field(default_factory=dict)
-    """What trainings reached, by architecture."""
+    _reached: dict[str, Candidate] = field(default_factory=dict)
+    """What was trained, by architecture, with what it reached."""
 
     def __post_init__(self) -> None:
         self._suggested = self.described.first
-        self.limit(self.k, None, None)
+        self._arrange()
 
     @property
     def space(self) -> str:
@@ -66,8 +69,8 @@ class Visit:
             BudgetError: a limit is below the smallest network.
         """
         self._suggested = self.described.within(max_params, max_macs)
-        self.result = self._with_measurements()
-        self.wanted, self.k = k, min(k, len(self.result))
+        self.wanted = k
+        self._arrange()
 
     def start(self, order: Order) -> Ticket:
         """Return a job, to be put into the line.
@@ -85,8 +88,8 @@ class Visit:
         names = {one.architecture for one in outcome.candidates}
         earlier = [one for one in self._found if one.architecture not in names and one.measured]
         self._found = [*outcome.candidates, *earlier]
-        self.result = self._with_measurements()
-        self.k = min(max(self.wanted, len(outcome.candidates)), len(self.result))
+        self.wanted = max(self.wanted, len(outcome.candidates))
+        self._arrange()
 
     def learnt(self, trained: TrainedHere) -> TrainedHere | None:
         """Keep a trained network, and put what it reached beside its prediction.
@@ -94,37 +97,60 @@ class Visit:
         Returns:
             The one before, whose files are no longer wanted.
         """
-        from metad2a.suggestion import Measured
-
-        told, before = trained.told, self.trained
-        self.trained = trained
-        if told["network"]["space"] == self.space:
-            self._reached[told["network"]["architecture"]] = Measured(
-                trained.accuracy,
-                f"{self.result.protocol}, on test images",
-                told["seconds"],
-                tuple(value for _, value in trained.curve),
+        before, self.trained = self.trained, trained
+        network = trained.told["network"]
+        if network["space"] == self.space:
+            one = self._candidate(network["architecture"])
+            self._reached[one.architecture] = replace(
+                one,
+                measured=Measured(
+                    trained.accuracy,
+                    f"{self.result.protocol}, on test images",
+                    trained.told["seconds"],
+                    tuple(value for _, value in trained.curve),
+                ),
+                reason=f"trained here: {trained.accuracy:.1f} % of the test images right",
             )
-            self.result = self._with_measurements()
+            self._arrange()
         return before
 
-    def _with_measurements(self) -> Suggestions:
-        """Return the suggestions with what is known of their networks, within the same limits."""
-        limits = self._suggested.limits
-        first = [
-            one
-            for one in self._found
-            if one.params <= (limits.max_params or one.params)
-            and one.macs <= (limits.max_macs or one.macs)
-        ]
+    def _candidate(self, architecture: str) -> Candidate:
+        """Return a network of the list, or any other as the list would have it."""
+        for one in self.result:
+            if one.architecture == architecture:
+                return one
+        space = self.described.first.answers.space
+        return self.result.predict(np.array([space.parse(architecture)]))[0]
+
+    def _arrange(self) -> None:
+        """Put what searches found in front, and what was trained into the part that is listed."""
+        first = [one for one in self._found if self._fits(one)]
         names = {one.architecture for one in first}
         rest = [one for one in self._suggested if one.architecture not in names]
         if first:
             rest = [replace(one, reason=because(one)) for one in rest]
+        trained = dict(self._reached)
+        listed = []
+        for place, one in enumerate([*first, *rest]):
+            own = trained.get(one.architecture) if place < self.wanted else None
+            if own is not None:
+                del trained[one.architecture]
+            listed.append(one if own is None else replace(one, measured=own.measured))
+        # After the others, whose ranks and reasons are of one another.
+        more = [one for one in trained.values() if self._fits(one)]
+        names = set(trained)
+        self.k = min(self.wanted, len(listed))
         listed = [
-            replace(one, measured=self._reached[one.architecture])
-            if one.architecture in self._reached
-            else one
-            for one in [*first, *rest]
+            *listed[: self.k],
+            *more,
+            *(one for one in listed[self.k :] if one.architecture not in names),
         ]
-        return self._suggested.revised(listed, 0.0)
+        self.k += len(more)
+        self.result = self._suggested.revised(listed, 0.0)
+
+    def _fits(self, one: Candidate) -> bool:
+        """Whether a network is within the limits."""
+        limits = self._suggested.limits
+        return one.params <= (limits.max_params or one.params) and one.macs <= (
+            limits.max_macs or one.macs
+        )

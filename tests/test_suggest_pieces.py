@@ -1,0 +1,219 @@
+"""``suggest`` in the space of pretrained pieces, with a model of a few made-up trainings."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_performance import rows
+
+import metad2a
+from metad2a import latency
+from metad2a.errors import BudgetError, InputError
+from metad2a.model import performance
+from metad2a.spaces import SPACES
+from metad2a.spaces.counting import count
+
+SPACE = SPACES.get("efficientnet_lite")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A model in a file, as there is one inside the package."""
+    path = tmp_path_factory.mktemp("model") / "performance.safetensors"
+    performance.Performance.fit(rows(4), steps=6).save(path, {})
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def model(place):
+    """The same in the place of the package's."""
+    found = performance.Performance.load(place)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(performance, "packaged", lambda: found)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[np.ndarray, np.ndarray]:
+    """Sixty images of three colours, which are their classes: uint8 (60, 40, 40, 3), str (60,)."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    images = rng.integers(0, 120, (60, 40, 40, 3), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[..., label] += 100
+    return images, np.array(["ash", "birch", "cedar"])[labels]
+
+
+@pytest.fixture(scope="module")
+def found(data) -> metad2a.Suggestions:
+    return metad2a.suggest(data, k=6, seed=3)
+
+
+def plain(found: metad2a.Suggestions) -> str:
+    return json.dumps([one.to_dict() for one in found])
+
+
+def test_pieces_are_what_suggest_answers_with(found):
+    assert {one.space for one in found} == {"efficientnet_lite"}
+    assert found.protocol == "finetune-v1"
+    assert "in 10 minutes on this machine" in str(found)
+    assert (found.report.images, found.report.classes) == (60, 3)
+    for one in found:
+        low, high = one.interval
+        assert 0 <= low <= one.accuracy <= high <= 100
+        assert one.class_names == ("ash", "birch", "cedar")
+        assert one.resolution == SPACE.resolution(SPACE.parse(one.architecture))
+        assert one.recipe is not None
+    told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert told["classes"] == ["ash", "birch", "cedar"]
+    assert all(one["bytes"] == 4 * one["params"] for one in told["candidates"])
+
+
+def test_each_has_at_most_half_the_work_of_the_one_before(found):
+    assert len(found) > 2
+    macs = [one.macs for one in found]
+    assert all(2 * later <= former for former, later in itertools.pairwise(macs))
+    assert "expected to be best after 10 minutes here" in found[0].reason
+    assert all("at most half the work" in one.reason for one in found[1:])
+
+
+def test_what_is_shown_is_what_is_built(found):
+    for one in (found[0], found[-1]):
+        network = one.build(pretrained=False)
+        assert count(network, one.resolution) == SPACE.cost(SPACE.parse(one.architecture), 3)
+        assert sum(p.numel() for p in network.parameters()) == one.params
+
+
+def test_networks_are_built_with_their_pretrained_weights(found):
+    one = found[-1]
+    first, second = (one.build().state_dict() for _ in range(2))
+    bare = one.build(pretrained=False).state_dict()
+    name = "stem.conv.weight"
+    assert (first[name] == second[name]).all()
+    assert not (first[name] == bare[name]).all()
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"max_params": 100_000},
+        {"max_macs": 4_000_000},
+        {"max_params": 60_000, "max_macs": 2_000_000},
+    ],
+    ids=str,
+)
+def test_limits_are_obeyed_by_the_networks_as_built(found, limits):
+    within = found.within(**limits)
+    assert len(within) > 0
+    for one in within:
+        cost = count(one.build(pretrained=False), one.resolution)
+        assert cost.params == one.params <= limits.get("max_params", cost.params)
+        assert cost.macs == one.macs <= limits.get("max_macs", cost.macs)
+
+
+def test_other_limits_need_no_other_look(data, found, monkeypatch):
+    asked = metad2a.suggest(data, k=4, seed=3, max_macs=3_000_000)
+    monkeypatch.setattr(type(found.dataset), "image", None)
+    assert plain(found.within(max_macs=3_000_000, k=4)) == plain(asked)
+    assert plain(found.within(k=6)) == plain(found)
+    with pytest.raises(BudgetError, match="max_params=10"):
+        found.within(max_params=10)
+
+
+def test_the_smallest_within_some_points(found):
+    assert found.smallest_within(0) is max(found, key=lambda one: one.accuracy)
+    assert found.smallest_within(100) is min(found, key=lambda one: one.macs)
+    one = found.smallest_within(3.0)
+    best = max(c.accuracy for c in found)
+    assert one.accuracy >= best - 3
+    assert all(c.macs >= one.macs for c in found if c.accuracy >= best - 3)
+
+
+def test_minutes_change_the_plan(data, found):
+    hurried = metad2a.suggest(data, k=6, seed=3, minutes=0.002)
+    assert "in 0.002 minutes" in str(hurried)
+    assert all(one.recipe.rate == 0 for one in hurried)
+    assert "frozen" in hurried[0].reason
+    assert any(one.recipe.rate > 0 for one in found)
+    assert hurried[0].accuracy < found[0].accuracy
+
+
+def test_labels_that_say_nothing_are_said_to(data):
+    images, labels = data
+    drawn = np.random.default_rng(1).permutation(labels)
+    found = metad2a.suggest((images, drawn), k=3)
+    assert "cannot be told" in found.note
+    assert found.note in str(found)
+    assert all(one.accuracy < 50 for one in found)
+
+
+def test_latency_is_obeyed_as_measured(found, monkeypatch):
+    monkeypatch.setattr(
+        latency, "measure", lambda space, one, classes: space.cost(one, classes).macs / 1e6
+    )
+    quick = found.within(max_latency_ms=3.0, k=4)
+    assert 0 < len(quick) <= 4
+    for one in quick:
+        assert one.latency_ms == one.macs / 1e6 <= 3.0
+    assert "at most 3 ms" in str(quick.latency)
+    assert f"{quick[0].latency_ms:.2f} ms" in str(quick)
+    with pytest.raises(BudgetError, match=r"max_latency_ms=0\.0001 cannot be met"):
+        found.within(max_latency_ms=0.0001)
+
+
+def test_a_model_of_cells_does_not_answer(data):
+    with pytest.raises(InputError, match="cannot answer in the space 'efficientnet_lite'"):
+        metad2a.suggest(data, model="somewhere")
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("nan"), "ten", 1e9])
+def test_impossible_minutes_are_refused(data, minutes):
+    with pytest.raises(InputError, match="minutes"):
+        metad2a.suggest(data, minutes=minutes)
+
+
+PROGRAM = """
+import json, pickle, sys
+import metad2a
+from metad2a.model import performance
+
+model = performance.Performance.load(sys.argv[1])
+performance.packaged = lambda: model
+with open(sys.argv[2], "rb") as file:
+    images, labels, found = pickle.load(file)
+anew = metad2a.suggest((images, labels), k=6, seed=3)
+smaller = found.within(max_params=100_000)
+print(json.dumps([[one.to_dict() for one in some] for some in (found, anew, smaller)]))
+"""
+
+
+def test_another_process_gives_the_same_and_goes_on_from_a_pickled_answer(
+    place, data, found, tmp_path
+):
+    with (tmp_path / "found").open("wb") as file:
+        pickle.dump((*data, found), file)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(place), str(tmp_path / "found")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+        env=os.environ | {"PYTHONHASHSEED": "1234"},
+    )
+    pickled, anew, smaller = json.loads(done.stdout)
+    expected = json.loads(plain(found))
+    assert pickled == expected
+    assert [one["architecture"] for one in anew] == [one["architecture"] for one in expected]
+    for one, other in zip(anew, expected, strict=True):
+        assert one["accuracy"] == pytest.approx(other["accuracy"], abs=1e-3)
+    assert [one["architecture"] for one in smaller] == [
+        one.architecture for one in found.within(max_params=100_000)
+    ]
