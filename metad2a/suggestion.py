@@ -140,7 +140,8 @@ class Candidate:
             InputError: a size cannot be exported.
         """
         if self.trained is not None and not macro:
-            return self.trained.delivery()
+            kept: Delivery = self.trained.delivery()
+            return kept
         from metad2a.export import untrained
 
         space = SPACES.get(self.space)

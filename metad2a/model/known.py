@@ -123,10 +123,8 @@ def embed(predictor: Predictor, description: Description) -> np.ndarray:
 
     with torch.no_grad():
         parts = [
-            side.centre(one)
-            for side, one in zip(  # type: ignore[operator]
-                predictor.sides, predictor.embed([description]), strict=True
-            )
+            side.centre(one)  # type: ignore[operator]
+            for side, one in zip(predictor.sides, predictor.embed([description]), strict=True)
         ]
     embedding: np.ndarray = torch.cat(parts, dim=1)[0].double().numpy()
     return embedding

@@ -7,7 +7,7 @@ is given.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -133,7 +133,7 @@ def _search(uploads: Uploads, bench: Bench, work: Work) -> Callable[..., Any]:
         max_params: int = 0,
         max_macs: int = 0,
         minutes: float = 1.0,
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncGenerator[dict[str, Any], None]:
         with _plainly(uploads):
             k, limits, time = _networks(k), _limits(max_params, max_macs), values.minutes(minutes)
             source, uploaded = _source(uploads, file, example, request)
@@ -163,7 +163,7 @@ def _train(uploads: Uploads, bench: Bench, backend: Backend) -> Callable[..., An
         max_params: int = 0,
         max_macs: int = 0,
         space: str = values.SPACE,
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncGenerator[dict[str, Any], None]:
         with _plainly(uploads):
             time, name, limits = (
                 values.minutes(minutes),
@@ -192,7 +192,7 @@ def _train(uploads: Uploads, bench: Bench, backend: Backend) -> Callable[..., An
     return run
 
 
-async def _done(bench: Bench, order: Order) -> AsyncIterator[Any]:
+async def _done(bench: Bench, order: Order) -> AsyncGenerator[Any, None]:
     """Do a job; yield where it stands as plain values, and its outcome as it is."""
     async with contextlib.aclosing(bench.run(Ticket(order))) as answers:
         async for one in answers:

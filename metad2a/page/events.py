@@ -316,7 +316,7 @@ def _whole(visit: Visit) -> Updates:
             name: {
                 "minimum": low,
                 "maximum": high,
-                "value": high if now[name] is None else now[name] / 1e6,
+                "value": high if (limit := now[name]) is None else limit / 1e6,
             }
             for name, (low, high) in sizes.items()
         },
