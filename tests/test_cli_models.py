@@ -77,7 +77,7 @@ def test_list_without_a_cache(capsys, cache):
         "model": None,
         "refs": [],
         "space": "nasbench201",
-        "format_version": 1,
+        "format_version": 2,
         "size": size,
         "missing": [],
         "folder": str(resolve(None)),
@@ -92,7 +92,7 @@ def test_list_shows_only_models_of_ours(capsys, cache):
     cached(cache, "org/whole", files, ref="v1")
     cached(cache, "org/cut", {"config.json": files["config.json"]})
     config = json.loads(files["config.json"])
-    newer = json.dumps(config | {"format_version": 2, "space": "\x1b[2J later"}).encode()
+    newer = json.dumps(config | {"format_version": 3, "space": "\x1b[2J later"}).encode()
     cached(cache, "org/newer", files | {"config.json": newer})
     for number, other in enumerate(
         (
@@ -100,7 +100,7 @@ def test_list_shows_only_models_of_ours(capsys, cache):
             b"[]",
             b"{",
             b"\xff",
-            b'{"format_version": 1, "space": "nasbench201"}',
+            b'{"format_version": 2, "space": "nasbench201"}',
             json.dumps(config | {"format_version": "x"}).encode(),
         )
     ):
@@ -113,10 +113,10 @@ def test_list_shows_only_models_of_ours(capsys, cache):
         for one in data["models"]
     ]
     assert found == [
-        (None, [], 1, 0),
-        (f"org/cut@{COMMIT}", [], 1, 3),
-        (f"org/newer@{COMMIT}", [], 2, 0),
-        (f"org/whole@{COMMIT}", ["v1"], 1, 0),
+        (None, [], 2, 0),
+        (f"org/cut@{COMMIT}", [], 2, 3),
+        (f"org/newer@{COMMIT}", [], 3, 0),
+        (f"org/whole@{COMMIT}", ["v1"], 2, 0),
     ]
     assert data["models"][3]["size"] == sum(map(len, files.values()))
     assert "lacks model.safetensors, README.md, golden.json" in text

@@ -26,7 +26,7 @@ __all__ = ["main"]
 
 COMMANDS = {
     "suggest": ("suggest", "suggest networks for labelled images"),
-    "train": ("train", "train a network on labelled images and write it with all it needs"),
+    "train": ("train", "train a network on labelled images"),
     "predict": ("predict", "say what images show, by a network that was trained here"),
     "check": ("check", "look through labelled images and say what was understood"),
     "search": ("_search", "search for a network on labelled images by weight sharing"),
