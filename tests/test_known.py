@@ -102,7 +102,7 @@ def test_the_package_knows_its_datasets_and_not_the_judge():
 
 def test_digits_lie_nearest_to_digits_but_far_as_they_have_8_pixels():
     pytest.importorskip("sklearn")
-    found = metad2a.suggest("sklearn:digits", k=1)
+    found = metad2a.suggest("sklearn:digits", k=1, space="nasbench201")
     assert [one.family for one in found.nearest] == ["digits and letters"] * 3
     assert found.far
     one = found.nearest[0]
@@ -119,7 +119,7 @@ def test_a_model_that_names_none_suggests_all_the_same(tmp_path):
     folder = Path(shutil.copytree(resolve(None), tmp_path / "model"))
     (folder / KNOWN).unlink()
     images = np.random.default_rng(0).integers(0, 256, (20, 9, 9, 3), dtype=np.uint8)
-    found = metad2a.suggest((images, np.arange(20) % 2), k=2, model=folder)
+    found = metad2a.suggest((images, np.arange(20) % 2), k=2, model=folder, space="nasbench201")
     assert (len(found), found.nearest, found.far) == (2, [], False)
     assert str(found).endswith(f"protocol {PROTOCOL}.")
 
@@ -186,7 +186,7 @@ def test_the_command_writes_what_suggest_reads(store, tmp_path, capsys):
     assert main([*command(store, model), "--json"]) == 0
     named = json.loads(capsys.readouterr().out)["datasets"]
     assert [row["name"] for row in named] == ["ponds", "rocks"]
-    found = metad2a.suggest(store / "data" / "rocks", k=1, model=model)
+    found = metad2a.suggest(store / "data" / "rocks", k=1, model=model, space="nasbench201")
     assert [one.name for one in found.nearest] == ["rocks", "ponds"]
     assert found.nearest[0].distance < 0.01 < found.nearest[1].distance
     assert found.nearest[0].best_accuracy == named[1]["best_accuracy"]

@@ -174,7 +174,7 @@ def test_what_is_a_limit(limit):
 
 
 def test_suggest_obeys_and_says_how_it_measured(data, clock):
-    found = metad2a.suggest(data, k=4, max_latency_ms=4, max_params=400_000)
+    found = metad2a.suggest(data, k=4, max_latency_ms=4, max_params=400_000, space="nasbench201")
     assert len(found) == 4
     for rank, one in enumerate(found, start=1):
         assert one.rank == rank
@@ -201,7 +201,7 @@ def test_suggest_obeys_and_says_how_it_measured(data, clock):
 
 
 def test_without_a_limit_nothing_is_measured(data, clock):
-    found = metad2a.suggest(data, k=2)
+    found = metad2a.suggest(data, k=2, space="nasbench201")
     assert clock == []
     assert {one.latency_ms for one in found} == {None}
     assert (found.latency, found.to_dict()["latency"]) == (None, None)
@@ -214,13 +214,13 @@ def test_the_command_takes_the_limit(tmp_path, data, clock, capsys):
     for index, (image, label) in enumerate(zip(*data, strict=True)):
         (tmp_path / str(label)).mkdir(exist_ok=True)
         Image.fromarray(image).save(tmp_path / str(label) / f"{index}.png")
-    assert main(["suggest", str(tmp_path), "--max-latency-ms", "3.5", "--json"]) == 0
+    assert main(["suggest", str(tmp_path), "--space", "nasbench201", "--max-latency-ms", "3.5", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert max(one["latency_ms"] for one in answer["candidates"]) <= 3.5
-    assert main(["suggest", str(tmp_path), "--max-latency-ms", "0.5", "--json"]) == 3
+    assert main(["suggest", str(tmp_path), "--space", "nasbench201", "--max-latency-ms", "0.5", "--json"]) == 3
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["type"] == "BudgetError"
     assert "takes 1.05 ms" in error["message"]
     for limit, code in (("nan", 3), ("-1", 3), ("fast", 2)):
-        assert main(["suggest", str(tmp_path), "--max-latency-ms", limit]) == code
+        assert main(["suggest", str(tmp_path), "--space", "nasbench201", "--max-latency-ms", limit]) == code
     assert "max_latency_ms=nan" in capsys.readouterr().err
