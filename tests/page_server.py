@@ -31,7 +31,9 @@ class Step:
     loss: float
 
 
-def check(result: Any, *, minutes: float, progress: Any, should_stop: Any) -> Any:
+def check(
+    result: Any, *, minutes: float, progress: Any, should_stop: Any, candidates: int = 1
+) -> Any:
     """Turn the list round, and pretend to have measured all but one of it."""
     progress(Step(0.5, "training 1 of 2", float("nan")))
     turned = [

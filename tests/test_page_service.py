@@ -19,7 +19,8 @@ from metad2a import InputError
 from metad2a.page import bench as bench_module
 from metad2a.page import values
 from metad2a.page.bench import SEATS, Bench, Running, Ticket, Waiting
-from metad2a.page.orders import Found, Order, Point, SearchOrder
+from metad2a.page.orders import Order, Point
+from metad2a.page.searching import Found, SearchOrder
 from metad2a.page.training import TrainOrder, _Foresight
 from metad2a.page.uploads import KEPT_SECONDS, Uploads
 from metad2a.page.visits import MOST, Visits
@@ -121,7 +122,7 @@ class Pretended:
 def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_module, "Worker", Pretended)
     monkeypatch.setattr(bench_module, "_LOOK_SECONDS", 0.001)
-    monkeypatch.setattr(SearchOrder, "stop_seconds", 0.01)
+    monkeypatch.setattr(bench_module, "_STOP_SECONDS", 0.01)
 
 
 def order(source: str = "shapes") -> SearchOrder:
@@ -129,7 +130,8 @@ def order(source: str = "shapes") -> SearchOrder:
         work=page_server.check,
         source=source,
         uploaded=False,
-        space=values.CELLS,
+        space="nasbench201",
+        place=Path("nowhere"),
         k=2,
         max_params=None,
         max_macs=None,
@@ -188,7 +190,7 @@ def test_a_cancelled_job_ends_with_what_it_has_or_without(
 def test_a_job_cancelled_twice_ends_at_once(
     pretended: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SearchOrder, "stop_seconds", 10_000.0)
+    monkeypatch.setattr(bench_module, "_STOP_SECONDS", 10_000.0)
 
     async def go() -> None:
         ticket = Ticket(order("deaf"))

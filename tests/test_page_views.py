@@ -25,9 +25,9 @@ from metad2a.page.dataset_view import dataset_view
 from metad2a.page.described import Described, describe_source
 from metad2a.page.downloads import FILES, table
 from metad2a.page.events import AUTOMATIC, Events
-from metad2a.page.orders import Found, because
 from metad2a.page.report import report
 from metad2a.page.result_view import drawing_view, result_view
+from metad2a.page.searching import Found, because
 from metad2a.page.trained_view import answer_view, trained_view
 from metad2a.page.training import TrainedHere
 from metad2a.page.visit import Visit
@@ -81,7 +81,7 @@ def read(space: str) -> Described:
 
 @pytest.fixture(scope="module")
 def described() -> Described:
-    return read(values.CELLS)
+    return read("nasbench201")
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +274,6 @@ def test_only_pretrained_networks_are_chosen_for_the_time(
     assert _listed(networks)["network"]["value"] == AUTOMATIC
     assert _named(networks, AUTOMATIC) is None
     assert _named(cells, 2) == cells.result[1].architecture
-    assert _listed(cells)["searches"]["visible"] and not _listed(networks)["searches"]["visible"]
     for visit, number in ((cells, AUTOMATIC), (networks, 9), (networks, None)):
         with pytest.raises(InputError, match="There is no network"):
             _named(visit, number)

@@ -54,8 +54,16 @@ def folder(arrays, tmp_path_factory) -> Path:
 
 
 def plain(found: metad2a.Suggestions) -> list[dict]:
-    """What does not depend on the machine's speed."""
-    return found.to_dict()["candidates"]
+    """What does not depend on the machine's speed, nor on what classes are called."""
+    return [
+        {
+            **one,
+            "classes": len(one["classes"]),
+            "accuracy": round(one["accuracy"], 3),
+            "interval": [round(bound, 3) for bound in one["interval"]],
+        }
+        for one in found.to_dict()["candidates"]
+    ]
 
 
 # -- the answer ------------------------------------------------------------------------------

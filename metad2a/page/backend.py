@@ -45,6 +45,7 @@ class Work(Protocol):
         minutes: float,
         progress: Callable[[Step], None],
         should_stop: Callable[[], bool],
+        **more: int,
     ) -> Suggestions | WithList:
         """Return the candidates, measured ones first, or a network with them."""
 
@@ -77,8 +78,8 @@ class Backend:
     """
 
     check: Work
-    """Trains the candidates from scratch, to compare them."""
+    """Trains the first ``candidates`` of a list, to compare them."""
     refine: Work
-    """Searches on from the candidates."""
+    """Looks on from the candidates."""
     train: Train
     """Trains one network as well as the time allows."""

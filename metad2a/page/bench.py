@@ -16,6 +16,8 @@ from metad2a.page.worker import Worker
 SEATS = 8
 """Jobs that may wait; more are turned away with a word."""
 _LOOK_SECONDS = 0.3
+_STOP_SECONDS = 60.0
+"""How long a cancelled job may take to judge and save what it has, before it is ended without."""
 _CURVE = 300
 """Points of the loss curve; where there are more, every other one goes."""
 _GRACE_SECONDS = 90.0
@@ -130,7 +132,7 @@ class Bench:
                     del ticket.losses[::2]
                 now = time.monotonic()
                 if ticket.cancelled and not asked:
-                    asked, deadline = True, now + ticket.order.stop_seconds
+                    asked, deadline = True, now + _STOP_SECONDS
                     worker.stop()
                 if now > deadline or ticket.dropped:
                     if asked:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -17,12 +18,13 @@ from metad2a.errors import InputError, MetaD2AError
 from metad2a.page import examples, values
 from metad2a.page.bench import Bench, Running, Ticket, Waiting
 from metad2a.page.described import open_source
-from metad2a.page.orders import Found, Order, Outcome, SearchOrder
+from metad2a.page.orders import Order, Outcome
+from metad2a.page.searching import Found, SearchOrder
 from metad2a.page.training import ZIP, TrainedHere, TrainOrder
 from metad2a.page.uploads import Uploads
 
 if TYPE_CHECKING:
-    from metad2a.page.backend import Backend, Work
+    from metad2a.page.backend import Backend
     from metad2a.suggestion import Candidate
 
 _DATA = """
@@ -58,15 +60,14 @@ _SUGGEST = f"""Suggest small neural networks predicted to do best on a labelled 
     """
 _JOB = f"""
 
-    The networks are cells of NAS-Bench-201 with random weights; "train" gives better ones.
-
-    Args:{_DATA}{_LIMITS}{_MINUTES}
+    Args:{_DATA}{_LIMITS}{_MINUTES}{_SPACE}
 
     Returns:
-        The networks, best first, with what was measured on images held out.
+        The networks, those measured on images held out first; and the best, trained, as "train"
+        returns it.
     """
-_CHECK = f"Train suggested networks on a labelled image dataset for a short time; rank them.{_JOB}"
-_REFINE = f"Search on from suggested networks for a better one on a labelled image dataset.{_JOB}"
+_CHECK = f"Train several suggested networks on a labelled image dataset, to compare them.{_JOB}"
+_REFINE = f"Look on from suggested networks for a better one on a labelled image dataset.{_JOB}"
 _TRAIN = f"""Train one image classifier on a labelled image dataset, ready to use.
 
     Args:{_DATA}{_MINUTES}
@@ -118,13 +119,14 @@ def endpoints(
         "check_dataset": _described(check_dataset, "check_dataset", _CHECK_DATASET),
     }
     if backend is not None:
-        found["check"] = _described(_search(uploads, bench, backend.check), "check", _CHECK)
-        found["refine"] = _described(_search(uploads, bench, backend.refine), "refine", _REFINE)
+        check, refine = (_search(uploads, bench, backend, kind) for kind in ("check", "refine"))
+        found["check"] = _described(check, "check", _CHECK)
+        found["refine"] = _described(refine, "refine", _REFINE)
         found["train"] = _described(_train(uploads, bench, backend), "train", _TRAIN)
     return found
 
 
-def _search(uploads: Uploads, bench: Bench, work: Work) -> Callable[..., Any]:
+def _search(uploads: Uploads, bench: Bench, backend: Backend, kind: str) -> Callable[..., Any]:
     async def run(
         request: gr.Request,
         file: gr.FileData | None = None,
@@ -133,22 +135,19 @@ def _search(uploads: Uploads, bench: Bench, work: Work) -> Callable[..., Any]:
         max_params: int = 0,
         max_macs: int = 0,
         minutes: float = 1.0,
+        space: str = values.SPACE,
     ) -> AsyncGenerator[dict[str, Any], None]:
         with _plainly(uploads):
-            k, limits, time = _networks(k), _limits(max_params, max_macs), values.minutes(minutes)
-            source, uploaded = _source(uploads, file, example, request)
-            order = SearchOrder(
-                work=work,
-                source=source,
-                uploaded=uploaded,
-                space=values.CELLS,
-                k=k,
-                **limits,
-                minutes=time,
-            )
-            async with contextlib.aclosing(_done(bench, order)) as answers:
-                async for one in answers:
-                    yield _found(one) if isinstance(one, Found) else one
+            k = _networks(k)
+            about = _about(uploads, file, example, request, max_params, max_macs, minutes, space)
+            more = {"candidates": k} if kind == "check" else {}
+            with _place(uploads) as place:
+                order = SearchOrder(
+                    work=getattr(backend, kind), k=k, more=more, place=place, **about
+                )
+                async with contextlib.aclosing(_done(uploads, bench, order)) as answers:
+                    async for one in answers:
+                        yield one
 
     return run
 
@@ -165,41 +164,75 @@ def _train(uploads: Uploads, bench: Bench, backend: Backend) -> Callable[..., An
         space: str = values.SPACE,
     ) -> AsyncGenerator[dict[str, Any], None]:
         with _plainly(uploads):
-            time, name, limits = (
-                values.minutes(minutes),
-                values.network(network),
-                _limits(max_params, max_macs),
-            )
-            chosen = values.space(space)
-            source, uploaded = _source(uploads, file, example, request)
-            order = TrainOrder(
-                work=backend.train,
-                source=source,
-                uploaded=uploaded,
-                space=chosen,
-                network=name,
-                **limits,
-                minutes=time,
-                place=uploads.place(),
-            )
-            try:
-                async with contextlib.aclosing(_done(bench, order)) as answers:
+            name = values.network(network)
+            about = _about(uploads, file, example, request, max_params, max_macs, minutes, space)
+            with _place(uploads) as place:
+                order = TrainOrder(work=backend.train, network=name, place=place, **about)
+                async with contextlib.aclosing(_done(uploads, bench, order)) as answers:
                     async for one in answers:
-                        yield _trained(uploads, one) if isinstance(one, TrainedHere) else one
-            finally:
-                uploads.discard(order.place)
+                        yield one
 
     return run
 
 
-async def _done(bench: Bench, order: Order) -> AsyncGenerator[Any, None]:
-    """Do a job; yield where it stands as plain values, and its outcome as it is."""
+@contextlib.contextmanager
+def _place(uploads: Uploads) -> Iterator[Path]:
+    """Give a job a folder, which goes with it."""
+    try:
+        place = uploads.place()
+    except OSError as error:
+        raise InputError("This server has no room for a job now. Try again later.") from error
+    try:
+        yield place
+    finally:
+        uploads.discard(place)
+
+
+def _about(
+    uploads: Uploads,
+    file: Any,
+    example: Any,
+    request: gr.Request,
+    max_params: Any,
+    max_macs: Any,
+    minutes: Any,
+    space: Any,
+) -> dict[str, Any]:
+    """Return what all jobs have in common, checked."""
+    found = {
+        **_limits(max_params, max_macs),
+        "minutes": values.minutes(minutes),
+        "space": values.space(space),
+    }
+    source, uploaded = _source(uploads, file, example, request)
+    return {**found, "source": source, "uploaded": uploaded}
+
+
+async def _done(
+    uploads: Uploads, bench: Bench, order: Order
+) -> AsyncGenerator[dict[str, Any], None]:
+    """Do a job; yield where it stands, and its outcome, as plain values."""
     async with contextlib.aclosing(bench.run(Ticket(order))) as answers:
         async for one in answers:
             if isinstance(one, Outcome):
-                yield one
+                yield _brought(uploads, one)
             elif one is not None:
                 yield _told(one)
+
+
+def _brought(uploads: Uploads, one: Outcome) -> dict[str, Any]:
+    """Return an outcome as plain values."""
+    if isinstance(one, Found):
+        return {
+            "state": "done",
+            "seconds": one.seconds,
+            "note": one.note,
+            "candidates": [_drawn(candidate) for candidate in one.candidates],
+            "trained": None if one.trained is None else _trained(uploads, one.trained),
+        }
+    if isinstance(one, TrainedHere):
+        return {"state": "done", **_trained(uploads, one)}
+    raise TypeError(f"an outcome of an unknown kind: {type(one).__name__}")
 
 
 def _told(one: Waiting | Running) -> dict[str, Any]:
@@ -218,20 +251,10 @@ def _told(one: Waiting | Running) -> dict[str, Any]:
     return told | {"curve": [list(point) for point in one.curve]} if one.curve else told
 
 
-def _found(one: Found) -> dict[str, Any]:
-    """Return what a search found as plain values."""
-    return {
-        "state": "done",
-        "seconds": one.seconds,
-        "candidates": [_drawn(candidate) for candidate in one.candidates],
-    }
-
-
 def _trained(uploads: Uploads, one: TrainedHere) -> dict[str, Any]:
     """Return a trained network as plain values, with its folder as a file."""
     path = save_bytes_to_cache(one.zipped(), ZIP, str(uploads.folder))
     return {
-        "state": "done",
         **one.told,
         "confusion": one.confusion.tolist(),
         "notes": list(one.notes),

@@ -7,7 +7,7 @@ parts.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,8 +18,9 @@ from metad2a.page.bench import Bench, Running, Waiting
 from metad2a.page.dataset_view import dataset_view
 from metad2a.page.described import describe_source
 from metad2a.page.downloads import FILES
-from metad2a.page.orders import Found, Order, Outcome, SearchOrder
+from metad2a.page.orders import Order, Outcome
 from metad2a.page.result_view import accuracy, drawing_view, result_view
+from metad2a.page.searching import Found, SearchOrder
 from metad2a.page.trained_view import answer_view, trained_view
 from metad2a.page.training import ZIP, TrainedHere, TrainOrder
 from metad2a.page.uploads import Uploads
@@ -125,35 +126,20 @@ class Events:
     async def search(
         self, visit: Visit | None, kind: Kind, minutes: float
     ) -> AsyncGenerator[Updates, None]:
-        """Check or refine, and put the measurements in the place of the predictions."""
+        """Check or refine, and put the measurements beside the predictions."""
         if visit is None or self._backend is None:
             yield _beginning(states.note(_LOST))
             return
-        try:
-            order = SearchOrder(
-                work=getattr(self._backend, kind),
-                k=visit.k,
-                minutes=values.minutes(minutes),
-                **_about(visit),
-            )
-        except InputError as error:
-            yield {"job": states.problem("This cannot be started", str(error))}
-            return
-        async with aclosing(self._run(visit, order)) as answers:
-            async for one in answers:
-                yield one if isinstance(one, dict) else self._searched(visit, one)
+        backend, k = self._backend, visit.k
 
-    def _searched(self, visit: Visit, outcome: Outcome | None) -> Updates:
-        """Show what a search found."""
-        early = visit.ticket is not None and visit.ticket.cancelled
-        found = outcome if isinstance(outcome, Found) else Found([], 0.0)
-        if not any(one.measured for one in found.candidates):
-            why = "Stopped" if early else "The time was too short to finish a network"
-            return {"job": states.note(f"{why}. Nothing was measured, so the predictions stand.")}
-        visit.found(found)
-        self._uploads.visits.keep(visit)
-        stopped = states.note("Stopped early; these are the results until then.") if early else ""
-        return {**_listed(visit), "job": stopped + states.learnt(visit.lines)}
+        def order(about: Updates) -> Order:
+            if kind == "check":
+                return SearchOrder(work=backend.check, k=k, more={"candidates": k}, **about)
+            return SearchOrder(work=backend.refine, k=k, **about)
+
+        async with aclosing(self._job(visit, order, minutes)) as answers:
+            async for one in answers:
+                yield one
 
     async def train(
         self, visit: Visit | None, number: int | None, minutes: float
@@ -162,74 +148,67 @@ class Events:
         if visit is None or self._backend is None:
             yield _beginning(states.note(_LOST))
             return
+        work = self._backend.train
+
+        def order(about: Updates) -> Order:
+            return TrainOrder(work=work, network=_named(visit, number), **about)
+
+        async with aclosing(self._job(visit, order, minutes)) as answers:
+            async for one in answers:
+                yield one
+
+    async def _job(
+        self, visit: Visit, make: Callable[[Updates], Order], minutes: float
+    ) -> AsyncGenerator[Updates, None]:
+        """Do the job that ``make`` makes of what all jobs have in common."""
+        place = None
+        kept = False
         try:
-            order = TrainOrder(
-                work=self._backend.train,
-                network=_named(visit, number),
-                minutes=values.minutes(minutes),
-                place=self._uploads.place(),
-                **_about(visit),
-            )
+            about = {**_about(visit), "minutes": values.minutes(minutes)}
+            place = self._uploads.place()
+            ticket = visit.start(make({**about, "place": place}))
+            try:
+                yield {**_busy(True), "job": states.note("Starting.")}
+                # Where the visitor leaves, the job must end now and not when memory is tidied up.
+                async with aclosing(self._bench.run(ticket)) as answers:
+                    async for one in answers:
+                        if isinstance(one, Waiting):
+                            yield {"job": states.waiting(one)}
+                        elif isinstance(one, Running):
+                            yield {"job": states.running(one)}
+                        else:
+                            trained = one.trained if isinstance(one, Found) else one
+                            kept = isinstance(trained, TrainedHere)
+                            yield self._ended(visit, one, ticket.cancelled)
+            finally:
+                visit.ticket = None
         except OSError:
             yield {"job": states.problem("This cannot be started", _NO_ROOM)}
-            return
         except InputError as error:
-            yield {"job": states.problem("This cannot be started", str(error))}
-            return
-        done: TrainedHere | None = None
-        try:
-            async with aclosing(self._run(visit, order)) as answers:
-                async for one in answers:
-                    if isinstance(one, TrainedHere):
-                        done = one
-                        yield self._trained(visit, one)
-                    elif isinstance(one, dict):
-                        yield one
-                    else:
-                        yield {"job": states.note("Stopped. Nothing was trained to an end.")}
+            words = self._uploads.scrub(str(error))
+            yield {"job": states.problem("The job could not be done", words)}
         finally:
-            if done is None:
-                self._uploads.discard(order.place)
+            if place is not None and not kept:
+                self._uploads.discard(place)
+        if visit.ticket is None:
+            yield _busy(False)
 
-    def _trained(self, visit: Visit, trained: TrainedHere) -> Updates:
-        """Show a trained network."""
-        before = visit.learnt(trained)
+    def _ended(self, visit: Visit, outcome: Outcome | None, early: bool) -> Updates:
+        """Show what a job brought."""
+        before, job = None, ""
+        if isinstance(outcome, TrainedHere):
+            before = visit.learnt(outcome)
+        elif isinstance(outcome, Found) and any(one.measured for one in outcome.candidates):
+            before = visit.found(outcome)
+            stopped = "Stopped early; these are the results until then."
+            job = (states.note(stopped) if early else "") + states.learnt(visit.lines)
+        else:
+            why = "Stopped" if early else "The time was too short to finish a network"
+            return {"job": states.note(f"{why}. Nothing was measured, so the predictions stand.")}
         if before is not None:
             self._uploads.discard(before.folder.parent)
         self._uploads.visits.keep(visit)
-        return {**_listed(visit), **_shown_training(visit), "job": ""}
-
-    async def _run(
-        self, visit: Visit, order: Order
-    ) -> AsyncGenerator[Updates | Outcome | None, None]:
-        """Wait in line and do a job.
-
-        Yields:
-            Updates on the way; before the last of them the outcome, or None where there is none.
-        """
-        try:
-            ticket = visit.start(order)
-        except InputError as error:
-            yield {"job": states.problem("This cannot be started", str(error))}
-            return
-        try:
-            yield {**_busy(True), "job": states.note("Starting.")}
-            # Where the visitor leaves, the job must end now and not when memory is tidied up.
-            async with aclosing(self._bench.run(ticket)) as answers:
-                async for one in answers:
-                    if isinstance(one, Waiting):
-                        yield {"job": states.waiting(one)}
-                    elif isinstance(one, Running):
-                        yield {"job": states.running(one)}
-                    else:
-                        yield one
-        except InputError as error:
-            yield {
-                "job": states.problem("The job could not be done", self._uploads.scrub(str(error)))
-            }
-        finally:
-            visit.ticket = None
-        yield _busy(False)
+        return {**_listed(visit), **_shown_training(visit), "job": job}
 
     def cancel(self, visit: Visit | None) -> None:
         """End a visitor's job, wherever it is."""
@@ -290,7 +269,6 @@ def _beginning(told: str) -> Updates:
         "answer": "",
         "picture": {"value": None},
         "tools": _shown(False),
-        "searches": _shown(False),
         "limits": _shown(False),
         "using": _shown(False),
         "visit": None,
@@ -333,10 +311,9 @@ def _listed(visit: Visit) -> Updates:
     ]
     chosen_for = [("Chosen for the time", AUTOMATIC)] if visit.pretrained else []
     return {
-        "result": result_view(visit.result, visit.k),
+        "result": result_view(visit.result, visit.k, visit.searched),
         "drawing": drawing_view(visit.result, 1),
         "tools": _shown(True),
-        "searches": _shown(visit.space == values.CELLS),
         "chosen": {"choices": choices, "value": 1},
         "network": {
             "choices": [*chosen_for, *choices],

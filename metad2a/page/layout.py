@@ -42,9 +42,9 @@ _USE = (
     "the classes, and a card.</p>"
 )
 _WORK = (
-    "<h2>Compare by short trainings</h2><p>Predictions are quick but not certain. "
-    "<b>Check</b> trains each network in the list from random weights for a moment; <b>Refine</b> "
-    "searches on from them for a better one. Both put measurements in the place of predictions.</p>"
+    "<p><b>Check</b> trains every network of the list for an equal part of the time; <b>Refine</b> "
+    "looks on from them for a better one. Both put measurements beside the predictions and end with "
+    "a trained network.</p>"
 )
 _NO_LIMIT = " Far right: no limit."
 _PRESS = "() => { document.querySelector('#m2-file a, a#m2-file, #m2-file')?.click(); }"
@@ -94,7 +94,7 @@ def _parts(jobs: bool) -> dict[str, Any]:
             with gr.Row(visible=False, equal_height=False) as parts["tools"]:
                 _place_tools(parts, jobs)
             if jobs:
-                _place_jobs(parts)
+                _place_trained(parts)
     return parts
 
 
@@ -148,28 +148,26 @@ def _place_tools(parts: dict[str, Any], jobs: bool) -> None:
         parts["drawing"] = gr.HTML()
         with gr.Row():
             for kind, (word, *_) in FILES.items():
-                parts[f"get {kind}"] = gr.Button(word, size="sm", min_width=80)
+                parts[f"get {kind}"] = gr.Button(word, size="sm", min_width=60)
         parts["download"] = gr.DownloadButton(elem_id="m2-file", elem_classes="m2-gone")
         parts["failed"] = gr.HTML()
     if jobs:
         with gr.Column(min_width=320, elem_classes="m2-work"):
             gr.HTML(_TRAIN)
             parts["network"] = gr.Dropdown([], label="Network to train", filterable=False)
-            parts["time"] = gr.Slider(*values.MINUTES, value=2.0, step=0.1, label="Minutes")
+            parts["minutes"] = gr.Slider(*values.MINUTES, value=2.0, step=0.1, label="Minutes")
             parts["train"] = gr.Button("Start training", variant="primary")
+            parts["job"] = gr.HTML()
+            parts["cancel"] = gr.Button("Cancel", variant="stop", visible=False)
+            with gr.Accordion("Compare several", open=False):
+                gr.HTML(_WORK)
+                with gr.Row():
+                    parts["check"] = gr.Button("Check", min_width=100)
+                    parts["refine"] = gr.Button("Refine", min_width=100)
 
 
-def _place_jobs(parts: dict[str, Any]) -> None:
-    """Place searches, what a job tells, and the network that was trained."""
-    with gr.Column(visible=False, elem_classes="m2-work") as parts["searches"]:
-        gr.HTML(_WORK)
-        parts["minutes"] = gr.Slider(*values.MINUTES, value=1.0, step=0.1, label="Minutes to spend")
-        with gr.Row():
-            parts["check"] = gr.Button("Check on this machine")
-            parts["refine"] = gr.Button("Refine")
-    with gr.Column(elem_classes="m2-work"):
-        parts["job"] = gr.HTML()
-        parts["cancel"] = gr.Button("Cancel", variant="stop", visible=False)
+def _place_trained(parts: dict[str, Any]) -> None:
+    """Place the network that was trained, and what can be done with it."""
     parts["trained"] = gr.HTML()
     with gr.Column(visible=False, elem_classes="m2-work") as parts["using"]:
         gr.HTML(_USE)
@@ -313,7 +311,7 @@ def _wire_jobs(parts: dict[str, Any], events: Events) -> None:
             async for updates in answers:
                 yield _for(parts, updates)
 
-    parts["train"].click(train, [parts["visit"], parts["network"], parts["time"]], **shared)
+    parts["train"].click(train, [parts["visit"], parts["network"], parts["minutes"]], **shared)
     parts["cancel"].click(
         events.cancel, parts["visit"], None, api_visibility="private", queue=False
     )
@@ -355,7 +353,6 @@ def _reached(parts: dict[str, Any]) -> list[Any]:
         "space",
         "network",
         "train",
-        "searches",
         "check",
         "refine",
         "job",
@@ -369,9 +366,10 @@ def _reached(parts: dict[str, Any]) -> list[Any]:
 
 
 def _for(parts: dict[str, Any], updates: Updates) -> dict[Any, Any]:
-    """Return updates by name as updates by component."""
-    return {
+    """Return updates by name as updates by component; one at least, as Gradio wants it."""
+    found = {
         parts[name]: gr.update(**value) if isinstance(value, dict) else value
         for name, value in updates.items()
         if name in parts
     }
+    return found or {parts["told"]: gr.skip()}

@@ -31,6 +31,9 @@ PARTS = """
 .m2 .facts span { font-size:.8rem; color:var(--soft); }
 .m2 .pair { display:grid; gap:14px; grid-template-columns:repeat(auto-fit,
   minmax(min(100%, 340px), 1fr)); align-items:start; }
+@media (min-width: 900px) {
+  .m2 .pair.wide { grid-template-columns:minmax(0, 1.15fr) minmax(0, 1fr); }
+}
 .m2 .name { white-space:nowrap; overflow:hidden; text-overflow:ellipsis; font-size:.85rem; }
 .m2 .samples { display:grid; grid-template-columns:minmax(30px, max-content) 1fr; gap:5px 12px;
   align-items:center; max-height:290px; overflow-y:auto; }
@@ -55,7 +58,7 @@ PARTS = """
 .m2 .list { overflow-x:auto; contain:inline-size; padding:4px 0; }
 .m2 .list table { width:100%; border-collapse:collapse; margin:0; font-size:.9rem;
   font-variant-numeric:tabular-nums; border:0 !important; }
-.m2 .list th, .m2 .list td { padding:8px 10px; text-align:right; white-space:nowrap;
+.m2 .list th, .m2 .list td { padding:8px 8px; text-align:right; white-space:nowrap;
   border:0 !important; background:none; }
 .m2 .list tr { border:0 !important; background:none; }
 .m2 .list td { border-top:1px solid var(--line) !important; }

@@ -5,12 +5,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
-
-if TYPE_CHECKING:
-    from metad2a.page.backend import Step, Work
-    from metad2a.suggestion import Candidate
+from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -51,8 +47,8 @@ class Order(ABC):
     max_params: int | None
     max_macs: int | None
     minutes: float
-    stop_seconds: ClassVar[float]
-    """How long it may take, once cancelled, to end with what it has, before it is ended without."""
+    place: Path
+    """An empty folder that is this job's."""
 
     @abstractmethod
     def carry_out(self, tell: Tell, should_stop: Stop) -> Outcome:
@@ -61,54 +57,3 @@ class Order(ABC):
         Raises:
             MetaD2AError: it cannot be done.
         """
-
-
-@dataclass(frozen=True)
-class Found(Outcome):
-    """What a search found."""
-
-    candidates: list[Candidate]
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchOrder(Order):
-    """A check of suggested networks, or a refinement of them."""
-
-    work: Work
-    k: int
-    stop_seconds: ClassVar[float] = 5.0
-
-    def carry_out(self, tell: Tell, should_stop: Stop) -> Found:
-        """Suggest, and measure what was suggested."""
-        from metad2a.page.described import open_source
-        from metad2a.result import Suggestions
-        from metad2a.suggestion import suggest
-
-        def progress(step: Step) -> None:
-            tell(Point(float(step.fraction), str(step.stage), float(step.loss)))
-
-        tell(Point(0.0, "reading"))
-        with open_source(self.source, self.uploaded) as dataset:
-            result = suggest(
-                dataset,
-                k=self.k,
-                max_params=self.max_params,
-                max_macs=self.max_macs,
-                space=self.space,
-            )
-            found = self.work(
-                result, minutes=self.minutes, progress=progress, should_stop=should_stop
-            )
-        listed = found if isinstance(found, Suggestions) else found.suggestions
-        # The images stay where they are.
-        return Found(
-            [replace(one, dataset=None, reason=because(one)) for one in listed], listed.seconds
-        )
-
-
-def because(one: Candidate) -> str:
-    """Return why a network has its rank in a list that measurements have a say in."""
-    if one.measured is None:
-        return f"not measured; {one.reason}"
-    return f"{one.measured.accuracy:.1f} % measured here; {one.reason}"

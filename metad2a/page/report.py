@@ -33,7 +33,7 @@ def report(visit: Visit, rank: int) -> str:
 <header><h1>Networks for {name}</h1>
 <p>Made by metad2a {escape(__version__)} on {datetime.now(UTC):%Y-%m-%d}.</p></header>
 {dataset_view(visit.described)}
-{result_view(result, k)}
+{result_view(result, k, visit.searched)}
 {drawing_view(result, rank)}
 {trained}
 <section class="m2"><h2>Take one along</h2>

@@ -17,20 +17,21 @@ _NAMED, _LONG = 30, 60
 """Classes that are named, and letters of a name."""
 
 
-def result_view(result: Suggestions, k: int) -> str:
+def result_view(result: Suggestions, k: int, searched: bool = False) -> str:
     """Return the best ``k`` networks of a result.
 
     Args:
         result: all networks that were compared, best first.
         k: how many are in the list; the others are faint dots in the chart.
+        searched: whether a check or a refinement has put what it measured at the head of the list.
     """
     listed = list(result[:k])
     measured = any(one.measured for one in listed)
-    title = "Networks, measured on your images" if _searched(result, listed) else None
+    title = "Networks, measured on your images" if searched else "Networks for your images"
     return (
-        f'<section class="m2"><h2>{title or "Networks for your images"}</h2>{_warnings(result)}'
+        f'<section class="m2"><h2>{title}</h2>{_warnings(result)}'
         f"{_lead(result, listed)}"
-        f'<div class="pair wide">{_table(result, listed, measured)}{_chart(result, k)}</div>'
+        f'<div class="pair wide">{_table(result, listed, searched)}{_chart(result, k)}</div>'
         f"{_classes(result)}{glossary()}{_nearest(result)}</section>"
     )
 
@@ -52,14 +53,9 @@ def accuracy(one: Candidate) -> float:
     return one.accuracy if one.measured is None else one.measured.accuracy
 
 
-def _searched(result: Suggestions, listed: Sequence[Candidate]) -> bool:
-    """Whether measurements are of another kind than the predictions, and order the list."""
-    return any(one.measured and not _comparable(result, one) for one in listed)
-
-
-def _comparable(result: Suggestions, one: Candidate) -> bool:
-    """Whether a network was measured as its accuracy was predicted."""
-    return one.measured is None or one.measured.protocol.startswith(f"{result.protocol},")
+def _alike(result: Suggestions) -> bool:
+    """Whether networks are measured as their accuracies are predicted, so that both compare."""
+    return result.answers.space.pretrained
 
 
 def _warnings(result: Suggestions) -> str:
@@ -103,7 +99,8 @@ def _lead(result: Suggestions, listed: Sequence[Candidate]) -> str:
     )
 
 
-def _table(result: Suggestions, listed: Sequence[Candidate], measured: bool) -> str:
+def _table(result: Suggestions, listed: Sequence[Candidate], searched: bool) -> str:
+    measured = any(one.measured for one in listed)
     columns = ["", hint("Accuracy", "accuracy"), hint("Interval", "interval")]
     if measured:
         columns[1:] = [hint("Measured", "measured"), hint("Predicted", "interval")]
@@ -128,34 +125,30 @@ def _table(result: Suggestions, listed: Sequence[Candidate], measured: bool) -> 
     return (
         f'<div class="list card"><table><thead><tr>{head}</tr></thead>'
         f'<tbody>{"".join(rows)}</tbody></table><p class="more">{meaning}</p>'
-        f"{_protocols(result, listed)}</div>"
+        f"{_protocols(listed, searched)}</div>"
     )
 
 
-def _protocols(result: Suggestions, listed: Sequence[Candidate]) -> str:
+def _protocols(listed: Sequence[Candidate], searched: bool) -> str:
     """Say how accuracies were measured, and why their order may differ from the ranks."""
     found = [one.measured for one in listed if one.measured]
     if not found:
         return ""
     ways = "; ".join(dict.fromkeys(one.protocol for one in found))
-    values = [one.accuracy for one in found]
-    order = ""
-    if not _searched(result, listed):
-        order = " The ranks are by what was predicted."
-    elif values != sorted(values, reverse=True):
-        order = " The ranks are the search's own, which looks at more than this accuracy."
+    order = "" if searched else " The ranks are by what was predicted."
     return f'<p class="more">Measured by: {escape(ways)}.{order}</p>'
 
 
 def _chart(result: Suggestions, k: int) -> str:
     listed = list(result[:k])
-    searched = _searched(result, listed)
+    # What was measured in another way than it was predicted has a chart for itself.
+    apart = not _alike(result) and any(one.measured for one in listed)
     marks = [
         Mark(one.rank, one.macs / 1e6, accuracy(one))
         for one in listed
-        if one.measured is not None or not searched
+        if one.measured is not None or not apart
     ]
-    others = [] if searched else [(one.macs / 1e6, one.accuracy) for one in result[k:]]
+    others = [] if apart else [(one.macs / 1e6, one.accuracy) for one in result[k:]]
     limit = None if result.limits.max_macs is None else result.limits.max_macs / 1e6
     words = "Numbers are ranks" + (", dots the other networks compared" if others else "")
     return (

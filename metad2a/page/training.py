@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from metad2a.errors import InputError
 from metad2a.page.orders import Order, Outcome, Point, Stop, Tell
@@ -99,9 +99,6 @@ class TrainOrder(Order):
     work: Train
     network: str | int | None
     """Its string form, the number of a suggestion, or None for the best in the time."""
-    place: Path
-    """An empty folder that is this job's."""
-    stop_seconds: ClassVar[float] = 60.0
 
     def carry_out(self, tell: Tell, should_stop: Stop) -> TrainedHere:
         """Train, judge and save."""
@@ -123,8 +120,7 @@ class TrainOrder(Order):
                 progress=lambda progress: tell(foresight.point(progress)),
                 should_stop=should_stop,
             )
-            tell(Point(1.0, "saving", left=0.0, curve=tuple(trained.curve)))
-            return TrainedHere.of(trained, self.place / _FOLDER)
+            return saved(trained, self.place, tell)
 
     def _named(self, dataset: Any) -> str | None:
         """Return the string form of the network, or None where it is chosen while training."""
@@ -148,6 +144,12 @@ class TrainOrder(Order):
                 f"network={number}: within these limits there are suggestions 1 to {len(found)}."
             )
         return found[number - 1].architecture
+
+
+def saved(trained: Trained, place: Path, tell: Tell) -> TrainedHere:
+    """Write a trained network into the place of a job."""
+    tell(Point(1.0, "saving", left=0.0))
+    return TrainedHere.of(trained, place / _FOLDER)
 
 
 class _Foresight:

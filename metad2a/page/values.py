@@ -17,8 +17,6 @@ SPACES = {
 }
 """Search spaces in which suggestions can be made, the usual one first, and what they are called."""
 SPACE = next(iter(SPACES))
-CELLS = "nasbench201"
-"""The one whose networks share weights, so that they can be checked and searched."""
 _LONGEST = 2_000
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from metad2a.errors import InputError
 from metad2a.page.bench import Ticket
 from metad2a.page.described import Described
-from metad2a.page.orders import Found, Order, because
+from metad2a.page.orders import Order
+from metad2a.page.searching import Found, because
 from metad2a.page.training import TrainedHere
 from metad2a.suggestion import Measured
 
@@ -38,6 +39,9 @@ class Visit:
     _reached: dict[str, Candidate] = field(default_factory=dict)
     """What was trained, by architecture, with what it reached."""
 
+    _note: str = ""
+    """What must be known of the order of what was found."""
+
     def __post_init__(self) -> None:
         self._suggested = self.described.first
         self._arrange()
@@ -51,6 +55,11 @@ class Visit:
     def pretrained(self) -> bool:
         """Whether its networks have pretrained weights."""
         return self.described.first.answers.space.pretrained
+
+    @property
+    def searched(self) -> bool:
+        """Whether what a search measured is at the head of the list."""
+        return any(one.measured and self._fits(one) for one in self._found)
 
     @property
     def lines(self) -> list[tuple[str, tuple[float, ...]]]:
@@ -83,13 +92,22 @@ class Visit:
         self.ticket = Ticket(order)
         return self.ticket
 
-    def found(self, outcome: Found) -> None:
-        """Put what a search found at the head of the list."""
+    def found(self, outcome: Found) -> TrainedHere | None:
+        """Put what a search found at the head of the list, and keep the network that it trained.
+
+        Returns:
+            The one before, if its files are no longer wanted.
+        """
         names = {one.architecture for one in outcome.candidates}
         earlier = [one for one in self._found if one.architecture not in names and one.measured]
         self._found = [*outcome.candidates, *earlier]
+        self._note = outcome.note
         self.wanted = max(self.wanted, len(outcome.candidates))
         self._arrange()
+        if outcome.trained is None:
+            return None
+        before, self.trained = self.trained, outcome.trained
+        return before
 
     def learnt(self, trained: TrainedHere) -> TrainedHere | None:
         """Keep a trained network, and put what it reached beside its prediction.
@@ -147,6 +165,7 @@ class Visit:
         ]
         self.k += len(more)
         self.result = self._suggested.revised(listed, 0.0)
+        self.result.note = f"{self.result.note} {self._note}".strip()
 
     def _fits(self, one: Candidate) -> bool:
         """Whether a network is within the limits."""
