@@ -12,16 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_performance import rows
+from test_performance import marks, rows
 
 import metad2a
-from metad2a import latency
+from metad2a import answers, latency
 from metad2a.errors import BudgetError, InputError
-from metad2a.model import performance
+from metad2a.model import landmarks, performance
 from metad2a.spaces import SPACES
 from metad2a.spaces.counting import count
 
 SPACE = SPACES.get("efficientnet_lite")
+MEASURE = landmarks.measure
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +35,11 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def model(place):
-    """The same in the place of the package's."""
+    """The same in the place of the package's, and fewer networks to look at."""
     found = performance.Performance.load(place)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(performance, "packaged", lambda: found)
+        patch.setattr(answers, "POOL", 40)
         yield found
 
 
@@ -53,7 +55,21 @@ def data() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def found(data) -> metad2a.Suggestions:
+def measured(data) -> metad2a.Suggestions:
+    """What is suggested for the images as they are."""
+    return metad2a.suggest(data, k=6, seed=3)
+
+
+@pytest.fixture(scope="module")
+def hard():
+    """Landmarks that ask for large images and deep networks, in the place of what is measured."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(landmarks, "measure", lambda *_: marks(0.5, 1.0, classes=3))
+        yield
+
+
+@pytest.fixture(scope="module")
+def found(data, measured, hard) -> metad2a.Suggestions:
     return metad2a.suggest(data, k=6, seed=3)
 
 
@@ -145,9 +161,10 @@ def test_minutes_change_the_plan(data, found):
     assert hurried[0].accuracy < found[0].accuracy
 
 
-def test_labels_that_say_nothing_are_said_to(data):
+def test_labels_that_say_nothing_are_said_to(data, found, monkeypatch):
     images, labels = data
     drawn = np.random.default_rng(1).permutation(labels)
+    monkeypatch.setattr(landmarks, "measure", MEASURE)
     found = metad2a.suggest((images, drawn), k=3)
     assert "cannot be told" in found.note
     assert found.note in str(found)
@@ -182,8 +199,10 @@ def test_impossible_minutes_are_refused(data, minutes):
 PROGRAM = """
 import json, pickle, sys
 import metad2a
+from metad2a import answers
 from metad2a.model import performance
 
+answers.POOL = 40
 model = performance.Performance.load(sys.argv[1])
 performance.packaged = lambda: model
 with open(sys.argv[2], "rb") as file:
@@ -195,10 +214,10 @@ print(json.dumps([[one.to_dict() for one in some] for some in (found, anew, smal
 
 
 def test_another_process_gives_the_same_and_goes_on_from_a_pickled_answer(
-    place, data, found, tmp_path
+    place, data, measured, tmp_path
 ):
     with (tmp_path / "found").open("wb") as file:
-        pickle.dump((*data, found), file)
+        pickle.dump((*data, measured), file)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(place), str(tmp_path / "found")],
         capture_output=True,
@@ -208,11 +227,11 @@ def test_another_process_gives_the_same_and_goes_on_from_a_pickled_answer(
         env=os.environ | {"PYTHONHASHSEED": "1234"},
     )
     pickled, anew, smaller = json.loads(done.stdout)
-    expected = json.loads(plain(found))
+    expected = json.loads(plain(measured))
     assert pickled == expected
     assert [one["architecture"] for one in anew] == [one["architecture"] for one in expected]
     for one, other in zip(anew, expected, strict=True):
         assert one["accuracy"] == pytest.approx(other["accuracy"], abs=1e-3)
     assert [one["architecture"] for one in smaller] == [
-        one.architecture for one in found.within(max_params=100_000)
+        one.architecture for one in measured.within(max_params=100_000)
     ]

@@ -151,7 +151,7 @@ def test_the_rate_rises_and_falls(batches):
     for done in range(100):
         made.done = done
         rates.append(made.rate())
-    assert np.argmax(rates) == 10
+    assert np.argmax(rates) == 20
     assert max(rates) == pytest.approx(2e-3)
     assert rates[-1] < 2e-5
 
