@@ -35,7 +35,7 @@ class WithList(Protocol):
 
 
 class Work(Protocol):
-    """A search that puts measurements beside predictions, such as :func:`search.check`."""
+    """A search that puts measurements beside predictions, such as :func:`search.refine`."""
 
     def __call__(
         self,
@@ -45,9 +45,24 @@ class Work(Protocol):
         minutes: float,
         progress: Callable[[Step], None],
         should_stop: Callable[[], bool],
-        **more: int,
     ) -> Suggestions | WithList:
         """Return the candidates, measured ones first, or a network with them."""
+
+
+class Check(Protocol):
+    """What trains several suggestions, such as :func:`search.check`."""
+
+    def __call__(
+        self,
+        result: Suggestions,
+        /,
+        *,
+        candidates: int,
+        minutes: float,
+        progress: Callable[[Step], None],
+        should_stop: Callable[[], bool],
+    ) -> Suggestions:
+        """Return the candidates, the first ``candidates`` of them measured and in front."""
 
 
 class Train(Protocol):
@@ -77,7 +92,7 @@ class Backend:
     name.
     """
 
-    check: Work
+    check: Check
     """Trains the first ``candidates`` of a list, to compare them."""
     refine: Work
     """Looks on from the candidates."""

@@ -19,7 +19,7 @@ from metad2a.page import examples, values
 from metad2a.page.bench import Bench, Running, Ticket, Waiting
 from metad2a.page.described import open_source
 from metad2a.page.orders import Order, Outcome
-from metad2a.page.searching import Found, SearchOrder
+from metad2a.page.searching import Found, Kind, SearchOrder, work_of
 from metad2a.page.training import ZIP, TrainedHere, TrainOrder
 from metad2a.page.uploads import Uploads
 
@@ -119,14 +119,15 @@ def endpoints(
         "check_dataset": _described(check_dataset, "check_dataset", _CHECK_DATASET),
     }
     if backend is not None:
-        check, refine = (_search(uploads, bench, backend, kind) for kind in ("check", "refine"))
+        check = _search(uploads, bench, backend, "check")
+        refine = _search(uploads, bench, backend, "refine")
         found["check"] = _described(check, "check", _CHECK)
         found["refine"] = _described(refine, "refine", _REFINE)
         found["train"] = _described(_train(uploads, bench, backend), "train", _TRAIN)
     return found
 
 
-def _search(uploads: Uploads, bench: Bench, backend: Backend, kind: str) -> Callable[..., Any]:
+def _search(uploads: Uploads, bench: Bench, backend: Backend, kind: Kind) -> Callable[..., Any]:
     async def run(
         request: gr.Request,
         file: gr.FileData | None = None,
@@ -140,11 +141,8 @@ def _search(uploads: Uploads, bench: Bench, backend: Backend, kind: str) -> Call
         with _plainly(uploads):
             k = _networks(k)
             about = _about(uploads, file, example, request, max_params, max_macs, minutes, space)
-            more = {"candidates": k} if kind == "check" else {}
             with _place(uploads) as place:
-                order = SearchOrder(
-                    work=getattr(backend, kind), k=k, more=more, place=place, **about
-                )
+                order = SearchOrder(work=work_of(backend, kind, k), k=k, place=place, **about)
                 async with contextlib.aclosing(_done(uploads, bench, order)) as answers:
                     async for one in answers:
                         yield one

@@ -10,7 +10,7 @@ import math
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from metad2a.errors import InputError, MetaD2AError
 from metad2a.page import examples, states, values
@@ -20,7 +20,7 @@ from metad2a.page.described import describe_source
 from metad2a.page.downloads import FILES
 from metad2a.page.orders import Order, Outcome
 from metad2a.page.result_view import accuracy, drawing_view, result_view
-from metad2a.page.searching import Found, SearchOrder
+from metad2a.page.searching import Found, Kind, SearchOrder, work_of
 from metad2a.page.trained_view import answer_view, trained_view
 from metad2a.page.training import ZIP, TrainedHere, TrainOrder
 from metad2a.page.uploads import Uploads
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from metad2a.page.backend import Backend
 
 Updates = dict[str, Any]
-Kind = Literal["check", "refine"]
 AUTOMATIC = 0
 """The number that stands for the network that is best in the time."""
 _LOST = "Your dataset is no longer kept here: after an hour everything is deleted. Upload it again."
@@ -133,9 +132,7 @@ class Events:
         backend, k = self._backend, visit.k
 
         def order(about: Updates) -> Order:
-            if kind == "check":
-                return SearchOrder(work=backend.check, k=k, more={"candidates": k}, **about)
-            return SearchOrder(work=backend.refine, k=k, **about)
+            return SearchOrder(work=work_of(backend, kind, k), k=k, **about)
 
         async with aclosing(self._job(visit, order, minutes)) as answers:
             async for one in answers:

@@ -17,9 +17,10 @@ from metad2a.page.backend import Backend
 from metad2a.page.bench import Bench
 from metad2a.page.downloads import FILES
 from metad2a.page.endpoints import endpoints
-from metad2a.page.events import Events, Kind, Updates
+from metad2a.page.events import Events, Updates
 from metad2a.page.hints import HINTS
 from metad2a.page.inputs import only_uploads
+from metad2a.page.searching import Kind
 from metad2a.page.uploads import Uploads
 from metad2a.page.visit import Visit
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from metad2a.page.orders import Order, Outcome, Point, Stop, Tell
 from metad2a.page.training import TrainedHere, saved
 
 if TYPE_CHECKING:
-    from metad2a.page.backend import Step, Work
+    from metad2a.page.backend import Backend, Step, Work
     from metad2a.suggestion import Candidate
+
+Kind = Literal["check", "refine"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,6 @@ class SearchOrder(Order):
     work: Work
     k: int
     """How many suggestions it begins with."""
-    more: Mapping[str, int] = field(default_factory=dict)
-    """Arguments of the work that the other kind of job lacks."""
 
     def carry_out(self, tell: Tell, should_stop: Stop) -> Found:
         """Suggest, measure what was suggested, and save the best that was trained."""
@@ -56,11 +56,7 @@ class SearchOrder(Order):
                 space=self.space,
             )
             found = self.work(
-                result,
-                minutes=self.minutes,
-                progress=progress,
-                should_stop=should_stop,
-                **self.more,
+                result, minutes=self.minutes, progress=progress, should_stop=should_stop
             )
             listed = found if isinstance(found, Suggestions) else found.suggestions
             best = next((one.trained for one in listed if one.trained is not None), None)
@@ -72,6 +68,11 @@ class SearchOrder(Order):
             listed.note.removeprefix(result.note).strip(),
             trained,
         )
+
+
+def work_of(backend: Backend, kind: Kind, k: int) -> Work:
+    """Return what does a check of all ``k`` networks of a list, or a refinement of them."""
+    return partial(backend.check, candidates=k) if kind == "check" else backend.refine
 
 
 def because(one: Candidate) -> str:
