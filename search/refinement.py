@@ -8,6 +8,7 @@ there the suggestions themselves are trained, one after another.
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from metad2a.datasets import ImageDataset
     from search.result import SearchResult
 
-TRAINING_SHARE = 0.4
-"""Of the time, at its end: for the training of the network that a search has found."""
+SEARCH_SHARE, TRAINING_SHARE = 0.5, 0.4
+"""Of the time, at its beginning, for a search, and at its end for the training of the network that it
+has found. Between them the search judges the suggestions, where there is the time."""
 METHOD = "dropnas"
 """What searches where no method is named."""
 _LEAST_SECONDS = 20.0
@@ -121,7 +123,7 @@ def refine(
     def searching(one: Progress) -> None:
         told.images = one.images
         if progress is not None:
-            progress(replace(one, fraction=(1 - TRAINING_SHARE) * one.fraction))
+            progress(replace(one, fraction=SEARCH_SHARE * one.fraction))
 
     place = None if checkpoint is None else Path(checkpoint)
     suggested = [space.parse(candidate.architecture) for candidate in result]
@@ -129,7 +131,7 @@ def refine(
         _without_test(result.dataset, seed),
         space.name,
         method or METHOD,
-        (1 - TRAINING_SHARE) * seconds / 60,
+        SEARCH_SHARE * seconds / 60,
         seed,
         device,
         result.limits.max_params,
@@ -144,7 +146,10 @@ def refine(
         options=options,
         warm=tuple(suggested),
     )
-    candidates = _by_the_search(result, found, suggested)
+    summary, spare = found.result(), math.inf
+    if images is None:
+        spare = (1 - TRAINING_SHARE) * seconds - (time.perf_counter() - started)
+    candidates = _by_the_search(result, found, summary.accuracy, suggested, spare)
     left = seconds - (time.perf_counter() - started)
     # A search that was stopped may end with another network when it is gone on with.
     best = trained_one(
@@ -161,7 +166,7 @@ def refine(
         best = replace(best, reason=f"{best.reason}; found by {found.composed.name}")
     spent = time.perf_counter() - started
     kept = revised(result, [measured(candidates[0], best)], candidates[1:], spent)
-    return _refined(best, kept, spent, found.result())
+    return _refined(best, kept, spent, summary)
 
 
 def _refuse_settings(space: str, **given: Any) -> None:
@@ -189,24 +194,44 @@ def _without_test(dataset: ImageDataset, seed: int) -> ImageDataset:
 
 
 def _by_the_search(
-    result: Suggestions, found: Search, suggested: list[Architecture]
+    result: Suggestions,
+    found: Search,
+    accuracy: float | None,
+    suggested: list[Architecture],
+    seconds: float,
 ) -> list[Candidate]:
-    """Return the winner and the suggestions in the order of the search's scores, and what it knows
-    of them; those that prove slower than a limit on latency are left out."""
-    winner = found.ranking[0][0]
+    """Return the winner of a search and the suggestions, with what it knows of them.
+
+    The suggestions are in the order of its scores, where there is the time to judge them, else in
+    their own. Those that prove slower than a limit on latency are left out.
+
+    Args:
+        result: the suggestions.
+        found: the search.
+        accuracy: of the winner, 0..1, where it was measured.
+        suggested: their architectures.
+        seconds: for judging them.
+    """
+    winner, (run, method) = found.ranking[0][0], (found.run, found.composed.method)
     others = [a for a in suggested if a != winner]
-    scores = found.composed.method.score(found.run, others)
-    order = [winner, *(others[i] for i in np.argsort(-scores, kind="stable"))]
+    begun = time.perf_counter()
+    values: dict[Architecture, float | None] = {winner: accuracy}
+    for count, one in enumerate(others):
+        pace = (time.perf_counter() - begun) / max(1, count)
+        # Scores take about as long as accuracies.
+        if (2 * len(others) - count) * pace > seconds - (time.perf_counter() - begun):
+            break
+        values[one] = found.accuracy(one)
+    else:
+        scores = method.score(run, others)
+        others = [others[i] for i in np.argsort(-scores, kind="stable")]
+    order = [winner, *others]
     known = {candidate.architecture: candidate for candidate in result}
     candidates = []
     for one, architecture in zip(result.predict(np.array(order)), order, strict=True):
         candidate = known.get(one.architecture, replace(one, reason="found by this search"))
-        value = found.accuracy(architecture)
-        seen = (
-            None
-            if value is None
-            else Measured(100 * value, found.composed.method.protocol, found.run.budget.elapsed)
-        )
+        value = values.get(architecture)
+        seen = None if value is None else Measured(100 * value, method.protocol, run.budget.elapsed)
         reason = candidate.reason
         if architecture == winner:
             reason += f"; the winner of {found.composed.name} on this dataset"

@@ -359,8 +359,6 @@ class _Session:
         state: tuple[dict[str, Any], dict[str, Any]] | None,
     ) -> _Attempt:
         """Train for the time that is left, and keep the best state."""
-        import torch
-
         from metad2a.training import distributed
         from metad2a.training.evaluate import evaluate
         from metad2a.training.loop import Normalisation, Training, closed_form
@@ -406,7 +404,10 @@ class _Session:
             training.load(state[0])
             curve = [tuple(point) for point in state[1]["curve"]]
         else:
+            begun = time.perf_counter()
             look()
+            if choice is not None:
+                passed = max(passed, (time.perf_counter() - begun) / len(choice))
         judging = passed * (len(self.sides.test) + CHECKS * len(self.sides.choice)) * 1.1
         partial = self.steps(training, judging, look, plan, plans, curve, state is not None)
         look()
@@ -420,11 +421,11 @@ class _Session:
         right = np.empty(0, dtype=bool)
         if choice is not None:
             right = _right(training.averaged, choice, self.place, normal)
-        module = training.averaged
         done = dataclasses.replace(plan.recipe, epochs=round(training.epochs, 2))
         plan = dataclasses.replace(plan, recipe=done)
-        del torch
-        return _Attempt(plan, module, right, curve, training.epochs, len(train), normal, partial)
+        return _Attempt(
+            plan, training.averaged, right, curve, training.epochs, len(train), normal, partial
+        )
 
     def steps(
         self,
