@@ -316,7 +316,11 @@ def answered(
         best_first = (-answers.expect(cells).mean).argsort(kind="stable")
         kept, times, latency = within(space, cells[best_first], classes, limits.max_latency_ms, k)
         candidates = [
-            replace(one, latency_ms=milliseconds)
+            replace(
+                one,
+                latency_ms=milliseconds,
+                reason=f"{one.reason}; found to take at most {limits.max_latency_ms:g} ms here",
+            )
             for one, milliseconds in zip(
                 candidates_of(answers, dataset, cells[best_first[kept]]), times, strict=True
             )

@@ -216,12 +216,12 @@ def _by_the_search(
     others = [a for a in suggested if a != winner]
     begun = time.perf_counter()
     values: dict[Architecture, float | None] = {winner: accuracy}
-    for count, one in enumerate(others):
+    for count, other in enumerate(others):
         pace = (time.perf_counter() - begun) / max(1, count)
         # Scores take about as long as accuracies.
         if (2 * len(others) - count) * pace > seconds - (time.perf_counter() - begun):
             break
-        values[one] = found.accuracy(one)
+        values[other] = found.accuracy(other)
     else:
         scores = method.score(run, others)
         others = [others[i] for i in np.argsort(-scores, kind="stable")]

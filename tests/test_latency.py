@@ -180,6 +180,7 @@ def test_suggest_obeys_and_says_how_it_measured(data, clock):
         assert one.rank == rank
         assert one.latency_ms == drawn_ms(SPACE, SPACE.parse(one.architecture), 2) <= 4
         assert one.params <= 400_000
+        assert "found to take at most 4 ms" in one.reason
     assert [one.accuracy for one in found] == sorted((one.accuracy for one in found), reverse=True)
     assert found.limits.max_latency_ms == 4
     shown = str(found)

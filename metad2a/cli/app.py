@@ -41,7 +41,7 @@ def run(args: Namespace) -> int:
     from metad2a.training.train import train
     from search import check, refine
 
-    page = build_page(Backend(check, refine, train))  # type: ignore[arg-type]
+    page = build_page(Backend(check, refine, train))
     try:
         launch(page, server_name=args.host, server_port=args.port, mcp_server=args.mcp)
     except OSError as error:

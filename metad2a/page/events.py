@@ -381,11 +381,10 @@ def _ranges(visit: Visit) -> dict[str, tuple[float, float]]:
 
 
 def _ends(low: float, high: float, step: float) -> tuple[float, float]:
-    """Round a slider's ends up to its steps, and say them in millions."""
-    return (
-        round(math.ceil(low / step) * step / 1e6, 2),
-        round(math.ceil(high / step) * step / 1e6, 2),
-    )
+    """Round a slider's ends up to its steps, one of which it has at least; say them in millions."""
+    first = math.ceil(low / step)
+    last = max(math.ceil(high / step), first + 1)
+    return round(first * step / 1e6, 2), round(last * step / 1e6, 2)
 
 
 def _most(value: float, ends: tuple[float, float]) -> int | None:
