@@ -31,6 +31,8 @@ __all__ = ["CANDIDATES", "Candidate", "CostLimits", "Measured", "Suggestions", "
 
 CANDIDATES = 512
 """Architectures generated, of which the best predicted are returned."""
+SPACE = "efficientnet_lite"
+"""Where networks are from when neither a space nor a model is given."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,7 @@ def suggest(
     max_macs: int | None = None,
     max_latency_ms: float | None = None,
     model: str | Path | MetaD2A | None = None,
-    space: str = "efficientnet_lite",
+    space: str | None = None,
 ) -> Suggestions:
     """Suggest networks for a dataset. Nothing is trained on it.
 
@@ -224,7 +226,7 @@ def suggest(
             and takes seconds longer.
         model: for spaces of cells: a loaded model, a folder, ``"org/name@revision"`` on the
             Hugging Face Hub, or None for the model inside the package.
-        space: search space; of a given model its own.
+        space: search space; None: the given model's own, without one ``"efficientnet_lite"``.
 
     Raises:
         InputError: the dataset or an argument cannot be used.
@@ -241,13 +243,45 @@ def suggest(
     )
     if not (isinstance(minutes, (int, float)) and 0 < minutes < 10**5):
         raise InputError(f"minutes={minutes!r} must be a number above 0 (and below 100,000).")
-    chosen = SPACES.get(space)
+    chosen, loaded = _space_and_model(space, model)
     dataset = load_dataset(source)
     chosen.check_limits(len(dataset.classes), limits.max_params, limits.max_macs)
-    answers = _answers(chosen, dataset, seed, float(minutes), model)
+    answers = _answers(chosen, dataset, seed, float(minutes), loaded)
     found = answered(answers, dataset, limits, k)
     found.seconds = time.perf_counter() - start
     return found
+
+
+def _space_and_model(
+    space: str | None, model: str | Path | MetaD2A | None
+) -> tuple[SearchSpace, MetaD2A | None]:
+    """Return the search space that is asked for, and the model for it where it is one of cells."""
+    if space is None and model is not None:
+        model = _loaded(model)
+        space = model.space.name
+    chosen = SPACES.get(SPACE if space is None else space)
+    if chosen.pretrained:
+        if model is not None:
+            raise InputError(
+                f"model={model!r} cannot answer in the space {chosen.name!r}, whose networks have "
+                "pretrained weights; leave it out, or the space."
+            )
+        return chosen, None
+    model = _loaded(model)
+    if model.space.name != chosen.name:
+        raise InputError(
+            f"space={chosen.name!r}, but the model was trained for {model.space.name!r}; "
+            "use that space or another model."
+        )
+    return chosen, model
+
+
+def _loaded(model: str | Path | MetaD2A | None) -> MetaD2A:
+    from metad2a.model.metad2a import MetaD2A, packaged
+
+    if model is None:
+        return packaged()
+    return model if isinstance(model, MetaD2A) else MetaD2A.from_pretrained(model)
 
 
 def _answers(
@@ -255,31 +289,16 @@ def _answers(
     dataset: ImageDataset,
     seed: int,
     minutes: float,
-    model: str | Path | MetaD2A | None,
+    model: MetaD2A | None,
 ) -> Answers:
     """Return what answers in a space, with the dataset described."""
-    if space.pretrained:
+    if model is None:
         from metad2a.answers import PieceAnswers
         from metad2a.model import performance
 
-        if model is not None:
-            raise InputError(
-                f"model={model!r} cannot answer in the space {space.name!r}, whose networks have "
-                "pretrained weights; leave it out, or name the model's own space."
-            )
         return PieceAnswers(space, performance.packaged(), dataset, seed, minutes)
     from metad2a.answers import CellAnswers
-    from metad2a.model.metad2a import MetaD2A, packaged
 
-    if model is None:
-        model = packaged()
-    elif not isinstance(model, MetaD2A):
-        model = MetaD2A.from_pretrained(model)
-    if model.space.name != space.name:
-        raise InputError(
-            f"space={space.name!r}, but the model was trained for {model.space.name!r}; "
-            "use that space or another model."
-        )
     return CellAnswers(model, dataset, seed)
 
 

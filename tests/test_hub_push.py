@@ -53,7 +53,7 @@ def hub() -> Iterator[Hub]:
 
 def answer_of(k: int) -> list[dict]:
     """Return what the packaged model suggests."""
-    found = [one.to_dict() for one in suggest("sklearn:digits", k=k)]
+    found = [one.to_dict() for one in suggest("sklearn:digits", k=k, model=packaged())]
     return json.loads(json.dumps(found))
 
 

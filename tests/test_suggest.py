@@ -251,6 +251,12 @@ def test_the_model_may_be_a_folder_or_an_object(folder, found):
         ]
 
 
+def test_a_given_model_answers_in_its_own_space(folder):
+    (own,) = metad2a.suggest(folder, k=1, model=resolve(None))
+    (named,) = cells(folder, k=1, model=resolve(None))
+    assert own == named
+
+
 def test_a_model_that_is_not_there(folder, tmp_path):
     with pytest.raises(ArtifactError, match=r"config\.json is missing"):
         cells(folder, model=tmp_path)

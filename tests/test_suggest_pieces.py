@@ -189,7 +189,7 @@ def test_latency_is_obeyed_as_measured(found, monkeypatch):
 
 def test_a_model_of_cells_does_not_answer(data):
     with pytest.raises(InputError, match="cannot answer in the space 'efficientnet_lite'"):
-        metad2a.suggest(data, model="somewhere")
+        metad2a.suggest(data, model="somewhere", space="efficientnet_lite")
 
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan"), "ten", 1e9])

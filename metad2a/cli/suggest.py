@@ -56,8 +56,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--space",
         metavar="S",
-        default="efficientnet_lite",
-        help="search space (default: efficientnet_lite)",
+        help="search space (default: that of --model; without it, efficientnet_lite)",
     )
     add_json(parser)
 
