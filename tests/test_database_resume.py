@@ -165,18 +165,18 @@ def test_b21_what_fails_three_times_is_set_aside_and_retried_when_asked(
 ):
     poisoned = Faulty("poison", only=3)  # the task of three classes
     use(monkeypatch, poison=poisoned)
-    plan = make_plan(spread("poison", "quick"), tasks=3)
+    plan = make_plan(spread("poison", "quick"), tasks=2)  # one of each dataset, in any order
     summary = build(plan, path, data)
     assert (summary.quarantined, len(summary.failures)) == (2, 6)
     assert all("out of luck" in text for text in summary.failures)
-    assert jobs_by_state(path) == {"done": 10, "quarantined": 2}
+    assert jobs_by_state(path) == {"done": 6, "quarantined": 2}
     again = build(plan, path, data)
     assert (again.jobs, again.failures, again.quarantined) == (0, [], 2)
     assert build(plan, path, data, retry=True).quarantined == 2
     use(monkeypatch, poison=Quick("poison"))
     last = build(plan, path, data, retry=True)
     assert (last.jobs, last.quarantined) == (2, 0)
-    assert jobs_by_state(path) == {"done": 12}
+    assert jobs_by_state(path) == {"done": 8}
 
 
 def test_b21_ten_failures_in_a_row_end_the_build_and_it_can_go_on(path, data, monkeypatch):
