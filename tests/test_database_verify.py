@@ -17,6 +17,7 @@ from database.verify import verify
 from metad2a.cli import _db_reading
 from metad2a.cli.common import Parser
 from metad2a.errors import InputError
+from metad2a.spaces import SPACES
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +167,8 @@ def test_architectures_that_cannot_be_read(store):
         "INSERT INTO architectures VALUES (9, 'nasbench201', '|none~0|')",
     )
     first, second = verify(store)
-    assert first.problem == "its space 'nasbench301' is unknown here (darts, nasbench201)"
+    known = ", ".join(SPACES.names())
+    assert first.problem == f"its space 'nasbench301' is unknown here ({known})"
     assert first.remedy == "Install the version of metad2a that has the space."
     assert second.id == 9
     assert "'|none~0|' is not a NAS-Bench-201 cell" in second.problem
