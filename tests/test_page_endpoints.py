@@ -15,6 +15,8 @@ import httpx
 import pytest
 from page_server import serving, write_zip
 
+from metad2a.page.values import SPACE
+
 FILE = {"_type": "gradio.FileData"}
 
 
@@ -53,7 +55,10 @@ def test_suggest_and_check_dataset(client: Any, flowers: Any) -> None:
     answer = client.predict(flowers, k=3, api_name="/suggest")
     assert [c["rank"] for c in answer["candidates"]] == [1, 2, 3]
     assert all(c["svg"].startswith("<svg ") for c in answer["candidates"])
-    assert answer["report"]["images"] == 9 and "far" in answer
+    assert answer["report"]["images"] == 9
+    cells = client.predict(flowers, k=3, space="nasbench201", api_name="/suggest")
+    assert {one["space"] for one in cells["candidates"]} == {"nasbench201"}
+    assert len(cells["nearest"]) > 0 and cells["far"] in (True, False)
     assert client.predict(flowers, api_name="/check_dataset")["classes"] == 2
     with pytest.raises(Exception, match="max_params=1 cannot be met"):
         client.predict(example="shapes", max_params=1, api_name="/suggest")
@@ -94,12 +99,12 @@ def test_w_files_of_others_and_of_the_server_are_refused(address: str, tmp_path:
     mine, yours = send(), send()
     assert Path(mine).parent != Path(yours).parent, "each upload has a folder of its own"
     given = {"path": mine, "meta": FILE}
-    assert "event: complete" in call(address, "me", given, "", 1, 0, 0)
-    assert "event: complete" in call(address, "me", given, "", 1, 0, 0)
-    assert "not uploaded by you" in call(address, "you", given, "", 1, 0, 0)
+    assert "event: complete" in call(address, "me", given, "", 1, 0, 0, SPACE)
+    assert "event: complete" in call(address, "me", given, "", 1, 0, 0, SPACE)
+    assert "not uploaded by you" in call(address, "you", given, "", 1, 0, 0, SPACE)
     for path in ("/etc/passwd", f"{mine}/../../x", "http://169.254.169.254/x.zip", __file__):
         for file in ({"path": path, "meta": FILE}, {"path": path}, path):
-            answer = call(address, "you", file, "", 1, 0, 0)
+            answer = call(address, "you", file, "", 1, 0, 0, SPACE)
             assert "event: error" in answer and "Traceback" not in answer
     for path in (yours, "/etc/passwd", "http://169.254.169.254/", f"{address}/"):
         assert httpx.get(f"{address}/gradio_api/file={path}").status_code == 403
@@ -165,7 +170,7 @@ def test_mcp_tools(address: str, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the client, which renamed its function
         tools, (fine, *wrong) = asyncio.run(talk())
-    assert set(tools) == {"suggest", "check_dataset", "check", "refine"}
+    assert set(tools) == {"suggest", "check_dataset", "check", "refine", "train"}
     assert "predicted to do best" in tools["suggest"].description
     assert not fine.isError and "architecture" in fine.content[0].text
     assert all(answer.isError for answer in wrong)

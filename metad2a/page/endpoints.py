@@ -55,8 +55,8 @@ _SUGGEST = f"""Suggest small neural networks predicted to do best on a labelled 
 
     Returns:
         The networks, best first, each with architecture, predicted accuracy in percent, its 90 %
-        interval, parameters, MACs, resolution, class names and a drawing (SVG); what was read; the
-        nearest known datasets.
+        interval, parameters, MACs, resolution, class names and a drawing (SVG); what was read; in
+        spaces of cells, the nearest known datasets.
     """
 _JOB = f"""
 
