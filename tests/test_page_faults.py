@@ -24,6 +24,7 @@ from starlette.formparsers import MultiPartException
 from test_page_endpoints import FILE, until
 
 from metad2a.page import arrival
+from metad2a.page.values import SPACE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 UPLOAD = "/gradio_api/upload"
@@ -71,7 +72,9 @@ class Server:
         return f"/gradio_api/queue/data?session_hash={session}"
 
     def suggest(self, file: Any, session: str | None = None) -> str:
-        return self.answer("suggest", self.ask("suggest", file, "", 1, 0, 0, session=session))
+        return self.answer(
+            "suggest", self.ask("suggest", file, "", 1, 0, 0, SPACE, session=session)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +145,7 @@ def test_w_a_slow_sender_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("protocol", ["program", "page reloaded"])
 def test_w_a_visitor_gone_in_the_middle_of_a_job_ends_it(server: Server, protocol: str) -> None:
-    data = [None, "shapes", 1, 0, 0, 5]
+    data = [None, "shapes", 1, 0, 0, 5, SPACE]
     if protocol == "program":
         event = server.ask("refine", *data).json()["event_id"]
         stream = f"/gradio_api/call/refine/{event}"
@@ -153,14 +156,18 @@ def test_w_a_visitor_gone_in_the_middle_of_a_job_ends_it(server: Server, protoco
         assert server.kept()["child processes"] == 1
     until(lambda: server.kept()["child processes"] == 0)
     # The seat is free: the next one's job does not wait.
-    assert '"done"' in server.answer("check", server.ask("check", None, "shapes", 1, 0, 0, 0.1))
+    assert '"done"' in server.answer(
+        "check", server.ask("check", None, "shapes", 1, 0, 0, 0.1, SPACE)
+    )
 
 
 def test_w_fifty_sessions_at_once_are_answered_or_told_that_the_line_is_full(
     server: Server,
 ) -> None:
     with ThreadPoolExecutor(50) as pool:
-        asked = list(pool.map(lambda _: server.ask("suggest", None, "shapes", 1, 0, 0), range(50)))
+        asked = list(
+            pool.map(lambda _: server.ask("suggest", None, "shapes", 1, 0, 0, SPACE), range(50))
+        )
         taken = [one for one in asked if one.status_code == 200]
         full = [one for one in asked if one.status_code == 503]
         assert taken and full and len(taken) + len(full) == 50
@@ -172,7 +179,7 @@ def test_w_fifty_sessions_at_once_are_answered_or_told_that_the_line_is_full(
 def test_w_the_same_question_twice_at_once_is_answered_twice(
     server: Server, flowers: bytes
 ) -> None:
-    data = [{"path": server.send(flowers).json()[0], "meta": FILE}, "", 1, 0, 0]
+    data = [{"path": server.send(flowers).json()[0], "meta": FILE}, "", 1, 0, 0, SPACE]
     with ThreadPoolExecutor(2) as pool:
         streams = set(pool.map(lambda _: server.join("suggest", data, "twice"), range(2)))
     answers = httpx.get(server.address + streams.pop(), timeout=180).text
@@ -232,7 +239,9 @@ def test_w_two_identical_batches_leave_no_growth(server: Server, flowers: bytes)
         for session in ("owner", "owner", "stranger"):
             server.suggest(file, session)
         server.answer("check_dataset", server.ask("check_dataset", file, "", session="owner"))
-        server.answer("check", server.ask("check", None, "shapes", 1, 0, 0, 0.1, session="owner"))
+        server.answer(
+            "check", server.ask("check", None, "shapes", 1, 0, 0, 0.1, SPACE, session="owner")
+        )
         server.suggest({"path": "/etc/passwd", "meta": FILE}, "stranger")
         server.send(bytes(page_watched.UPLOAD_BYTES + 1))
         until(lambda: server.kept()["child processes"] == 0)
