@@ -26,7 +26,6 @@ def result_view(result: Suggestions, k: int, searched: bool = False) -> str:
         searched: whether a check or a refinement has put what it measured at the head of the list.
     """
     listed = list(result[:k])
-    any(one.measured for one in listed)
     title = "Networks, measured on your images" if searched else "Networks for your images"
     return (
         f'<section class="m2"><h2>{title}</h2>{_warnings(result)}'
