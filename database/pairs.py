@@ -15,12 +15,12 @@ from metad2a.errors import InputError
 from metad2a.protocol import Protocol, fine_tune
 from metad2a.spaces import Architecture, SearchSpace
 from metad2a.spaces.efficientnet_lite import EfficientNetLite
+from metad2a.training.plan import RATES
 
 WHOLE = ((5, 64), (6, 96), (7, 128), (6, 64), (5, 96), (7, 96), (6, 128))
 """Stages and resolution, in pixels, of whole pieces."""
 SHALLOW = 0.15
 """Share of the whole pieces that keep one block of each stage."""
-RATES = (2e-4, 5e-4, 1e-3, 2e-3)
 DEEP_RATES = RATES[:3]
 """Of networks of all seven stages, which the strongest destroys."""
 FROZEN = (0, 0, 2, 3, 5)

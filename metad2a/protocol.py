@@ -43,6 +43,9 @@ class FineTune:
     """Largest norm of the gradient; without it deep pieces at strong rates may never recover."""
     warm_up: float = 0.2
     """Share of the steps over which the rate rises; Adam's first steps are the rashest."""
+    wide: int = 16
+    """Inputs of a unit above which its rate is lower, by the root of how many more they are: Adam
+    moves every weight alike, and what a thousand of them move together adds up."""
     momenta: tuple[float, float] = (0.9, 0.95)
     """Of Adam. In a hundred steps the usual second one, 0.999, has not seen enough."""
     average: float = 0.05

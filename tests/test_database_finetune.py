@@ -21,7 +21,6 @@ from database.pairs import (
     EPOCHS,
     MACS_PER_SECOND,
     MOST_SECONDS,
-    RATES,
     STEP,
     pairs,
     parents,
@@ -33,6 +32,7 @@ from metad2a.datasets import load_dataset
 from metad2a.errors import InputError
 from metad2a.protocol import fine_tune, parse_fine_tune
 from metad2a.spaces import SPACES
+from metad2a.training.plan import RATES
 from search.data import TaskImages
 from search.labellers import finetune
 from search.labellers.finetune import FineTuned, frozen, is_whole

@@ -180,14 +180,7 @@ class Training:
         self.parts = 1
         self.frozen = self._freeze()
         self.parameters = [p for p in network.parameters() if p.requires_grad]
-        # Norms and biases are not pulled to zero.
-        groups = [
-            {
-                "params": [p for p in self.parameters if p.dim() > 1],
-                "weight_decay": recipe.weight_decay,
-            },
-            {"params": [p for p in self.parameters if p.dim() <= 1], "weight_decay": 0.0},
-        ]
+        groups = self._groups()
         self.optimiser: torch.optim.Optimizer
         if recipe.optimiser == "adamw":
             self.optimiser = torch.optim.AdamW(groups, recipe.rate, recipe.momenta)
@@ -199,6 +192,24 @@ class Training:
         self._stream: Iterator[tuple[Tensor, Tensor, Tensor]] = iter(())
         self._epoch = -1
         self.kept = self._keep() if self.frozen else None
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Return the optimiser's groups: ``share`` is what they have of the rate.
+
+        Norms and biases are not pulled to zero.
+        """
+        recipe = self.recipe
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for parameter in self.parameters:
+            inputs = parameter[0].numel() if parameter.dim() > 1 else 1
+            wide = recipe.optimiser == "adamw" and inputs > recipe.wide
+            share = math.sqrt(recipe.wide / inputs) if wide else 1.0
+            decay = recipe.weight_decay if parameter.dim() > 1 else 0.0
+            groups.setdefault((share, decay), []).append(parameter)
+        return [
+            {"params": parameters, "weight_decay": decay, "share": share}
+            for (share, decay), parameters in groups.items()
+        ]
 
     # -- frozen stages -----------------------------------------------------------------------
 
@@ -288,7 +299,7 @@ class Training:
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate()
+            group["lr"] = self.rate() * group["share"]
         self.optimiser.zero_grad(set_to_none=True)
         value = self._backward(x, labels, begun)
         distributed.add_gradients(self.parameters)

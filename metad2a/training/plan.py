@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from metad2a.spaces import Architecture, SearchSpace
     from metad2a.training.device import DevicePlan
 
-RATES = (2e-4, 5e-4, 1e-3, 2e-3)
+RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 """Peak rates among which is chosen, beside the frozen network."""
 FROZEN = {0: 1.0, 2: 0.62, 3: 0.5, 5: 0.33}
 """First stages that stay frozen, and what a training step costs then, as a share of the whole. Early

@@ -16,7 +16,7 @@ TEST_SHARE = 0.2
 """Of each class, where the dataset has no test side of its own."""
 CHOICE_SHARE = 0.12
 """Of each class of the training side: what recipes and states are chosen by."""
-MOST_CHOICE = 1_000
+MOST_CHOICE = 500
 _LEAST = 2  # training images of a class
 
 
