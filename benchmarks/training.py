@@ -43,7 +43,8 @@ PLANS: dict[str, tuple[int, int, dict[str, Any]]] = {
         {"rate": 1e-3, "closed_form": False, "batch_norm": "moving"},
     ),
 }
-"""Stages, resolution and what differs from the recipe; all weights have one rate."""
+"""Stages, resolution and what differs from the recipe; all weights have one rate, and the classifier
+ends as it was trained."""
 SHRUNK = {"frozen": {"rate": 0.0}, "1e-3": {"rate": 1e-3}, "4e-3": {"rate": 4e-3}}
 """What is done with the whole network under a limit."""
 
@@ -91,7 +92,7 @@ def constant(data: Path, minutes: float, plan: tuple[int, int, dict[str, Any]]) 
 
     start = time.perf_counter()
     stages, resolution, changes = plan
-    recipe = dataclasses.replace(FINE_TUNE, wide=10**9, **changes)
+    recipe = dataclasses.replace(FINE_TUNE, wide=10**9, sums_kept=False, **changes)
     space, place, normal = SPACES.get("efficientnet_lite"), device_plan("cpu"), Normalisation()
     dataset = load_dataset(data)
     sides = split(dataset, 0)

@@ -94,7 +94,7 @@ class Time:
         """Return the ways to spend the time on a network of so many multiply-adds and stages.
 
         Beside the frozen network: each rate with as many epochs as there is time for, after the
-        passes that a closed form and the judgement take; none where there is too little.
+        passes that the closed forms and the judgement take; none where there is too little.
         """
         ways = []
         if self.frozen(macs) <= self.seconds:
@@ -103,9 +103,10 @@ class Time:
         for frozen, share in FROZEN.items():
             if frozen and frozen >= stages:
                 continue
+            # The closed form at the end, and what comes out of the frozen stages.
+            passes = 1 + (FINE_TUNE.copies if frozen else 0)
             left = self.seconds - self.frozen(macs)
-            if frozen:
-                left -= FINE_TUNE.copies * self.images * macs / self.macs_per_second
+            left -= passes * self.images * macs / self.macs_per_second
             epochs = min(left / (share * each), EPOCHS[1])
             if epochs >= EPOCHS[0]:
                 ways += [
