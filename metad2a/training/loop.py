@@ -21,6 +21,7 @@ from metad2a.errors import MetaD2AError
 from metad2a.model.ridge import RidgeHead, fit_ridge
 from metad2a.training import distributed
 from metad2a.training.augment import augment
+from metad2a.training.depthwise import quicken
 from metad2a.training.device import DevicePlan
 
 if TYPE_CHECKING:
@@ -188,11 +189,13 @@ class Training:
         groups = self._groups()
         self.optimiser: torch.optim.Optimizer
         if recipe.optimiser == "adamw":
-            self.optimiser = torch.optim.AdamW(groups, recipe.rate, recipe.momenta)
+            self.optimiser = torch.optim.AdamW(groups, recipe.rate, recipe.momenta, fused=True)
         else:
             self.optimiser = torch.optim.SGD(groups, recipe.rate, momentum=0.9, nesterov=True)
         self.loss = nn.CrossEntropyLoss(class_weights, label_smoothing=recipe.label_smoothing)
         self.averaged = copy.deepcopy(network).eval()
+        if place.device.type == "cpu":
+            quicken(network)
         self._order = np.empty(0, dtype=np.int64)
         self._stream: Iterator[tuple[Tensor, Tensor, Tensor]] = iter(())
         self._epoch = -1

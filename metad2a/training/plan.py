@@ -177,6 +177,25 @@ def usual_pace(space: SearchSpace, place: DevicePlan) -> float:
     return known[key]
 
 
+def ways(
+    space: SearchSpace, clock: Time, architectures: Sequence[Architecture], classes: int
+) -> list[tuple[int, FineTune]]:
+    """Return the ways to spend the time: positions in ``architectures``, each with a recipe.
+
+    Networks below :data:`LEARNT` are only taken frozen, unless all of them are.
+    """
+    costs = space.costs(np.asarray(architectures), classes)[:, 1].tolist()
+    sizes = [(space.resolution(one), space.depth_in_stages(one)) for one in architectures]
+    learnt = [side >= LEARNT[0] and depth >= LEARNT[1] for side, depth in sizes]
+    trained = learnt if any(learnt) else [True] * len(learnt)
+    return [
+        (number, recipe)
+        for number, (macs, (side, depth)) in enumerate(zip(costs, sizes, strict=True))
+        for recipe in clock.recipes(macs, depth, side)
+        if trained[number] or recipe.rate == 0
+    ]
+
+
 def choose(
     space: SearchSpace,
     outlook: Outlook,
@@ -196,19 +215,11 @@ def choose(
         architectures: those that may be taken: one where the user chose, else members that obey
             his limits.
     """
-    pairs: list[tuple[Architecture, FineTune]] = []
-    costs = space.costs(np.asarray(architectures), classes)[:, 1]
-    sizes = [(space.resolution(one), space.depth_in_stages(one)) for one in architectures]
-    known = [side >= LEARNT[0] and depth >= LEARNT[1] for side, depth in sizes]
-    trained = known if any(known) else [True] * len(known)
-    for architecture, macs, (side, depth), learns in zip(
-        architectures, costs.tolist(), sizes, trained, strict=True
-    ):
-        ways = clock.recipes(macs, depth, side)
-        pairs += [(architecture, recipe) for recipe in ways if learns or recipe.rate == 0]
+    possible = ways(space, clock, architectures, classes)
+    pairs = [(architectures[number], recipe) for number, recipe in possible]
     if not pairs:  # the cheapest, with what time there is
-        cheapest = architectures[int(costs.argmin())]
-        pairs = [(cheapest, dataclasses.replace(FINE_TUNE, rate=0.0, epochs=0.0))]
+        cheapest = int(space.costs(np.asarray(architectures), classes)[:, 1].argmin())
+        pairs = [(architectures[cheapest], dataclasses.replace(FINE_TUNE, rate=0.0, epochs=0.0))]
     answer = outlook.predict(
         landmarks, space, [a for a, _ in pairs], [r for _, r in pairs], classes, clock.images
     )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from metad2a.datasets.batches import Batches
     from metad2a.training.evaluate import Evaluation
     from metad2a.training.loop import Normalisation, Training
-    from metad2a.training.plan import Outlook, Plan
+    from metad2a.training.plan import Outlook, Plan, Time
 
 MARGIN = 0.03
 """Share of the time that is left over, for what takes longer than foreseen."""
@@ -64,8 +64,10 @@ class _Attempt:
 
     plan: Plan
     module: Any
-    right: np.ndarray
-    """Bool (choice images,): answers of the network, or of a closed form fitted without them."""
+    right: int
+    """Of the choice images: answers of the network, or of a closed form fitted without them."""
+    judged: int
+    """Choice images."""
     curve: list[tuple[float, float]]
     epochs: float
     images: int
@@ -75,7 +77,7 @@ class _Attempt:
     @property
     def accuracy(self) -> float:
         """Percent on the choice side."""
-        return 100 * float(self.right.mean()) if len(self.right) else math.nan
+        return 100 * self.right / self.judged if self.judged else math.nan
 
 
 def train(
@@ -191,8 +193,10 @@ class _Session:
         self.classes = len(dataset.classes)
         self.known = np.sort(np.concatenate([self.sides.train, self.sides.choice]))
         self._batches: dict[tuple[str, int], Batches] = {}
-        self.flip, self.predicted, self.curve = False, None, ()
+        self.flip = False
         self.report: DatasetReport | None = None
+        self.clock: Time | None = None
+        """What there was when the attempts were chosen."""
 
     # -- time and images ---------------------------------------------------------------------
 
@@ -287,7 +291,7 @@ class _Session:
         self.told("looking at the images")
         marks, self.report = landmarks.described(self.dataset, self.known, self.seed)
         self.flip = not marks.flips_harm
-        clock = Time(
+        self.clock = Time(
             self.left(),
             pace(self.space, self.place),
             len(self.sides.train),
@@ -297,7 +301,7 @@ class _Session:
             from metad2a.model.performance import packaged
 
             outlook = packaged()
-        return choose(self.space, outlook, marks, clock, self.classes, architectures)
+        return choose(self.space, outlook, marks, self.clock, self.classes, architectures)
 
     # -- attempts ----------------------------------------------------------------------------
 
@@ -308,7 +312,7 @@ class _Session:
         attempts: list[_Attempt] = []
         for number, plan in enumerate(plans):
             last = number == len(plans) - 1
-            if attempts and (self.should_stop() or self.left() < 2):
+            if attempts and (self.should_stop() or (state is None and not self.fits(plan))):
                 break
             if plan.recipe.rate == 0:
                 attempts.append(self.frozen(plan))
@@ -317,9 +321,22 @@ class _Session:
         best = attempts[0]
         for one in attempts[1:]:
             # Of equals the later one, which was expected to be better.
-            if not len(one.right) or one.right.sum() >= best.right.sum():
+            if one.right >= best.right:
                 best = one
         return self.finished(best, attempts)
+
+    def fits(self, plan: Plan) -> bool:
+        """Tell whether what is left of the time is enough to train by a plan at all."""
+        if self.clock is None:
+            return self.left() > 0
+        space, architecture = self.space, plan.architecture
+        macs = space.cost(architecture, self.classes).macs
+        clock = dataclasses.replace(self.clock, seconds=self.left())
+        found = clock.recipes(
+            macs, space.depth_in_stages(architecture), space.resolution(architecture)
+        )
+        wanted = (plan.recipe.rate == 0, plan.recipe.frozen_stages)
+        return any((way.rate == 0, way.frozen_stages) == wanted for way in found)
 
     def frozen(self, plan: Plan) -> _Attempt:
         """Fit the classifier in closed form; what it says without an image judges that image."""
@@ -332,9 +349,11 @@ class _Session:
         self.told("fitting the classifier")
         head = closed_form(module, known, self.place, normal, self.image_weights(known))
         right = (head.left_out.argmax(1) == known.labels.cpu()).numpy()
-        chosen = np.isin(known.kept, self.sides.choice)
-        point = (0.0, 100 * float(right[chosen].mean()) if chosen.any() else math.nan)
-        return _Attempt(plan, module, right[chosen], [point], 0.0, len(known), normal)
+        right = right[np.isin(known.kept, self.sides.choice)]
+        hits, judged = int(right.sum()), len(right)
+        attempt = _Attempt(plan, module, hits, judged, [], 0.0, len(known), normal)
+        attempt.curve.append((0.0, attempt.accuracy))
+        return attempt
 
     def image_weights(self, batches: Batches) -> Tensor | None:
         """Return float (n,), what an image counts in a closed form; None where classes are even."""
@@ -401,15 +420,13 @@ class _Session:
             watch.refit(self.image_weights(train))
         watch.settle()
         distributed.agreed(None)
-        right = np.empty(0, dtype=bool)
-        if choice is not None:
-            right = _right(training.averaged, choice, self.place, normal)
         done = dataclasses.replace(plan.recipe, epochs=round(training.epochs, 2))
         plan = dataclasses.replace(plan, recipe=done)
         return _Attempt(
             plan,
             training.averaged,
-            right,
+            watch.right,
+            0 if choice is None else len(choice),
             watch.curve,
             training.epochs,
             len(train),
@@ -567,7 +584,7 @@ class _Session:
             recipe=best.plan.recipe,
             reason=best.plan.reason,
             evaluation=found,
-            chosen_by=best.accuracy if len(best.right) else None,
+            chosen_by=best.accuracy if best.judged else None,
             predicted=best.plan.expected,
             interval=best.plan.interval,
             curve=tuple(best.curve),
@@ -589,7 +606,7 @@ class _Session:
             "architecture": self.space.format(attempt.plan.architecture),
             "rate": attempt.plan.recipe.rate,
             "epochs": round(attempt.epochs, 2),
-            "accuracy": attempt.accuracy if len(attempt.right) else None,
+            "accuracy": attempt.accuracy if attempt.judged else None,
             "reason": attempt.plan.reason,
         }
 
@@ -602,6 +619,8 @@ class _Watch:
     ) -> None:
         self.session, self.training, self.choice, self.normal = session, training, choice, normal
         self.curve: list[tuple[float, float]] = []
+        self.right = 0
+        """Choice images that the last look, or the state taken back, got right."""
         self.best: tuple[int, dict[str, Tensor]] | None = None
 
     def look(self) -> None:
@@ -612,54 +631,41 @@ class _Watch:
             return
         training = self.training
         found = evaluate(training.averaged, self.choice, self.session.place, self.normal)
-        right = int(np.trace(found.confusion))
+        self.right = int(np.trace(found.confusion))
         self.curve.append((round(training.epochs, 2), found.accuracy))
-        if self.best is None or right >= self.best[0]:
-            self.best = (right, _copied(training.averaged))
+        if self.best is None or self.right >= self.best[0]:
+            self.best = (self.right, _copied(training.averaged))
         self.session.told("training", training, accuracy=found.accuracy, curve=tuple(self.curve))
 
     def refit(self, weights: Tensor | None) -> None:
         """Find the classifier in closed form again; of it and the trained one the better stays."""
         from metad2a.training.loop import closed_form
 
-        training = self.training
+        training, before = self.training, self.right
         self.session.told("fitting the classifier", training, curve=tuple(self.curve))
         trained = _copied(training.averaged.classifier)
         closed_form(training.averaged, training.batches, self.session.place, self.normal, weights)
         self.look()
         if self.choice is not None:
-            worse = self.curve[-1][1] < self.curve[-2][1]
+            worse = self.right < before
             if worse:
                 training.averaged.classifier.load_state_dict(trained)
+                self.right = before
             del self.curve[-1 if worse else -2]
 
     def settle(self) -> None:
         """Take back a state on the way that was better by more than chance."""
         if self.choice is None or self.best is None:
             return
-        final = round(self.curve[-1][1] * len(self.choice) / 100)
+        final = self.right
         error = math.sqrt(max(1.0, final * (len(self.choice) - final) / len(self.choice)))
         if self.best[0] > final + error:
+            self.right = self.best[0]
             self.training.averaged.load_state_dict(self.best[1])
 
 
 def _copied(module: Any) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
-
-
-def _right(module: Any, batches: Batches, place: Any, normal: Normalisation) -> np.ndarray:
-    """Return bool (n,), which images a network gets right."""
-    import torch
-
-    from metad2a.training.loop import EVALUATED, evaluating
-
-    found: list[Tensor] = []
-    with evaluating(module):
-        for images, labels, _ in batches.epoch(EVALUATED):
-            with place.autocast():
-                found.append((module(normal(images)).argmax(1) == labels).cpu())
-    answers: np.ndarray = torch.cat(found).numpy()
-    return answers
 
 
 def _first(batches: Batches, count: int) -> torch.Tensor:
