@@ -354,6 +354,14 @@ class SearchSpace(ABC):
 
         return Batch.from_data_list([self.graph(one) for one in _tuples(architectures)])
 
+    def graph_nodes(self, architectures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what the nodes of :meth:`graphs` carry, and how many nodes each graph has.
+
+        float32 (nodes, len(node_features)), one graph's after another's, and int64 (n,).
+        """
+        batch = self.graphs(architectures)
+        return batch.x.numpy(), np.diff(batch.ptr.numpy())
+
     def sketch(self, architecture: Architecture) -> Sequence[Cell] | Sequence[Block]:
         """Return what a drawing shows: here one row an active decision, for want of better."""
         return [

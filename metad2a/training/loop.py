@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 KEPT_BYTES = 2**31
 """Most bytes of kept outputs of frozen stages; fewer copies are kept where they need more."""
-EVALUATED = 64
-"""Images at a time where no gradient is needed."""
+EVALUATED = (64, 2**20)
+"""Most images, and most pixels of them, at a time where no gradient is needed."""
 
 
 def prepared(images: Tensor, mean: float | Tensor, deviation: float | Tensor) -> Tensor:
@@ -49,6 +49,12 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             yield
     finally:
         network.train(training)
+
+
+def passed(resolution: int) -> int:
+    """Return how many images of so many pixels a side go through at a time without a gradient."""
+    images, pixels = EVALUATED
+    return max(1, min(images, pixels // resolution**2))
 
 
 def _means(weight: Tensor) -> Tensor:
@@ -70,9 +76,9 @@ class Normalisation:
     def of(batches: Batches) -> Normalisation:
         """Return mean and deviation of up to 2,000 images; a constant channel is only centred."""
         some: list[Tensor] = []
-        for images, _, _ in batches.epoch(EVALUATED):
+        for images, _, _ in batches.epoch(passed(batches.resolution)):
             some.append(images.float().div(255))
-            if len(some) * EVALUATED >= 2000:
+            if sum(map(len, some)) >= 2000:
                 break
         pixels = torch.cat(some)
         deviation = pixels.std((0, 2, 3), keepdim=True)
@@ -90,7 +96,7 @@ def features_of(
     """Return float32 (n, features) on the CPU: what the classifier would see of every image."""
     found = []
     with evaluating(network):
-        for images, _, _ in batches.epoch(EVALUATED):
+        for images, _, _ in batches.epoch(passed(batches.resolution)):
             x = normal(images.flip(3) if flip else images)
             with place.autocast():
                 found.append(network.features(x).float().cpu())
@@ -139,7 +145,7 @@ def recalibrate(
     network.train()
     seen = 0
     with torch.no_grad():
-        for images, _, _ in batches.epoch(EVALUATED, np.random.default_rng(0)):
+        for images, _, _ in batches.epoch(passed(batches.resolution), np.random.default_rng(0)):
             if len(images) < 2 or seen >= most:
                 break
             with place.autocast():
@@ -236,7 +242,7 @@ class Training:
             rng = np.random.default_rng([self.seed, 1, number])
             parts: list[Tensor] = []
             with evaluating(self.network):
-                for images, _, _ in self.batches.epoch(EVALUATED):
+                for images, _, _ in self.batches.epoch(passed(self.batches.resolution)):
                     x = augment(self.normal(images), rng, flip=self.flip, zoom=self.recipe.zoom)
                     with self.place.autocast():
                         y = self.network.begin(x, self.frozen)

@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -31,13 +32,20 @@ if TYPE_CHECKING:
 
 RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 """Peak rates among which is chosen, beside the frozen network."""
-FROZEN = {0: 1.0, 2: 0.62, 3: 0.5}
-"""First stages that stay frozen, and what a training step costs then, as a share of the whole. Early
-stages are the dearest and change least, and steps are what is short."""
-TRAINING_COST = (2.0, 350.0)
+FROZEN = {0: (1.0, 0.0), 2: (0.58, 0.1), 3: (0.44, 0.11)}
+"""First stages that stay frozen, and what a training step costs then, as a share of the whole: of a
+network of five stages, and what each further one adds. Early stages are the dearest and change
+least, and steps are what is short."""
+EARLY = 0.17
+"""By how much each stage that a network lacks makes its multiply-adds slower on average: early stages
+have the most pixels and the fewest channels."""
+TRAINING_COST = (2.2, 217.0)
 """A training step's time over a forward pass's, of the same images: a constant, and what is divided
-by the resolution. Small images in batches of 16 leave a processor idle (7 to 8 times as long at 64
-px, 5.6 at 96, 4.2 at 128; two cores)."""
+by the resolution. Small images in batches of 16 leave a processor idle (5 to 6.4 times as long at 64
+px, 3.7 to 4.6 at 96, 3.7 to 4.2 at 128; two cores)."""
+PASSES = 1.6
+"""Forward passes over the training images that a training takes beside its steps and one pass: the
+classifier in closed form at the end, and looks at the images that choices are made by."""
 EPOCHS = (1.0, 40.0)
 """Fewer epochs are not worth the step, more are not needed."""
 LEARNT = (64, 5)
@@ -45,7 +53,7 @@ LEARNT = (64, 5)
 is expected of others is a guess, and the best of hundreds of guesses is too good to be true."""
 CLOSE = 6.0
 """Points by which a frozen network may be expected to lie behind and still be tried first."""
-CHEAP, HALF = 0.3, 0.5
+CHEAP, HALF = 0.12, 0.5
 """Share of the time that a frozen network may take that is tried first, and that one may take that
 is expected to be best and leaves the rest to another attempt."""
 
@@ -91,29 +99,29 @@ class Time:
     judged: int
     """Images that are judged, once."""
 
-    def frozen(self, macs: int) -> float:
+    def frozen(self, work: float) -> float:
         """Return the seconds of a frozen network: one pass over all images."""
-        return (self.images + self.judged) * macs / self.macs_per_second
+        return (self.images + self.judged) * work / self.macs_per_second
 
-    def recipes(self, macs: int, stages: int, resolution: int) -> list[FineTune]:
-        """Return the ways to spend the time on a network of so many multiply-adds and stages.
+    def recipes(self, work: float, stages: int, resolution: int) -> list[FineTune]:
+        """Return the ways to spend the time on a network of so much work (:func:`works`) and stages.
 
         Beside the frozen network: each rate with as many epochs as there is time for, after the
         passes that the closed forms and the judgement take; none where there is too little.
         """
         ways = []
-        if self.frozen(macs) <= self.seconds:
+        if self.frozen(work) <= self.seconds:
             ways.append(dataclasses.replace(FINE_TUNE, rate=0.0, epochs=0.0))
+        forward = work * self.images / self.macs_per_second
         times = TRAINING_COST[0] + TRAINING_COST[1] / resolution
-        each = times * macs * self.images / self.macs_per_second
-        for frozen, share in FROZEN.items():
+        for frozen, (share, more) in FROZEN.items():
             if frozen and frozen >= stages:
                 continue
-            # The closed form at the end, and what comes out of the frozen stages.
-            passes = 1 + (FINE_TUNE.copies if frozen else 0)
-            left = self.seconds - self.frozen(macs)
-            left -= passes * self.images * macs / self.macs_per_second
-            epochs = min(left / (share * each), EPOCHS[1])
+            # What comes out of the frozen stages is kept, and they are half of a pass.
+            passes = PASSES + (FINE_TUNE.copies / 2 if frozen else 0.0)
+            left = self.seconds - self.frozen(work) - passes * forward
+            step = (share + more * max(0, stages - 5)) * times
+            epochs = min(left / (step * forward), EPOCHS[1])
             if epochs >= EPOCHS[0]:
                 ways += [
                     dataclasses.replace(FINE_TUNE, rate=rate, epochs=epochs, frozen_stages=frozen)
@@ -122,15 +130,29 @@ class Time:
         return ways
 
 
+@lru_cache(maxsize=8)
+def _deepest(space: SearchSpace) -> tuple[list[Architecture], int]:
+    """Return members of full depth, and how many stages they have."""
+    pool = space.anchors() or space.pool(16, np.random.default_rng(0))
+    depth = max(space.depth_in_stages(one) for one in pool)
+    return [one for one in pool if space.depth_in_stages(one) == depth], depth
+
+
+def works(space: SearchSpace, architectures: Sequence[Architecture], classes: int) -> np.ndarray:
+    """Return float64 (n,): multiply-adds, as many as take as long in a network of full depth."""
+    _, depth = _deepest(space)
+    missing = np.array([depth - space.depth_in_stages(one) for one in architectures])
+    macs: np.ndarray = space.costs(np.asarray(architectures), classes)[:, 1]
+    return macs * (1 + EARLY * missing)
+
+
 def _typical(space: SearchSpace) -> Architecture:
     """Return the network by which a machine's pace is measured: of full depth, of middling cost.
 
     Early stages are slower by their multiply-adds than the rest, so that shallow networks would
     make the machine look slow.
     """
-    pool = space.anchors() or space.pool(16, np.random.default_rng(0))
-    depth = max(space.depth_in_stages(one) for one in pool)
-    deep = [one for one in pool if space.depth_in_stages(one) == depth]
+    deep, _ = _deepest(space)
     costs = space.costs(np.asarray(deep), 10)[:, 1]
     return deep[int(np.argsort(costs)[len(costs) // 2])]
 
@@ -184,14 +206,14 @@ def ways(
 
     Networks below :data:`LEARNT` are only taken frozen, unless all of them are.
     """
-    costs = space.costs(np.asarray(architectures), classes)[:, 1].tolist()
+    work = works(space, architectures, classes).tolist()
     sizes = [(space.resolution(one), space.depth_in_stages(one)) for one in architectures]
     learnt = [side >= LEARNT[0] and depth >= LEARNT[1] for side, depth in sizes]
     trained = learnt if any(learnt) else [True] * len(learnt)
     return [
         (number, recipe)
-        for number, (macs, (side, depth)) in enumerate(zip(costs, sizes, strict=True))
-        for recipe in clock.recipes(macs, depth, side)
+        for number, (takes, (side, depth)) in enumerate(zip(work, sizes, strict=True))
+        for recipe in clock.recipes(takes, depth, side)
         if trained[number] or recipe.rate == 0
     ]
 
@@ -231,7 +253,7 @@ def choose(
 
     best = int(mean.argmax())
     frozen = np.array([recipe.rate == 0 for _, recipe in pairs])
-    cost = np.array([clock.frozen(macs) for macs in _macs(space, pairs, classes)])
+    cost = clock.frozen(1.0) * works(space, [architecture for architecture, _ in pairs], classes)
     close = mean >= mean[best] - CLOSE
     told = f"the best expected of {len(pairs):,} ways to spend this time"
     if frozen[best]:
@@ -247,11 +269,3 @@ def choose(
         first = int(np.where(worth, mean, -np.inf).argmax())
         attempts.insert(0, plan(first, "frozen, since that is quickly known and may suffice"))
     return attempts
-
-
-def _macs(
-    space: SearchSpace, pairs: Sequence[tuple[Architecture, FineTune]], classes: int
-) -> list[int]:
-    rows = np.array([architecture for architecture, _ in pairs])
-    found: list[int] = space.costs(rows, classes)[:, 1].tolist()
-    return found

@@ -327,13 +327,15 @@ class _Session:
 
     def fits(self, plan: Plan) -> bool:
         """Tell whether what is left of the time is enough to train by a plan at all."""
+        from metad2a.training.plan import works
+
         if self.clock is None:
             return self.left() > 0
         space, architecture = self.space, plan.architecture
-        macs = space.cost(architecture, self.classes).macs
+        (work,) = works(space, [architecture], self.classes)
         clock = dataclasses.replace(self.clock, seconds=self.left())
         found = clock.recipes(
-            macs, space.depth_in_stages(architecture), space.resolution(architecture)
+            work, space.depth_in_stages(architecture), space.resolution(architecture)
         )
         wanted = (plan.recipe.rate == 0, plan.recipe.frozen_stages)
         return any((way.rate == 0, way.frozen_stages) == wanted for way in found)
