@@ -39,9 +39,18 @@ def test_ways_cost_what_there_is_time_for():
     assert len(plain) == len(early) == 1
     assert min(early) > min(plain) > 1
     twice = Time(120, 15e9, 500, 200).recipes(macs, 6, 96)
-    assert max(way.epochs for way in twice) > 1.8 * max(way.epochs for way in ways)
+    assert max(way.epochs for way in twice if not way.frozen_stages) > 1.8 * max(plain)
     assert Time(0.01, 15e9, 500, 200).recipes(macs, 6, 96) == []
     assert max(way.epochs for way in Time(10**6, 15e9, 500, 200).recipes(macs, 6, 96)) == EPOCHS[1]
+
+
+def test_small_networks_are_trained_only_where_there_are_no_others():
+    small, large = SPACE.whole(4, 48), SPACE.whole(6, 96)
+    both = plan.ways(SPACE, CLOCK, [small, large], 10)
+    assert {recipe.rate for number, recipe in both if number == 0} == {0.0}
+    assert {recipe.rate for number, recipe in both if number == 1} == {0.0, *RATES}
+    alone = plan.ways(SPACE, CLOCK, [small], 10)
+    assert {recipe.rate for _, recipe in alone} == {0.0, *RATES}
 
 
 def test_the_best_expected_is_taken():

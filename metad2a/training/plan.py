@@ -32,10 +32,15 @@ if TYPE_CHECKING:
 
 RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 """Peak rates among which is chosen, beside the frozen network."""
-FROZEN = {0: (1.0, 0.0), 2: (0.58, 0.1), 3: (0.44, 0.11)}
-"""First stages that stay frozen, and what a training step costs then, as a share of the whole: of a
-network of five stages, and what each further one adds. Early stages are the dearest and change
-least, and steps are what is short."""
+FROZEN = {
+    0: (1.0, 0.0, 0.0),
+    2: (0.58, 0.1, 0.45),
+    3: (0.44, 0.11, 0.55),
+    5: (0.18, 0.04, 0.85),
+}
+"""First stages that stay frozen; what a training step costs then, as a share of the whole, in a
+network of five stages, and what each further one adds; and how much of a forward pass they are. Early
+stages are the dearest and change least, and steps are what is short."""
 EARLY = 0.17
 """By how much each stage that a network lacks makes its multiply-adds slower on average: early stages
 have the most pixels and the fewest channels."""
@@ -114,11 +119,10 @@ class Time:
             ways.append(dataclasses.replace(FINE_TUNE, rate=0.0, epochs=0.0))
         forward = work * self.images / self.macs_per_second
         times = TRAINING_COST[0] + TRAINING_COST[1] / resolution
-        for frozen, (share, more) in FROZEN.items():
+        for frozen, (share, more, part) in FROZEN.items():
             if frozen and frozen >= stages:
                 continue
-            # What comes out of the frozen stages is kept, and they are half of a pass.
-            passes = PASSES + (FINE_TUNE.copies / 2 if frozen else 0.0)
+            passes = PASSES + FINE_TUNE.copies * part  # What comes out of the frozen ones is kept.
             left = self.seconds - self.frozen(work) - passes * forward
             step = (share + more * max(0, stages - 5)) * times
             epochs = min(left / (step * forward), EPOCHS[1])

@@ -36,6 +36,8 @@ CHECKS = 4
 """How often a training looks at the images that choices are made by."""
 _TIMED = (6, 2.0)
 """Steps, or seconds of steps, after which it is decided how many there will be."""
+UNSURE = 6.0
+"""Points by which the expected difference of two networks on a dataset is off (docs/training.md)."""
 _SIZES = 3
 """Resolutions of which images are kept in memory at a time."""
 
@@ -78,6 +80,22 @@ class _Attempt:
     def accuracy(self) -> float:
         """Percent on the choice side."""
         return 100 * self.right / self.judged if self.judged else math.nan
+
+    def gain(self, other: _Attempt) -> float:
+        """Return above 0 where it is better than another attempt, below 0 where it is worse.
+
+        A few dozen choice images are off by as much as the model is, so that both are heard: the
+        difference on the choice side and the expected one, each by the inverse of its variance.
+        """
+        expected = 0.0
+        if self.plan.expected is not None and other.plan.expected is not None:
+            expected = (self.plan.expected - other.plan.expected) / UNSURE**2
+        if not self.judged:
+            return expected
+        share = (self.right + other.right + 1) / (2 * self.judged + 2)
+        # Two networks err half on the same images: the variance is that of one, not of two.
+        variance = 100**2 * share * (1 - share) / self.judged
+        return (self.accuracy - other.accuracy) / variance + expected
 
 
 def train(
@@ -320,8 +338,7 @@ class _Session:
                 attempts.append(self.tuned(plan, plans, state if last else None))
         best = attempts[0]
         for one in attempts[1:]:
-            # Of equals the later one, which was expected to be better.
-            if one.right >= best.right:
+            if one.gain(best) >= 0:  # Of equals the later one, which was expected to be better.
                 best = one
         return self.finished(best, attempts)
 
