@@ -7,10 +7,10 @@ import ctypes
 import sys
 from functools import lru_cache
 
-LARGEST = 2**27
+LARGEST = 2**26
 """Bytes of the largest tensor whose memory is kept: what a layer gives of a batch of photographs.
 Whole datasets are larger, and go back to the system."""
-KEPT = 2**30
+KEPT = 2**29
 """Bytes that may lie free before any go back."""
 _TRIM, _MMAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
 

@@ -15,10 +15,10 @@ if {kept}:
     keep_freed()
 torch.set_num_threads(1)
 for _ in range(8):
-    torch.ones(2**24)
+    torch.ones(2**23)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(8):
-    torch.ones(2**24)  # 64 MiB, 16,384 pages
+    torch.ones(2**23)  # 32 MiB, 8,192 pages
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 KEPT_BYTES = 2**31
 """Most bytes of kept outputs of frozen stages; fewer copies are kept where they need more."""
-EVALUATED = (64, 2**20)
+EVALUATED = (64, 2**19)
 """Most images, and most pixels of them, at a time where no gradient is needed."""
 
 
