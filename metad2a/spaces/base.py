@@ -170,6 +170,13 @@ class SearchSpace(ABC):
         """Return how many stages there are, of which the first may stay frozen; here 0."""
         return 0
 
+    def shorter(self, architecture: Architecture) -> list[Architecture]:
+        """Return members that are the first stages of another one, the longest first; here none.
+
+        One pass of that one has their features on its way.
+        """
+        return []
+
     def anchors(self, cut: bool = False) -> list[Architecture]:
         """Return members that keep the pretrained weights whole, at every resolution.
 

@@ -10,7 +10,7 @@ import contextlib
 import copy
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,6 +101,34 @@ def features_of(
             with place.autocast():
                 found.append(network.features(x).float().cpu())
     return torch.cat(found)
+
+
+def features_on_the_way(
+    networks: Sequence[Any], batches: Batches, place: DevicePlan, normal: Normalisation
+) -> list[Tensor]:
+    """Return what :func:`features_of` returns of each network, from one pass of the first.
+
+    Args:
+        networks: all stages of each are the first ones of that before it, with the same weights.
+        batches: the images.
+        place: device and precision.
+        normal: of the input.
+    """
+    longest, *_ = networks
+    depths = [len(network.stages) for network in networks]
+    found: list[list[Tensor]] = [[] for _ in networks]
+    with evaluating(longest):
+        for network in networks:
+            network.eval()
+        for images, _, _ in batches.epoch(passed(batches.resolution)):
+            with place.autocast():
+                x, done = longest.begin(normal(images), depths[-1]), depths[-1]
+                for number in reversed(range(len(networks))):
+                    for stage in longest.stages[done : depths[number]]:
+                        x = stage(x)
+                    done = depths[number]
+                    found[number].append(networks[number].finish(x, done).float().cpu())
+    return [torch.cat(parts) for parts in found]
 
 
 def closed_form(

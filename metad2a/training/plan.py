@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,11 +57,10 @@ EPOCHS = (1.0, 40.0)
 LEARNT = (64, 5)
 """Least resolution, in pixels, and stages of the networks whose trainings were mostly learnt from. What
 is expected of others is a guess, and the best of hundreds of guesses is too good to be true."""
-CLOSE = 6.0
-"""Points by which a frozen network may be expected to lie behind and still be tried first."""
-CHEAP, HALF = 0.12, 0.5
-"""Share of the time that a frozen network may take that is tried first, and that one may take that
-is expected to be best and leaves the rest to another attempt."""
+UNSURE = 6.0
+"""Points by which the expected difference of two networks on a dataset is off (docs/training.md)."""
+WORTH = 0.1
+"""Points that a second attempt must promise."""
 
 
 class Outlook(Protocol):
@@ -76,6 +76,19 @@ class Outlook(Protocol):
         images: int,
     ) -> Any:
         """Return ``mean``, ``low`` and ``high``, percent, of pairs of network and recipe."""
+
+    def given(
+        self,
+        landmarks: Landmarks,
+        space: SearchSpace,
+        architectures: Sequence[Architecture],
+        recipes: Sequence[FineTune],
+        classes: int,
+        images: int,
+        accuracies: Sequence[float],
+        judged: int,
+    ) -> Outlook:
+        """Return the outlook that knows results, in percent of ``judged`` images."""
 
 
 @dataclass(frozen=True)
@@ -222,54 +235,152 @@ def ways(
     ]
 
 
-def choose(
-    space: SearchSpace,
-    outlook: Outlook,
-    landmarks: Landmarks,
-    clock: Time,
-    classes: int,
-    architectures: Sequence[Architecture],
-) -> list[Plan]:
-    """Return one or two attempts, in the order in which they are made.
+@dataclass(frozen=True)
+class Planner:
+    """What is expected of every way to spend the time on one dataset, and what is best begun with."""
 
-    Args:
-        space: where the networks are from.
-        outlook: what is expected.
-        landmarks: of the dataset.
-        clock: what there is time for.
-        classes: of the dataset.
-        architectures: those that may be taken: one where the user chose, else members that obey
-            his limits.
+    space: SearchSpace
+    """Where the networks are from."""
+    outlook: Outlook
+    landmarks: Landmarks
+    """Of the dataset."""
+    clock: Time
+    """What there is time for."""
+    classes: int
+    """Of the dataset."""
+    architectures: Sequence[Architecture]
+    """Those that may be taken: one where the user chose, else members that obey his limits."""
+
+    def expected(
+        self, pairs: Sequence[tuple[Architecture, FineTune]], reason: str, outlook: Outlook
+    ) -> list[Plan]:
+        """Return pairs of network and recipe with what is expected of them."""
+        answer = outlook.predict(
+            self.landmarks,
+            self.space,
+            [architecture for architecture, _ in pairs],
+            [recipe for _, recipe in pairs],
+            self.classes,
+            self.clock.images,
+        )
+        numbers = zip(pairs, answer.mean, answer.low, answer.high, strict=True)
+        return [
+            Plan(*pair, float(mean), (float(low), float(high)), reason)
+            for pair, mean, low, high in numbers
+        ]
+
+    def _ways(self, seconds: float, reason: str, outlook: Outlook) -> list[Plan]:
+        clock = dataclasses.replace(self.clock, seconds=seconds)
+        found = ways(self.space, clock, self.architectures, self.classes)
+        pairs = [(self.architectures[number], recipe) for number, recipe in found]
+        return self.expected(pairs, reason, outlook) if pairs else []
+
+    def exits(self, architecture: Architecture) -> list[Architecture]:
+        """Return what one pass of a frozen network gives: itself, and shorter ones admitted."""
+        shorter = self.space.shorter(architecture)
+        return [architecture, *(one for one in shorter if one in self.architectures)]
+
+    def first(self) -> list[Plan]:
+        """Return one or two attempts, in the order in which they are to be made.
+
+        A frozen network costs one pass and is known for certain; what time it leaves may be worth
+        less to the training after it. Whichever promises most, trained at once, frozen alone, or
+        frozen first, is taken, where the better of two attempts is kept.
+        """
+        found = self._ways(self.clock.seconds, "", self.outlook)
+        if not found:  # the cheapest, with what time there is
+            costs = self.space.costs(np.asarray(self.architectures), self.classes)[:, 1]
+            cheapest = self.architectures[int(costs.argmin())]
+            found = self.expected([(cheapest, _FROZEN)], "", self.outlook)
+        told = f"the best expected of {len(found):,} ways to spend this time"
+        frozen = {plan.architecture: plan for plan in found if plan.recipe.rate == 0}
+        promised: list[tuple[float, list[Plan]]] = []
+        trained = [plan for plan in found if plan.recipe.rate]
+        if trained:
+            plan = max(trained, key=_mean)
+            promised.append(
+                (_mean(plan), [dataclasses.replace(plan, reason=f"fine-tuned, {told}")])
+            )
+        # A pass of a longer network costs little more, and has the shorter ones on its way.
+        on_the_way = {one for longer in frozen for one in self.space.shorter(longer)}
+        groups = []
+        for architecture in frozen.keys() - on_the_way:
+            best = max(
+                (frozen[one] for one in self.exits(architecture) if one in frozen), key=_mean
+            )
+            groups.append((_mean(best), dataclasses.replace(best, architecture=architecture)))
+        # Of equals the shortest pass.
+        work = dict(
+            zip(frozen, works(self.space, list(frozen), self.classes).tolist(), strict=True)
+        )
+        groups.sort(key=lambda pair: (-pair[0], work[pair[1].architecture]))
+        for alone, plan in groups[:_COMPARED]:
+            left = self.clock.seconds - self.clock.frozen(work[plan.architecture])
+            second = self._trained(left, self.outlook)
+            both = alone if second is None else better_of_two(alone, _mean(second))
+            if second is None or both - alone <= WORTH:
+                attempt = dataclasses.replace(plan, reason=f"frozen, {told}")
+                promised.append((alone, [attempt]))
+                continue
+            attempt = dataclasses.replace(
+                plan, reason="frozen, since that is quickly known and may suffice"
+            )
+            promised.append((both - WORTH, [attempt, second]))
+        return max(promised, key=lambda pair: pair[0])[1]
+
+    def then(
+        self,
+        seconds: float,
+        tried: Sequence[Architecture],
+        accuracies: Sequence[float],
+        judged: int,
+    ) -> Plan | None:
+        """Return what the rest of the time is worth spending on, after frozen networks are known.
+
+        Args:
+            seconds: that are left.
+            tried: frozen networks.
+            accuracies: of them, percent, each image left out of the classifier that judged it.
+            judged: images.
+        """
+        frozen = [_FROZEN] * len(tried)
+        known = self.outlook.given(
+            self.landmarks,
+            self.space,
+            list(tried),
+            frozen,
+            self.classes,
+            self.clock.images,
+            accuracies,
+            judged,
+        )
+        second = self._trained(seconds, known)
+        reached = max(accuracies)
+        if second is None or better_of_two(reached, _mean(second)) - reached <= WORTH:
+            return None
+        return second
+
+    def _trained(self, seconds: float, outlook: Outlook) -> Plan | None:
+        """Return the best expected training for so many seconds, if there is time for one."""
+        found = self._ways(seconds, "fine-tuned in the time that is left", outlook)
+        return max((plan for plan in found if plan.recipe.rate), key=_mean, default=None)
+
+
+_COMPARED = 12
+_FROZEN = dataclasses.replace(FINE_TUNE, rate=0.0, epochs=0.0)
+
+
+def _mean(plan: Plan) -> float:
+    return -math.inf if plan.expected is None else plan.expected
+
+
+def better_of_two(one: float, other: float) -> float:
+    """Return what the better of two attempts is expected to reach, whose expectations may err.
+
+    The mean of the larger of two normal variables (Clark, "The greatest of a finite set of random
+    variables", Operations Research 1961), whose difference is off by :data:`UNSURE` points.
     """
-    possible = ways(space, clock, architectures, classes)
-    pairs = [(architectures[number], recipe) for number, recipe in possible]
-    if not pairs:  # the cheapest, with what time there is
-        cheapest = int(space.costs(np.asarray(architectures), classes)[:, 1].argmin())
-        pairs = [(architectures[cheapest], dataclasses.replace(FINE_TUNE, rate=0.0, epochs=0.0))]
-    answer = outlook.predict(
-        landmarks, space, [a for a, _ in pairs], [r for _, r in pairs], classes, clock.images
-    )
-    mean = np.asarray(answer.mean)
-
-    def plan(at: int, reason: str) -> Plan:
-        interval = (float(answer.low[at]), float(answer.high[at]))
-        return Plan(*pairs[at], float(mean[at]), interval, reason)
-
-    best = int(mean.argmax())
-    frozen = np.array([recipe.rate == 0 for _, recipe in pairs])
-    cost = clock.frozen(1.0) * works(space, [architecture for architecture, _ in pairs], classes)
-    close = mean >= mean[best] - CLOSE
-    told = f"the best expected of {len(pairs):,} ways to spend this time"
-    if frozen[best]:
-        attempts = [plan(best, f"frozen, {told}")]
-        others = ~frozen & close
-        if others.any() and cost[best] <= HALF * clock.seconds:
-            second = int(np.where(others, mean, -np.inf).argmax())
-            attempts.append(plan(second, "fine-tuned in the time that is left"))
-        return attempts
-    attempts = [plan(best, f"fine-tuned, {told}")]
-    worth = frozen & close & (cost <= CHEAP * clock.seconds)
-    if worth.any():
-        first = int(np.where(worth, mean, -np.inf).argmax())
-        attempts.insert(0, plan(first, "frozen, since that is quickly known and may suffice"))
-    return attempts
+    z = (one - other) / UNSURE
+    density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    below = (1 + math.erf(z / math.sqrt(2))) / 2
+    return one * below + other * (1 - below) + UNSURE * density

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from metad2a.datasets.batches import Batches
     from metad2a.training.evaluate import Evaluation
     from metad2a.training.loop import Normalisation, Training
-    from metad2a.training.plan import Outlook, Plan, Time
+    from metad2a.training.plan import Outlook, Plan, Planner
 
 MARGIN = 0.03
 """Share of the time that is left over, for what takes longer than foreseen."""
@@ -36,8 +36,6 @@ CHECKS = 4
 """How often a training looks at the images that choices are made by."""
 _TIMED = (6, 2.0)
 """Steps, or seconds of steps, after which it is decided how many there will be."""
-UNSURE = 6.0
-"""Points by which the expected difference of two networks on a dataset is off (docs/training.md)."""
 _SIZES = 3
 """Resolutions of which images are kept in memory at a time."""
 
@@ -75,6 +73,8 @@ class _Attempt:
     images: int
     normal: Normalisation
     partial: bool = False
+    exits: list[tuple[Architecture, float]] = field(default_factory=list)
+    """Frozen networks that were tried, with the accuracy of each, percent, leaving one image out."""
 
     @property
     def accuracy(self) -> float:
@@ -87,6 +87,8 @@ class _Attempt:
         A few dozen choice images are off by as much as the model is, so that both are heard: the
         difference on the choice side and the expected one, each by the inverse of its variance.
         """
+        from metad2a.training.plan import UNSURE
+
         expected = 0.0
         if self.plan.expected is not None and other.plan.expected is not None:
             expected = (self.plan.expected - other.plan.expected) / UNSURE**2
@@ -213,8 +215,8 @@ class _Session:
         self._batches: dict[tuple[str, int], Batches] = {}
         self.flip = False
         self.report: DatasetReport | None = None
-        self.clock: Time | None = None
-        """What there was when the attempts were chosen."""
+        self.planner: Planner | None = None
+        """By which attempts are chosen; None where they are given."""
 
     # -- time and images ---------------------------------------------------------------------
 
@@ -304,12 +306,12 @@ class _Session:
     def plans(self, architectures: Sequence[Architecture], outlook: Outlook | None) -> list[Plan]:
         """Measure what the dataset asks for and what this machine does, and choose."""
         from metad2a.model import landmarks
-        from metad2a.training.plan import Time, choose, pace
+        from metad2a.training.plan import Planner, Time, pace
 
         self.told("looking at the images")
         marks, self.report = landmarks.described(self.dataset, self.known, self.seed)
         self.flip = not marks.flips_harm
-        self.clock = Time(
+        clock = Time(
             self.left(),
             pace(self.space, self.place),
             len(self.sides.train),
@@ -319,7 +321,8 @@ class _Session:
             from metad2a.model.performance import packaged
 
             outlook = packaged()
-        return choose(self.space, outlook, marks, self.clock, self.classes, architectures)
+        self.planner = Planner(self.space, outlook, marks, clock, self.classes, architectures)
+        return self.planner.first()
 
     # -- attempts ----------------------------------------------------------------------------
 
@@ -328,49 +331,68 @@ class _Session:
     ) -> Trained:
         """Make the attempts, keep the one that the choice side finds best, judge it."""
         attempts: list[_Attempt] = []
+        plans = list(plans)
         for number, plan in enumerate(plans):
-            last = number == len(plans) - 1
-            if attempts and (self.should_stop() or (state is None and not self.fits(plan))):
+            if attempts and self.should_stop():
                 break
             if plan.recipe.rate == 0:
                 attempts.append(self.frozen(plan))
+                plans[number] = attempts[-1].plan
+                if state is None:
+                    plans[number + 1 :] = self.next(attempts[-1])
             else:
-                attempts.append(self.tuned(plan, plans, state if last else None))
+                attempts.append(self.tuned(plan, plans, state))
         best = attempts[0]
         for one in attempts[1:]:
             if one.gain(best) >= 0:  # Of equals the later one, which was expected to be better.
                 best = one
         return self.finished(best, attempts)
 
-    def fits(self, plan: Plan) -> bool:
-        """Tell whether what is left of the time is enough to train by a plan at all."""
-        from metad2a.training.plan import works
+    def next(self, frozen: _Attempt) -> list[Plan]:
+        """Return what is worth the rest of the time, now that frozen networks are known."""
+        from metad2a.training import distributed
 
-        if self.clock is None:
-            return self.left() > 0
-        space, architecture = self.space, plan.architecture
-        (work,) = works(space, [architecture], self.classes)
-        clock = dataclasses.replace(self.clock, seconds=self.left())
-        found = clock.recipes(
-            work, space.depth_in_stages(architecture), space.resolution(architecture)
-        )
-        wanted = (plan.recipe.rate == 0, plan.recipe.frozen_stages)
-        return any((way.rate == 0, way.frozen_stages) == wanted for way in found)
+        if self.planner is None:
+            return []
+        networks, accuracies = zip(*frozen.exits, strict=True)
+        found = self.planner.then(self.left(), networks, accuracies, frozen.images)
+        found = distributed.agreed(found)
+        return [] if found is None else [found]
 
     def frozen(self, plan: Plan) -> _Attempt:
-        """Fit the classifier in closed form; what it says without an image judges that image."""
-        from metad2a.training.loop import Normalisation, closed_form
+        """Fit classifiers in closed form; what they say without an image judges that image.
+
+        One pass gives the features of a network and of all its first stages; the best is kept.
+        """
+        from metad2a.model.ridge import fit_ridge
+        from metad2a.training.loop import Normalisation, features_on_the_way, set_classifier
 
         normal = Normalisation()
-        resolution = self.space.resolution(plan.architecture)
-        module = self.placed(plan.architecture)
-        known = self.batches("known", resolution)
+        known = self.batches("known", self.space.resolution(plan.architecture))
+        exits = (
+            [plan.architecture] if self.planner is None else self.planner.exits(plan.architecture)
+        )
+        modules = [self.placed(one) for one in exits]
         self.told("fitting the classifier")
-        head = closed_form(module, known, self.place, normal, self.image_weights(known))
-        right = (head.left_out.argmax(1) == known.labels.cpu()).numpy()
-        right = right[np.isin(known.kept, self.sides.choice)]
-        hits, judged = int(right.sum()), len(right)
-        attempt = _Attempt(plan, module, hits, judged, [], 0.0, len(known), normal)
+        labels, weights = known.labels.cpu(), self.image_weights(known)
+        start = time.perf_counter()
+        features = features_on_the_way(modules, known, self.place, normal)
+        # Whatever comes after it, there must be time to judge it.
+        each = (time.perf_counter() - start) / len(known)
+        self.deadline -= each * len(self.sides.test)
+        heads = [fit_ridge(one, labels, self.classes, weights) for one in features]
+        right = [(head.left_out.argmax(1) == labels).numpy() for head in heads]
+        accuracies = [100 * float(one.mean()) for one in right]
+        at = int(np.argmax(accuracies))
+        set_classifier(modules[at], heads[at])
+        if self.planner is not None:
+            pair = (exits[at], plan.recipe)
+            (plan,) = self.planner.expected([pair], plan.reason, self.planner.outlook)
+        chosen = right[at][np.isin(known.kept, self.sides.choice)]
+        attempt = _Attempt(
+            plan, modules[at], int(chosen.sum()), len(chosen), [], 0.0, len(known), normal
+        )
+        attempt.exits = list(zip(exits, accuracies, strict=True))
         attempt.curve.append((0.0, attempt.accuracy))
         return attempt
 
@@ -429,8 +451,8 @@ class _Session:
         else:
             begun = time.perf_counter()
             watch.look()
-            if choice is not None:
-                passed = max(passed, (time.perf_counter() - begun) / len(choice))
+            if choice is not None:  # A first pass is slower than the others.
+                passed = (time.perf_counter() - begun) / len(choice)
         fitting = len(train) if plan.recipe.closed_form else 0
         seen = len(self.sides.test) + (CHECKS + 1) * len(self.sides.choice) + fitting
         partial = self.steps(training, 1.1 * passed * seen, watch, plan, plans, state is not None)
