@@ -36,6 +36,8 @@ class Member:
     """Whether they are a raw deflate stream, not the file as it is."""
     crc: int | None = None
     """CRC-32 of the file, if the archive has one."""
+    guessed: str | None = None
+    """The encoding of its name, where the archive does not say it and it had to be guessed."""
 
 
 class ArchiveDataset(EncodedDataset):
@@ -71,6 +73,9 @@ class ArchiveDataset(EncodedDataset):
         except (OSError, InputError) as error:
             self.close()
             raise InputError(f"{path.name!r}: {_reason(error)}") from error
+        encoding = next((one.guessed for one in self._members.values() if one.guessed), None)
+        if encoding:
+            self.notes += (f"The archive does not say how its names are encoded: read as {encoding}.",)
         self._paths = layout.paths
         self.labels, self.classes, self.split = layout.labels, layout.classes, layout.split
 

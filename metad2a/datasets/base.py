@@ -30,6 +30,8 @@ class ImageDataset(ABC):
     """int8 (N,): 0 = train or unspecified, 1 = validation or test."""
     threads = True
     """Whether several threads may decode at a time."""
+    notes: tuple[str, ...] = ()
+    """What the listing left out or decided, a sentence each; the report repeats them."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -170,6 +172,10 @@ class DatasetForm(ABC):
     """How reports call it."""
     wanted: str
     """What it looks like, for the message that says what could have been given."""
+    general = False
+    """Whether it takes whatever no other form knows: it is asked after those that are not."""
+    for_strangers = True
+    """Whether a stranger's file may be opened in this process."""
 
     @abstractmethod
     def accepts(self, source: Any) -> bool:

@@ -41,6 +41,8 @@ class DatasetReport:
     """Whether every image decoded is gray: its three channels are equal."""
     split: tuple[int, int]
     """Listed images for training (or unspecified), and for validation or test."""
+    notes: tuple[str, ...] = ()
+    """What the listing left out or decided, a sentence each."""
 
     def __str__(self) -> str:
         least, median, most = self.sizes
@@ -67,13 +69,14 @@ class DatasetReport:
             parts.append(
                 f"{len(self.skipped):,} unreadable {files} skipped: {list_skipped(self.skipped)}"
             )
-        return "; ".join(parts)
+        return " ".join(["; ".join(parts) + ("." if self.notes else ""), *self.notes])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as plain values for JSON."""
         return {
             **asdict(self),
             "skipped": [asdict(entry) for entry in self.skipped],
+            "notes": list(self.notes),
             "smallest_class": {"name": self.smallest_class[0], "images": self.smallest_class[1]},
             "largest_class": {"name": self.largest_class[0], "images": self.largest_class[1]},
             "sizes": dict(zip(("least", "median", "greatest"), self.sizes, strict=True)),

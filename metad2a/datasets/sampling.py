@@ -202,6 +202,7 @@ class _Tally:
             sizes=(int(sides.min()), int(np.median(sides)), int(sides.max())),
             gray=self._gray,
             split=(len(dataset) - test, test),
+            notes=dataset.notes,
         )
 
 

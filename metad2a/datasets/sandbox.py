@@ -99,7 +99,7 @@ class SandboxedDataset(EncodedDataset):
 
     def __init__(self, dataset: EncodedDataset) -> None:
         self.name, self.form, self.classes = dataset.name, dataset.form, dataset.classes
-        self.labels, self.split = dataset.labels, dataset.split
+        self.labels, self.split, self.notes = dataset.labels, dataset.split, dataset.notes
         self._dataset, self._sandbox = dataset, Sandbox()
         self._seconds = 0.0
 

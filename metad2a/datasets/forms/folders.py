@@ -66,6 +66,7 @@ class FolderForm(DatasetForm):
 
     name = "class folders"
     wanted = "a folder with one folder of images a class"
+    general = True
 
     def accepts(self, source: Any) -> bool:
         """Whether it is a folder without Parquet files."""

@@ -145,6 +145,7 @@ class TorchForm(DatasetForm):
 
     name = "torch dataset"
     wanted = "a map-style torch Dataset of (image, label)"
+    general = True
 
     def accepts(self, source: Any) -> bool:
         """Whether it is a ``Dataset``, iterable ones included, or has a length and items."""
