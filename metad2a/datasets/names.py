@@ -75,8 +75,7 @@ def _letters(texts: Sequence[str], encoding: str) -> float:
     found = _foreign(texts)
     script = "CYRILLIC" if encoding == "cp866" else "LATIN"
     fits = (
-        unicodedata.name(character, "").startswith(script)
-        and not (among and script == "CYRILLIC")
+        unicodedata.name(character, "").startswith(script) and not (among and script == "CYRILLIC")
         for character, among in found
     )
     return sum(fits) / len(found)

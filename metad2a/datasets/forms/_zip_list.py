@@ -182,9 +182,7 @@ def _wide(extra: bytes, *values: int) -> Iterator[int]:
             raise _damaged("a zip64 size is missing")
 
 
-def _placed(
-    file: BinaryIO, entries: list[Member], raws: list[bytes], end: int
-) -> Iterator[Member]:
+def _placed(file: BinaryIO, entries: list[Member], raws: list[bytes], end: int) -> Iterator[Member]:
     """Yield the members with the start of their bytes; none may reach into the next one."""
     order = sorted(zip(entries, raws, strict=True), key=lambda pair: pair[0].start)
     if (order[0][0].start if order else end) != 0:
