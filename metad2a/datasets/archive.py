@@ -15,7 +15,14 @@ from typing import Any, BinaryIO
 
 from metad2a.datasets.base import EncodedDataset
 from metad2a.datasets.decode import UnreadableImage
-from metad2a.datasets.layout import is_image, read_layout
+from metad2a.datasets.layout import (
+    Unsure,
+    Wish,
+    is_image,
+    is_litter,
+    may_be_image,
+    read_layout,
+)
 from metad2a.datasets.names import check_lengths, inner_path, refuse_twins, shown
 from metad2a.errors import InputError
 from metad2a.settings import LIMITS
@@ -48,6 +55,7 @@ class ArchiveDataset(EncodedDataset):
         form: name of the dataset form.
         open_file: opens the archive as a file that can be read at any place.
         list_members: lists the members of that file.
+        wish: what the user says of the layout.
 
     Raises:
         InputError: the archive is damaged, above a limit, or holds what no folder of images does.
@@ -59,6 +67,7 @@ class ArchiveDataset(EncodedDataset):
         form: str,
         open_file: Callable[[Path], BinaryIO],
         list_members: Callable[[BinaryIO], Iterable[Member]],
+        wish: Wish | None = None,
     ) -> None:
         self.name, self.form = path.stem.removesuffix(".tar"), form
         self._path, self._lock = path.absolute(), threading.Lock()
@@ -110,6 +119,19 @@ class ArchiveDataset(EncodedDataset):
             raise UnreadableImage("damaged in the archive")
         return data
 
+    def _peek(self, path: str, most: int) -> bytes:
+        """Return the first bytes of a member, or none where it is damaged."""
+        member = self._members[path]
+        try:
+            self._file.seek(member.start)
+            if not member.deflated:
+                return self._file.read(min(member.packed, most))
+            # A few packed bytes are enough for a few; no more than asked for comes out of any.
+            data = self._file.read(min(member.packed, most + 1024))
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, most)
+        except (OSError, ValueError, zlib.error):
+            return b""
+
     def locate(self, index: int) -> str:
         """Return the path in the archive."""
         return self._paths[index]
@@ -120,7 +142,9 @@ class ArchiveDataset(EncodedDataset):
 
 
 def judge(members: Iterable[Member], archive_bytes: int) -> dict[str, Member]:
-    """Return the images among the members by their paths, and read no further than the limits.
+    """Return the files among the members by their paths, and read no further than the limits.
+
+    Names are held against the rules where they may become an image's.
 
     Args:
         members: all that the archive lists.
@@ -131,7 +155,8 @@ def judge(members: Iterable[Member], archive_bytes: int) -> dict[str, Member]:
     """
     most = most_unpacked(archive_bytes)
     total = 0
-    images: dict[str, Member] = {}
+    files: dict[str, Member] = {}
+    images: list[str] = []
     for count, member in enumerate(members, 1):
         check_count(count)
         largest = max(member.size, member.packed)
@@ -145,14 +170,16 @@ def judge(members: Iterable[Member], archive_bytes: int) -> dict[str, Member]:
         if total > most:
             raise too_large(most)
         path = inner_path(member.name)
-        if member.name.endswith(("/", "\\")) or not is_image(path):
+        if member.name.endswith(("/", "\\")) or is_litter(path):
             continue
-        check_lengths(path)
-        if path in images:
-            raise InputError(f"{shown(path)} is in it twice. Pack the folder again.")
-        images[path] = member
+        if is_image(path) or may_be_image(path):
+            check_lengths(path)
+            if path in files:
+                raise InputError(f"{shown(path)} is in it twice. Pack the folder again.")
+            images.append(path)
+        files[path] = member
     refuse_twins(images)
-    return images
+    return files
 
 
 def check_count(count: int) -> None:

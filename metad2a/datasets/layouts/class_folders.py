@@ -1,0 +1,42 @@
+"""One folder a class: what is left when no other layout is recognised."""
+
+from __future__ import annotations
+
+from metad2a.datasets.layout import LAYOUTS, Folder, Layout, Reader, Reading
+from metad2a.datasets.layouts._words import side_and_rest
+
+
+class ClassFolders(Layout):
+    """``CLASS/...``: the folder is the class, however deep its images lie in it."""
+
+    name = "class-folders"
+    rank = 100
+    example = {"rose/1.png": "", "rose/near/2.png": "", "tulip/3.png": "", "tulip/4.png": ""}
+    answer = {"rose": 2, "tulip": 2}
+
+    def read(self, folder: Folder, reader: Reader) -> Reading | None:
+        """Take every folder as a class, and tell what could be meant otherwise."""
+        heads = folder.heads
+        if len(heads) < 2:
+            return None
+        reading = Reading()
+        for head in heads:
+            reading.add_class(head)
+            if side_and_rest(head.name) in ((0, ()), (1, ())):
+                reading.notes.append(
+                    f"The folder {head.path.rstrip('/')!r} is taken for a class, not for a side of "
+                    "the split. Say --split otherwise."
+                )
+        reading.leave_loose(folder)
+        if all(not head.images and len(head.heads) > 1 for head in heads):
+            below = {below.name for head in heads for below in head.heads}
+            inside = f"{folder.path}*/{{class}}"
+            reading.notes.append(
+                f"The classes are the {len(heads):,} folders {heads[0].name!r} to "
+                f"{heads[-1].name!r}; one level below there would be {len(below):,}, such as "
+                f"{heads[0].heads[0].name!r}: --classes-at '{inside}' takes those."
+            )
+        return reading
+
+
+LAYOUTS.register(ClassFolders.name)(ClassFolders())

@@ -1,0 +1,56 @@
+"""Folders that could be classes or something else: the user is asked."""
+
+from __future__ import annotations
+
+from metad2a.datasets.layout import LAYOUTS, Folder, Layout, Reader, Reading, folded, unsure
+from metad2a.datasets.layouts._words import MASKS, PICTURES
+
+_ALIKE = 0.8
+"""Share of names that folders of several folders have in common, above which they are asked for."""
+
+
+class Doubtful(Layout):
+    """``SITE/CLASS/...`` with the same classes at every site, or ``images`` among the folders."""
+
+    name = "doubtful"
+    rank = 90
+    example = dict.fromkeys(
+        [f"{site}/{kind}/{i}.png" for site in ("lab", "web") for kind in ("mug", "pen") for i in (1, 2)],
+        "",
+    )
+    answer = "--classes-at '*/{class}'"
+
+    def read(self, folder: Folder, reader: Reader) -> Reading | None:
+        """Ask, or return None where nothing speaks against the folders' being classes."""
+        heads = folder.heads
+        if len(heads) < 2:
+            return None
+        bare = [head for head in heads if not head.heads and head.name.lower() in PICTURES | MASKS]
+        if any(head.name.lower() in PICTURES for head in bare):
+            raise unsure(
+                f"The folder {bare[0].path.rstrip('/')!r} holds pictures in no class folders, and "
+                "its name is none of a class.",
+                heads,
+            )
+        inner = [self._inner(head) for head in heads]
+        names = [{folded(one.name) for one in each.heads} for each in inner]
+        common, every = set.intersection(*names), set.union(*names)
+        if len(common) < 2 or len(common) < _ALIKE * len(every):
+            return None
+        depth = "/*" * (inner[0].path.count("/") - heads[0].path.count("/"))
+        below = ", ".join(repr(one.name) for one in inner[0].heads[:4])
+        raise unsure(
+            f"All {len(heads):,} folders {heads[0].name!r} to {heads[-1].name!r} have the same "
+            f"folders in them ({below}), which may be the classes: then --classes-at "
+            f"'{folder.path}*{depth}/{{class}}'.",
+            heads,
+        )
+
+    @staticmethod
+    def _inner(head: Folder) -> Folder:
+        while len(head.heads) == 1 and not head.images:
+            head = head.heads[0]
+        return head
+
+
+LAYOUTS.register(Doubtful.name)(Doubtful())

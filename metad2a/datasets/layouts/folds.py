@@ -1,0 +1,58 @@
+"""Folds of a cross-validation, or parts of a set: numbered folders with the same classes in each."""
+
+from __future__ import annotations
+
+import re
+
+from metad2a.datasets.layout import LAYOUTS, Folder, Layout, Reader, Reading, Unsure, unsure
+
+_NUMBERED = re.compile(
+    r"(fold|folds|kfold|k|cv|split|part|batch|chunk|shard|subset|run|round)[\s_.\-]*(\d+|[a-e])",
+    re.IGNORECASE,
+)
+
+
+class Folds(Layout):
+    """``fold_1/CLASS/...``, or ``fold_1/train/CLASS/...`` and ``fold_1/val/CLASS/...``."""
+
+    name = "folds"
+    rank = 40
+    example = dict.fromkeys(
+        [f"fold_{k}/{kind}/{k}{i}.png" for k in range(3) for kind in ("rose", "tulip") for i in (1, 2)],
+        "",
+    )
+    answer = {"rose": 6, "tulip": 6}
+
+    def read(self, folder: Folder, reader: Reader) -> Reading | None:
+        """Put folds without sides together; of folds that have sides, take the first."""
+        folds = [head for head in folder.heads if _NUMBERED.fullmatch(head.name)]
+        if len(folds) < 2 or len(folds) < len(folder.heads):
+            return None
+        try:
+            readings = [reader.read(fold) for fold in folds]
+        except Unsure as error:
+            if all(fold.heads for fold in folds):
+                raise
+            raise unsure(
+                "The folders are numbered parts of a set, and there are no class folders in them.",
+                folds,
+            ) from error
+        found = readings[0]
+        if any(side for _, _, side in found.images):
+            found.unused += [fold.unused("another fold of the same images") for fold in folds[1:]]
+            found.notes.append(
+                f"The first of {len(folds)} folds is read, {folds[0].name!r}, with its sides. Give "
+                "the folder of another for another."
+            )
+        else:
+            for other in readings[1:]:
+                found.add(other)
+            found.notes.append(
+                f"{len(folds)} folds are put together, and no side is set. --split "
+                f"test={folds[-1].path.rstrip('/')} keeps one for testing."
+            )
+        found.leave_loose(folder)
+        return found
+
+
+LAYOUTS.register(Folds.name)(Folds())
