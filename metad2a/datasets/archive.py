@@ -78,15 +78,18 @@ class ArchiveDataset(EncodedDataset):
         weakref.finalize(self, self._file.close)  # for those who keep it in a result
         try:
             self._members = judge(list_members(self._file), path.stat().st_size)
-            layout = read_layout(self._members)
+            listing = read_layout(self._members, wish, self._peek)
+        except Unsure as error:
+            self.close()
+            raise Unsure(f"{path.name!r}: {error}") from error
         except (OSError, InputError) as error:
             self.close()
             raise InputError(f"{path.name!r}: {_reason(error)}") from error
+        self._paths = listing.paths
+        self.take(listing)
         encoding = next((one.guessed for one in self._members.values() if one.guessed), None)
         if encoding:
             self.notes += (f"The archive does not say how its names are encoded: read as {encoding}.",)
-        self._paths = layout.paths
-        self.labels, self.classes, self.split = layout.labels, layout.classes, layout.split
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the open file.
