@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from archives import PACKERS, TREE, picture, read, refusal, tar_bytes, zip_bytes
 
-from metad2a.datasets import UnreadableImage, archive, base, check, draw, load_dataset, names
+from metad2a.datasets import UnreadableImage, archive, check, draw, load_dataset, names
 from metad2a.datasets.layout import read_layout
 from metad2a.errors import InputError
-from metad2a.settings import LIMITS, cache_folder
+from metad2a.settings import LIMITS, OWN, cache_folder
 
 
 def build(root: Path, *names: str) -> Path:
@@ -132,7 +132,7 @@ def test_a_file_that_vanished_is_unreadable(tmp_path: Path) -> None:
 
 def test_huge_files_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = load_dataset(build(tmp_path, *PLAIN))
-    monkeypatch.setattr(base, "LIMITS", replace(LIMITS, image_bytes=10))
+    dataset.limits = replace(OWN, image_bytes=10)
     with pytest.raises(InputError, match="MiB, more than the limit"):
         draw(dataset, 0)
 

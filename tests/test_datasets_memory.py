@@ -68,7 +68,6 @@ def test_transparent_array_goes_on_white() -> None:
         (IMAGES - 300.0, "negative pixel values"),
         (np.where(IMAGES > 250, np.nan, IMAGES / 255), "not finite"),
         (np.where(IMAGES > 250, np.inf, IMAGES / 255), "not finite"),
-        (IMAGES * 4.0, "pixel values up to"),
         (IMAGES[0, 0], "shape"),
         (IMAGES[..., :2], "shape"),
         (IMAGES[:, :0], "shape"),
@@ -211,7 +210,8 @@ def test_items_that_raise_are_skipped() -> None:
     report = check(load_dataset(Shaky()))
     assert [entry.reason for entry in report.skipped] == [
         "reading it raised OSError",
-        "negative pixel values, down to -1",
+        "negative pixel values, down to -1: leave Normalize out of the transforms, as networks here "
+        "normalise by themselves",
     ]
     assert report.skipped[0].name == "item 7"
 

@@ -29,7 +29,7 @@ WEAK = """
 import os, signal, time, numpy
 from metad2a.datasets import child
 honest = child.decode
-def decode(data, side):
+def decode(data, side, levels):
     if data == b"hang":
         while True: pass
     if data == b"segfault": os.kill(os.getpid(), signal.SIGSEGV)
@@ -38,7 +38,7 @@ def decode(data, side):
     if data == b"raise": raise KeyError("hidden")
     if data == b"huge": return numpy.zeros((1, 1, 3), numpy.uint8), (100_000, 100_000)
     if data == b"write": child.Path("taken").write_text("x")
-    return honest(data, side)
+    return honest(data, side, levels)
 child.decode = decode
 """
 

@@ -146,7 +146,10 @@ def usual_pace(space: SearchSpace, place: DevicePlan) -> float:
     """
     import torch
 
-    path = cache_folder() / "pace.json"
+    folder = cache_folder()
+    if folder is None:
+        return pace(space, place)
+    path = folder / "pace.json"
     key = f"{space.name} {place.device} {torch.get_num_threads()} torch {torch.__version__}"
     known: dict[str, float] = {}
     with contextlib.suppress(OSError, ValueError):

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from metad2a.datasets.arrays import array_to_rgb, as_numpy, check_shape, white_value
+from metad2a.datasets.arrays import array_to_rgb, as_numpy, check_shape, check_values
 from metad2a.datasets.base import FORMS, DatasetForm, ImageDataset
 from metad2a.datasets.decode import UnreadableImage, to_rgb
 from metad2a.datasets.labels import encode_labels
+from metad2a.datasets.levels import Spread, levels_of, spread_of
 from metad2a.errors import InputError
 
 
@@ -19,9 +20,10 @@ class ArrayDataset(ImageDataset):
     """Images as one array, or as a list of arrays or Pillow images of several sizes.
 
     Args:
-        images: (N, H, W), (N, H, W, C) or (N, C, H, W) with 1, 3 or 4 channels: uint8, uint16,
-            other integers 0..255, bool, floats 0..1 or 0..255. The range is that of all images
-            together. Of two layouts that fit, tensors are taken as (N, C, H, W).
+        images: (N, H, W), (N, H, W, C) or (N, C, H, W) with 1, 3 or 4 channels: uint8, bool, or
+            any other numbers from 0 on, whose black and white are those of all images together
+            (:mod:`metad2a.datasets.levels`). Of two layouts that fit, tensors are taken as
+            (N, C, H, W).
         labels: see :func:`metad2a.datasets.labels.encode_labels`.
         classes: names that integer labels index.
 
@@ -54,7 +56,6 @@ class ArrayDataset(ImageDataset):
                 f"{len(self._images):,} images but {len(self.labels):,} labels. "
                 "Give one label an image."
             )
-        self._white = 255.0
         blocks = (
             [self._images]
             if isinstance(self._images, np.ndarray)
@@ -64,21 +65,31 @@ class ArrayDataset(ImageDataset):
             for image in self._images:
                 if not isinstance(image, Image.Image):
                     check_shape(image.shape)
-            whites = [white_value(block) for block in blocks if len(block)]
+            for block in blocks:
+                if block.size:
+                    check_values(block)
         except UnreadableImage as error:
             raise InputError(
-                f"The images hold {error}. Give 0 to 255, or floats 0 to 1, before any "
-                "normalisation, with 1, 3 or 4 channels."
+                f"The images hold {error}. Give values from 0 on, before any normalisation, with "
+                "1, 3 or 4 channels."
             ) from error
-        if whites:
-            self._white = max(whites)
+        if isinstance(self._images, np.ndarray) and self._images.dtype != np.uint8:
+            found = spread_of(self._images)
+            self.decided = levels_of([] if found is None else [found])
+
+    def spread(self, index: int) -> Spread | None:
+        """Measure an image with more than 8 bits; None for any other."""
+        image = self._images[index]
+        if not isinstance(image, Image.Image):
+            return None if image.dtype == np.uint8 else spread_of(image)
+        return spread_of(np.asarray(image)) if image.mode[0] in "IF" else None
 
     def image(self, index: int) -> np.ndarray:
         """Return an image as uint8 (height, width, 3), RGB."""
         image = self._images[index]
         if isinstance(image, Image.Image):
-            return to_rgb(image)
-        return array_to_rgb(image, self._white, self._channels_first)
+            return to_rgb(image, self.levels)
+        return array_to_rgb(image, self.levels(), self._channels_first)
 
     def locate(self, index: int) -> str:
         """Return the position in the arrays."""

@@ -84,7 +84,7 @@ class HuggingFaceDataset(EncodedDataset):
             raise UnreadableImage("no image in the row")
         if "://" in path:
             raise UnreadableImage("stored elsewhere; download it first")
-        return read_image_file(Path(path))
+        return read_image_file(Path(path), self.limits)
 
     def locate(self, index: int) -> str:
         """Return the split and the row in it, counted from 0."""

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from metad2a.datasets.arrays import array_to_rgb, as_numpy, white_value
+from metad2a.datasets.arrays import array_to_rgb, as_numpy, check_values
 from metad2a.datasets.base import FORMS, DatasetForm, ImageDataset
 from metad2a.datasets.decode import UnreadableImage, to_rgb
 from metad2a.datasets.labels import encode_labels
+from metad2a.datasets.levels import EIGHT_BITS, Spread, spread_of
 from metad2a.errors import InputError
 
 MOST_ITEMS = 10_000_000
@@ -75,22 +76,41 @@ class TorchDataset(ImageDataset):
 
     def image(self, index: int) -> np.ndarray:
         """Fetch an item's image as uint8 (height, width, 3), RGB."""
+        image = self._fetched(index)
+        if isinstance(image, Image.Image):
+            return to_rgb(image, self.levels)
+        array = _array(image)
+        levels = EIGHT_BITS if array.dtype == np.uint8 else self.levels()
+        return array_to_rgb(array, levels, hasattr(image, "detach"))
+
+    def spread(self, index: int) -> Spread | None:
+        """Measure an image with more than 8 bits; None for any other."""
+        image = self._fetched(index)
+        if isinstance(image, Image.Image):
+            return spread_of(np.asarray(image)) if image.mode[0] in "IF" else None
+        array = _array(image)
+        return None if array.dtype == np.uint8 else spread_of(array)
+
+    def _fetched(self, index: int) -> Any:
         try:
             image = self._item(index)[0]
         except InputError:
             raise
         except Exception as error:  # Whatever the user's own code raises.
             raise UnreadableImage(f"reading it raised {type(error).__name__}") from error
-        if isinstance(image, Image.Image):
-            return to_rgb(image)
-        array = as_numpy(image, "Images")
-        if not array.size:
-            raise UnreadableImage("empty array")
-        return array_to_rgb(array, white_value(array), hasattr(image, "detach"))
+        return image
 
     def locate(self, index: int) -> str:
         """Return the position in the dataset."""
         return f"item {index}"
+
+
+def _array(image: Any) -> np.ndarray:
+    array = as_numpy(image, "Images")
+    if not array.size:
+        raise UnreadableImage("empty array")
+    check_values(array)
+    return array
 
 
 def _length(dataset: Any) -> int:
