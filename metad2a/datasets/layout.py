@@ -14,7 +14,7 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -238,6 +238,10 @@ class Reader:
                 return found
         raise flat(folder)
 
+    def content(self, path: str, most: int) -> bytes:
+        """Return the first so many bytes of a file, or none where it cannot be read."""
+        return self._peek(path, most)
+
     def text(self, path: str) -> str:
         """Return the start of a text file, as well as it can be read."""
         return self._peek(path, _TEXT_BYTES).decode("utf-8-sig", "replace")
@@ -447,14 +451,16 @@ def _not_like(paths: list[str], reason: str) -> list[Unused]:
     return [Unused(folder or "./", count, reason) for folder, count in held.items()]
 
 
-def _pattern(pattern: str, names: tuple[str, ...] = ()) -> Callable[[str], dict[str, str] | None]:
-    """Return what matches a path, or the folders that it lies in, with a pattern."""
+def _pattern(
+    pattern: str, names: tuple[str, ...] = (), below: bool = True
+) -> Callable[[str], dict[str, str] | None]:
+    """Return what matches a path with a pattern, and paths below it as well if ``below``."""
     clean = pattern.replace("\\", "/").strip("/").removeprefix("./")
     pieces = {"*": "[^/]*", "**": ".*", "?": "[^/]"}
     pieces |= {f"{{{name}}}": f"(?P<{name}>[^/]+)" for name in names}
     parts = re.split(r"(\*\*|\*|\?|\{\w+\})", clean)
     try:
-        compiled = re.compile("".join(pieces.get(p) or re.escape(p) for p in parts) + "(?:/.*)?")
+        compiled = re.compile("".join(pieces.get(p) or re.escape(p) for p in parts) + "(?:/.*)?" * below)
     except re.error as error:
         raise InputError(f"The pattern {pattern!r} cannot be used: {error}.") from error
 
@@ -466,53 +472,67 @@ def _pattern(pattern: str, names: tuple[str, ...] = ()) -> Callable[[str], dict[
 
 
 def _by_split(root: Folder, wish: Wish, reader: Reader) -> Reading:
-    """Read the folders of each side apart; all that is named for no side is for training.
+    """Read the folders named for each side, one by one; without any for training, all the rest is.
 
     Where folders are named for training, what is named nowhere is left out.
     """
-    sides: dict[str, list[str]] = {"train": [], "test": []}
-    matches: list[tuple[str, str, Callable[[str], dict[str, str] | None]]] = []
+    named: dict[str, tuple[Folder, int]] = {}
     for name, patterns in wish.split.items():
         side = SPLITS.get(name.lower())
         if side is None:
             raise InputError(f"split: {name!r} is no side. Write one of {', '.join(SPLITS)}.")
-        matches += [("test" if side else "train", one, _pattern(one)) for one in patterns]
-    named = {pattern: 0 for _, pattern, _ in matches}
-    rest = []
-    for path in root.paths():
-        for side_name, pattern, match in matches:
-            if match(path) is not None:
-                sides[side_name].append(path)
-                named[pattern] += 1
-                break
-        else:
-            rest.append(path)
-    nothing = [pattern for pattern, count in named.items() if not count]
-    if nothing:
-        raise InputError(
-            f"split: no image is in {nothing[0]!r}. The folders are "
-            f"{listed(root.heads) or 'none'}; give a path or a pattern such as 'fold_*'."
-        )
+        for pattern in patterns:
+            match = _pattern(pattern, below=False)
+            found = [one for one in _folders(root) if match(one.path.rstrip("/")) is not None]
+            if not found:
+                raise InputError(
+                    f"split: there are no images in a folder {pattern!r}. The folders are "
+                    f"{listed(root.heads) or 'none'}; give a path or a pattern such as 'fold_*'."
+                )
+            named |= {one.path: (one, side) for one in found if one.path not in named}
     whole = Reading(layouts=["split"])
-    if not any(side == "train" for side, _, _ in matches):
-        sides["train"], rest = rest, []
     below = replace(wish, split={})
-    for name, paths in sides.items():
-        if paths:
-            part = _wished(_kept(root, set(paths)), below, reader)
-            part.images = [(path, label, int(name == "test")) for path, label, _ in part.images]
-            whole.add(part)
-    whole.unused += _not_like(rest, "named for no side")
+    for folder, side in named.values():
+        whole.add(_one_side(folder, side, below, reader))
+    rest = _less(root, named)
+    if rest.total and all(side for _, side in named.values()):
+        whole.add(_one_side(rest, 0, below, reader))
+    elif rest.total:
+        whole.unused += _not_like(list(rest.paths()), "named for no side")
     return whole
 
 
-def _kept(folder: Folder, paths: set[str]) -> Folder:
-    """Return a folder with no more than some of its images; other files stay."""
-    kept = Folder(folder.path)
-    kept.images = [name for name in folder.images if folder.path + name in paths]
-    kept.others = folder.others
-    kept.folders = {name: _kept(below, paths) for name, below in folder.folders.items()}
-    return kept
+def _one_side(folder: Folder, side: int, wish: Wish, reader: Reader) -> Reading:
+    """Read a folder whose side is known; in it, folders are classes if nothing else is sure."""
+    try:
+        found = _wished(folder, wish, reader)
+    except Unsure:
+        if wish != Wish() or not folder.heads:
+            raise
+        found = Reading(layouts=["class-folders"])
+        for head in folder.heads:
+            found.add_class(head)
+        found.leave_loose(folder)
+    found.images = [(path, label, side) for path, label, _ in found.images]
+    return found
+
+
+def _folders(folder: Folder) -> Iterator[Folder]:
+    for head in folder.heads:
+        yield head
+        yield from _folders(head)
+
+
+def _less(folder: Folder, named: Collection[str]) -> Folder:
+    """Return a folder without those named in it, at any depth."""
+    rest = Folder(folder.path)
+    rest.images, rest.others = folder.images, folder.others
+    rest.folders = {
+        name: _less(below, named)
+        for name, below in folder.folders.items()
+        if below.path not in named
+    }
+    return rest
 
 
 def folded(name: str) -> str:
