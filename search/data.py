@@ -243,6 +243,8 @@ def search_task(dataset: ImageDataset, side: int, seed: int, most: int = MOST_IM
         InputError: fewer than two classes, a class too small to be split, or unreadable images.
     """
     own = np.flatnonzero(dataset.split == 0)
+    if not len(own):  # A test side alone is no side.
+        own = np.arange(len(dataset))
     counts = np.bincount(dataset.labels[own], minlength=len(dataset.classes))
     thin = np.flatnonzero(counts < _LEAST)
     if len(counts) < 2:

@@ -23,9 +23,9 @@ from metad2a.datasets.layout import (
     may_be_image,
     read_layout,
 )
-from metad2a.datasets.names import check_lengths, inner_path, refuse_twins, shown
+from metad2a.datasets.names import check_lengths, inner_path, plain, refuse_twins, shown
 from metad2a.errors import InputError
-from metad2a.settings import LIMITS
+from metad2a.settings import LIMITS, OWN, Limits, strangers
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,8 @@ class ArchiveDataset(EncodedDataset):
 def judge(members: Iterable[Member], archive_bytes: int) -> dict[str, Member]:
     """Return the files among the members by their paths, and read no further than the limits.
 
-    Names are held against the rules where they may become an image's.
+    Names are held against the rules where they may become an image's. Of a user's own archive only
+    the images count: nothing else in it is ever unpacked, and odd names are shown with escapes.
 
     Args:
         members: all that the archive lists.
@@ -156,23 +157,30 @@ def judge(members: Iterable[Member], archive_bytes: int) -> dict[str, Member]:
     Raises:
         InputError: too many, too large, or with names that cannot be used.
     """
+    foreign, limits = strangers.get(), _limits()
     most = most_unpacked(archive_bytes)
     total = 0
     files: dict[str, Member] = {}
     images: list[str] = []
     for count, member in enumerate(members, 1):
         check_count(count)
+        if not foreign and not is_image(member.name):
+            path = plain(inner_path(member.name))
+            if not member.name.endswith(("/", "\\")) and not is_litter(path):
+                files[path] = member
+            continue
         largest = max(member.size, member.packed)
-        if largest > LIMITS.member_bytes:
+        if largest > limits.member_bytes:
             raise InputError(
                 f"{shown(member.name)} has {largest / 1e6:,.1f} MB, more than the "
-                f"limit of {LIMITS.member_bytes / 1e6:,.0f} MB a file. Make it "
+                f"limit of {limits.member_bytes / 1e6:,.0f} MB a file. Make it "
                 "smaller, or leave it out."
             )
         total += member.size
         if total > most:
             raise too_large(most)
         path = inner_path(member.name)
+        path = path if foreign else plain(path)
         if member.name.endswith(("/", "\\")) or is_litter(path):
             continue
         if is_image(path) or may_be_image(path):
@@ -181,8 +189,13 @@ def judge(members: Iterable[Member], archive_bytes: int) -> dict[str, Member]:
                 raise InputError(f"{shown(path)} is in it twice. Pack the folder again.")
             images.append(path)
         files[path] = member
-    refuse_twins(images)
+    if foreign:
+        refuse_twins(images)
     return files
+
+
+def _limits() -> Limits:
+    return LIMITS if strangers.get() else OWN
 
 
 def check_count(count: int) -> None:
@@ -191,18 +204,20 @@ def check_count(count: int) -> None:
     Raises:
         InputError: there are.
     """
-    if count > LIMITS.archive_members:
+    limits = _limits()
+    if count > limits.archive_members:
         raise InputError(
             f"It has {count:,} files or more, and the limit is "
-            f"{LIMITS.archive_members:,}. Leave files out, or unpack it and give the "
+            f"{limits.archive_members:,}. Leave files out, or unpack it and give the "
             "folder."
         )
 
 
 def most_unpacked(archive_bytes: int) -> int:
     """Return how many unpacked bytes an archive of this size may have."""
+    limits = _limits()
     return min(
-        LIMITS.archive_bytes, max(LIMITS.archive_free_bytes, LIMITS.archive_ratio * archive_bytes)
+        limits.archive_bytes, max(limits.archive_free_bytes, limits.archive_ratio * archive_bytes)
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 from metad2a.errors import InputError
-from metad2a.settings import LIMITS
+from metad2a.settings import LIMITS, OWN, strangers
 
 _REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Bidirectional controls: they change the order of the text around a name, too."""
@@ -134,17 +134,18 @@ def check_lengths(path: str) -> None:
         InputError: it is.
     """
     *folders, _ = parts = path.split("/")
-    if len(folders) > LIMITS.depth:
+    limits = LIMITS if strangers.get() else OWN
+    if len(folders) > limits.depth:
         raise InputError(
             f"{shown(path)} lies {len(folders):,} folders deep, and the limit is "
-            f"{LIMITS.depth}. Use one folder a class."
+            f"{limits.depth}. Use one folder a class."
         )
     for part in parts:
         size = len(part.encode("utf-8", "replace"))
-        if size > LIMITS.name_bytes:
+        if size > limits.name_bytes:
             raise InputError(
                 f"The name {shown(part)} has {size:,} bytes, and the limit is "
-                f"{LIMITS.name_bytes}. Give it a shorter name."
+                f"{limits.name_bytes}. Give it a shorter name."
             )
 
 
@@ -157,11 +158,22 @@ def check_characters(path: str) -> None:
     if path.isascii() and path.isprintable():
         return
     for character in path:
-        if character in _REORDERING or unicodedata.category(character) in _CONTROLS:
+        if _acts(character):
             raise InputError(
                 f"The name {shown(path)} has the control character "
                 f"U+{ord(character):04X}. Rename the file or folder."
             )
+
+
+def plain(name: str) -> str:
+    """Return a name with those characters written as escapes that act on what shows them."""
+    if name.isascii() and name.isprintable():
+        return name
+    return "".join(f"\\u{ord(c):04x}" if _acts(c) else c for c in name)
+
+
+def _acts(character: str) -> bool:
+    return character in _REORDERING or unicodedata.category(character) in _CONTROLS
 
 
 def refuse_twins(paths: Iterable[str]) -> None:

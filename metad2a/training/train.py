@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from metad2a._torch_state import usual
 from metad2a.datasets import load_dataset
 from metad2a.errors import ArtifactError, BudgetError, InputError
 from metad2a.protocol import FINE_TUNE, SCRATCH, FineTune
@@ -80,6 +81,7 @@ class _Attempt:
         return 100 * float(self.right.mean()) if len(self.right) else math.nan
 
 
+@usual()
 def train(
     source: Any,
     *,

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, cast
 
 from metad2a.datasets.archive import most_unpacked, too_large
 from metad2a.errors import InputError
-from metad2a.settings import LIMITS
+from metad2a.settings import LIMITS, OWN, strangers
 
 _PIECE = 2**16
 """Bytes that are read or unpacked at a time."""
@@ -79,7 +79,8 @@ def open_uncompressed(path: Path) -> BinaryIO:
 
 
 def _copy(pieces: Iterator[bytes], copy: BinaryIO, most: int) -> None:
-    until = time.monotonic() + LIMITS.ingest_seconds
+    limits = LIMITS if strangers.get() else OWN
+    until = time.monotonic() + limits.ingest_seconds
     total = 0
     for piece in pieces:
         total += len(piece)
@@ -87,7 +88,7 @@ def _copy(pieces: Iterator[bytes], copy: BinaryIO, most: int) -> None:
             raise too_large(most)
         if time.monotonic() > until:
             raise InputError(
-                f"Unpacking it takes more than {LIMITS.ingest_seconds:g} s. Leave "
+                f"Unpacking it takes more than {limits.ingest_seconds:g} s. Leave "
                 "files out, or unpack it and give the folder."
             )
         copy.write(piece)
@@ -104,9 +105,10 @@ def _pieces(file: BinaryIO, new: Callable[[], Any]) -> Iterator[bytes]:
             if not data:
                 return
             streams += 1
-            if streams > LIMITS.archive_members:
+            most = (LIMITS if strangers.get() else OWN).archive_members
+            if streams > most:
                 raise InputError(
-                    f"It is made of more than {LIMITS.archive_members:,} compressed "
+                    f"It is made of more than {most:,} compressed "
                     "pieces. Pack the folder again."
                 )
             stream = new()

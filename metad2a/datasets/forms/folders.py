@@ -9,8 +9,9 @@ from typing import Any
 from metad2a.datasets.base import FORMS, DatasetForm, EncodedDataset, read_image_file
 from metad2a.datasets.forms.parquet import parquet_files
 from metad2a.datasets.layout import Unused, Wish, is_litter, read_layout
-from metad2a.datasets.names import as_text
+from metad2a.datasets.names import as_text, plain
 from metad2a.errors import InputError
+from metad2a.settings import strangers
 
 _LISTED = 5
 
@@ -28,6 +29,7 @@ class FolderDataset(EncodedDataset):
         found = []
         for path in walk.found:
             text = as_text(os.fsencode(path))
+            text = text if strangers.get() else plain(text)
             if text != path:
                 self._own[text] = path
             found.append(text)
