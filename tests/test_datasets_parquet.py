@@ -98,3 +98,16 @@ def test_parquet_that_cannot_be_used(tmp_path: Path) -> None:
     write(tmp_path / "more" / "test.parquet", [0, 1], column="picture")
     with pytest.raises(InputError, match=r"'test\.parquet' has other columns"):
         load_dataset(tmp_path / "more")
+
+
+def test_more_pieces_than_files_may_be_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "MOST_OPEN", 3)
+    for piece in range(8):
+        write(tmp_path / f"train-{piece:05}-of-00008.parquet", [0, 1] * 2)
+    with load_dataset(tmp_path) as dataset:
+        assert isinstance(dataset, parquet.ParquetDataset)
+        for index in (0, 31, 9, 17, 3):
+            assert dataset.image(index)[0, 0, 0] == index % 4
+            assert len(dataset._open) <= 3

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ from PIL import Image
 from metad2a.datasets.arrays import array_to_rgb, as_numpy, check_shape, check_values
 from metad2a.datasets.base import FORMS, DatasetForm, ImageDataset
 from metad2a.datasets.decode import UnreadableImage, to_rgb
-from metad2a.datasets.labels import encode_labels
+from metad2a.datasets.labels import read_labels
 from metad2a.datasets.levels import Spread, levels_of, spread_of
 from metad2a.errors import InputError
+from metad2a.settings import LIMITS
 
 
 class ArrayDataset(ImageDataset):
@@ -23,15 +25,23 @@ class ArrayDataset(ImageDataset):
         images: (N, H, W), (N, H, W, C) or (N, C, H, W) with 1, 3 or 4 channels: uint8, bool, or
             any other numbers from 0 on, whose black and white are those of all images together
             (:mod:`metad2a.datasets.levels`). Of two layouts that fit, tensors are taken as
-            (N, C, H, W).
-        labels: see :func:`metad2a.datasets.labels.encode_labels`.
-        classes: names that integer labels index.
+            (N, C, H, W). Flat rows (N, S*S) are gray squares, and (N, 3*S*S) one channel after the
+            other, as in CIFAR.
+        labels: see :func:`metad2a.datasets.labels.read_labels`; images without one are left out.
+        classes: names that integer labels index, as a list or a mapping from or to the integers.
+        sides: int (N,), 1 for images that are for validation or test; None: 0 for all.
 
     Raises:
         InputError: shapes, values or labels that cannot be understood.
     """
 
-    def __init__(self, images: Any, labels: Any, classes: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        images: Any,
+        labels: Any,
+        classes: Sequence[str] | Mapping[Any, Any] | None = None,
+        sides: np.ndarray | None = None,
+    ) -> None:
         self.name, self.form = "arrays", ArrayForm.name
         self._channels_first = hasattr(images, "detach")
         self._images: Sequence[np.ndarray | Image.Image] | np.ndarray
@@ -44,18 +54,24 @@ class ArrayDataset(ImageDataset):
             ]
         else:
             self._images = as_numpy(images, "Images")
+            if self._images.ndim == 2:
+                self._images = self._squares(self._images)
             if self._images.ndim not in (3, 4):
                 raise InputError(
                     f"Images have shape {self._images.shape}; give (N, H, W), "
                     "(N, H, W, C) or (N, C, H, W)."
                 )
-        self.labels, self.classes = encode_labels(labels, classes)
-        self.split = np.zeros(len(self.labels), dtype=np.int8)
-        if len(self._images) != len(self.labels):
+        found = read_labels(labels, class_names(classes))
+        count = len(labels)
+        if len(self._images) != count:
             raise InputError(
-                f"{len(self._images):,} images but {len(self.labels):,} labels. "
-                "Give one label an image."
+                f"{len(self._images):,} images but {count:,} labels. Give one label an image."
             )
+        self._kept = found.kept
+        self.labels, self.classes = found.labels, found.classes
+        self.notes = (*self.notes, *found.notes)
+        of_all = np.zeros(count, dtype=np.int8) if sides is None else np.asarray(sides, np.int8)
+        self.split = of_all[found.kept]
         blocks = (
             [self._images]
             if isinstance(self._images, np.ndarray)
@@ -74,26 +90,51 @@ class ArrayDataset(ImageDataset):
                 "1, 3 or 4 channels."
             ) from error
         if isinstance(self._images, np.ndarray) and self._images.dtype != np.uint8:
-            found = spread_of(self._images)
-            self.decided = levels_of([] if found is None else [found])
+            whole_set = spread_of(self._images)
+            self.decided = levels_of([] if whole_set is None else [whole_set])
+
+    def _squares(self, rows: np.ndarray) -> np.ndarray:
+        """Return flat rows as pictures, where their length is that of a square one."""
+        width = rows.shape[1]
+        for channels in (1, 3):
+            side = math.isqrt(width // channels)
+            if side >= LIMITS.min_side and channels * side * side == width:
+                order = "" if channels == 1 else ", one channel after the other"
+                self.notes = (f"Rows of {width:,} numbers are read as {side}x{side} px{order}.",)
+                return rows.reshape(-1, *((3,) if channels == 3 else ()), side, side)
+        return rows
 
     def spread(self, index: int) -> Spread | None:
         """Measure an image with more than 8 bits; None for any other."""
-        image = self._images[index]
+        image = self._images[self._kept[index]]
         if not isinstance(image, Image.Image):
             return None if image.dtype == np.uint8 else spread_of(image)
         return spread_of(np.asarray(image)) if image.mode[0] in "IF" else None
 
     def image(self, index: int) -> np.ndarray:
         """Return an image as uint8 (height, width, 3), RGB."""
-        image = self._images[index]
+        image = self._images[self._kept[index]]
         if isinstance(image, Image.Image):
             return to_rgb(image, self.levels)
         return array_to_rgb(image, self.levels(), self._channels_first)
 
     def locate(self, index: int) -> str:
         """Return the position in the arrays."""
-        return f"image {index}"
+        return f"image {self._kept[index]}"
+
+
+def class_names(classes: Any) -> list[str] | None:
+    """Return class names by their index: of a list, or of ``{"cat": 0}`` or ``{0: "cat"}``."""
+    if classes is None:
+        return None
+    if isinstance(classes, Mapping):
+        if all(isinstance(key, str) for key in classes):
+            classes = {index: name for name, index in classes.items()}
+        try:
+            classes = [classes[index] for index in range(len(classes))]
+        except KeyError:
+            return None  # They do not count the classes from 0.
+    return [str(name) for name in classes]
 
 
 class ArrayForm(DatasetForm):

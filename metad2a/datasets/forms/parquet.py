@@ -21,6 +21,8 @@ from metad2a.settings import LIMITS
 
 MOST_ROWS = 10_000_000
 """Rows of all Parquet files together."""
+MOST_OPEN = 32
+"""Files that are open at a time: of a set in hundreds of pieces some systems open 256 at most."""
 
 
 class ParquetDataset(EncodedDataset):
@@ -28,35 +30,40 @@ class ParquetDataset(EncodedDataset):
 
     def __init__(self, name: str, files: list[Path]) -> None:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         self.name, self.form = name, ParquetForm.name
         self._names = [path.name for path in files]
         self._paths = [path.absolute() for path in files]
         self._lock = threading.Lock()
-        self._files: list[Any] = []
+        self._open: OrderedDict[int, Any] = OrderedDict()
+        self._groups: list[tuple[int, int, int]] = []
+        counts, columns, rows = [], [], 0
         try:
-            for path in files:
-                self._files.append(pq.ParquetFile(path))
-            self._column, label, names = _columns(self._files[0].schema_arrow)
-            for number, file in enumerate(self._files):
+            self._column, label, names = _columns(self._file(0).schema_arrow)
+            for number in range(len(files)):
+                file = self._file(number)
                 if _columns(file.schema_arrow) != (self._column, label, names):
                     raise InputError(
                         f"{self._names[number]!r} has other columns or class names "
                         f"than {self._names[0]!r}. Write them alike."
                     )
-            rows = sum(file.metadata.num_rows for file in self._files)
-            if rows > MOST_ROWS:  # A few bytes can stand for any number of equal labels.
-                raise InputError(
-                    f"{rows:,} rows, more than the limit of {MOST_ROWS:,}. Give fewer of the files."
-                )
-            columns = [file.read(columns=[label]).column(label) for file in self._files]
+                rows += file.metadata.num_rows
+                if rows > MOST_ROWS:  # A few bytes can stand for any number of equal labels.
+                    raise InputError(
+                        f"{rows:,} rows, more than the limit of {MOST_ROWS:,}. Give fewer of the "
+                        "files."
+                    )
+                columns.append(file.read(columns=[label]).column(label))
+                for group in range(file.num_row_groups):
+                    about = file.metadata.row_group(group)
+                    self._groups.append((number, group, int(about.total_byte_size)))
+                    counts.append(about.num_rows)
         except InputError:
             self.close()
             raise
         except (pa.ArrowException, OSError, ValueError, AttributeError) as error:
             self.close()
-            damaged = self._names[min(len(self._files), len(files) - 1)]
+            damaged = self._names[min(len(columns), len(files) - 1)]
             reason = str(error).replace(str(files[0].parent), "")[:200]
             raise InputError(
                 f"{damaged!r} is no readable image Parquet: {reason}. Write it again."
@@ -69,28 +76,30 @@ class ParquetDataset(EncodedDataset):
         self.split = np.repeat(
             [split_of(name) for name in self._names], [len(column) for column in columns]
         ).astype(np.int8)
-        groups = [
-            (file, group, handle.metadata.row_group(group).num_rows)
-            for file, handle in enumerate(self._files)
-            for group in range(handle.num_row_groups)
-        ]
-        self._groups = [(file, group) for file, group, _ in groups]
-        self._starts = np.cumsum([0, *(count for *_, count in groups)])
+        self._starts = np.cumsum([0, *counts])
         self._file_starts = np.cumsum([0, *(len(column) for column in columns)])
         self._cache: OrderedDict[int, Any] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the open files and what was read of them."""
-        left_out = ("_files", "_cache", "_lock")
+        left_out = ("_open", "_cache", "_lock")
         return {k: v for k, v in self.__dict__.items() if k not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Open the files anew."""
+        self.__dict__.update(state)
+        self._open, self._cache, self._lock = OrderedDict(), OrderedDict(), threading.Lock()
+
+    def _file(self, number: int) -> Any:
+        """Return an open Parquet file; the last :data:`MOST_OPEN` stay open."""
         import pyarrow.parquet as pq
 
-        self.__dict__.update(state)
-        self._files = [pq.ParquetFile(path) for path in self._paths]
-        self._cache, self._lock = OrderedDict(), threading.Lock()
+        if number not in self._open:
+            self._open[number] = pq.ParquetFile(self._paths[number])
+            while len(self._open) > MOST_OPEN:
+                self._open.popitem(last=False)[1].close()
+        self._open.move_to_end(number)
+        return self._open[number]
 
     def encoded(self, index: int) -> bytes:
         """Return the bytes of an image."""
@@ -112,8 +121,7 @@ class ParquetDataset(EncodedDataset):
         return order[np.argsort(place[number[order]], kind="stable")]
 
     def _group_bytes(self, number: int) -> int:
-        file, group = self._groups[number]
-        return int(self._files[file].metadata.row_group(group).total_byte_size)
+        return self._groups[number][2]
 
     def _group(self, number: int) -> Any:
         """Return the binary Arrow column of a row group; the last ones used stay in memory."""
@@ -122,9 +130,9 @@ class ParquetDataset(EncodedDataset):
         if number in self._cache:
             self._cache.move_to_end(number)
             return self._cache[number]
-        file, group = self._groups[number]
+        file, group, _ = self._groups[number]
         try:
-            table = self._files[file].read_row_group(group, columns=[self._column])
+            table = self._file(file).read_row_group(group, columns=[self._column])
         except (pa.ArrowException, OSError) as error:
             raise UnreadableImage("its part of the Parquet file is damaged") from error
         column = table.column(self._column.split(".")[0]).combine_chunks()
@@ -145,8 +153,8 @@ class ParquetDataset(EncodedDataset):
 
     def close(self) -> None:
         """Close the files."""
-        for file in self._files:
-            file.close()
+        while self._open:
+            self._open.popitem()[1].close()
 
 
 class ParquetForm(DatasetForm):
