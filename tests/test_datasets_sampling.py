@@ -8,12 +8,13 @@ import pytest
 from metad2a.datasets import ImageDataset, UnreadableImage, check, draw, load_dataset
 from metad2a.datasets.sampling import SAMPLE_SIDE
 from metad2a.errors import InputError
+from metad2a.settings import LIMITS
 
 
 class Fake(ImageDataset):
-    """Images that tell their index; those in ``bad`` are unreadable."""
+    """Images of a stranger that tell their index; those in ``bad`` are unreadable."""
 
-    name, form = "fake", "fake"
+    name, form, limits = "fake", "fake", LIMITS
 
     def __init__(self, labels: Any, bad: Any = ()) -> None:
         self.labels = np.asarray(labels, dtype=np.int64)

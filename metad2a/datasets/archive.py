@@ -89,7 +89,9 @@ class ArchiveDataset(EncodedDataset):
         self.take(listing)
         encoding = next((one.guessed for one in self._members.values() if one.guessed), None)
         if encoding:
-            self.notes += (f"The archive does not say how its names are encoded: read as {encoding}.",)
+            self.notes += (
+                f"The archive does not say how its names are encoded: read as {encoding}.",
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the open file.

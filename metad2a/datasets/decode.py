@@ -194,7 +194,9 @@ def _of_tiff(data: bytes) -> str:
             if tag in (_SAMPLES, _BITS, _KIND):
                 where = place + 10 + 12 * number if many <= 2 else value
                 (tags[tag],) = struct.unpack_from(f"{order}H", data, where)
-    samples, bits = tags.get(_SAMPLES, 1), tags.get(_BITS, 1)
+    if not {_SAMPLES, _BITS} <= tags.keys():
+        return ""
+    samples, bits = tags[_SAMPLES], tags[_BITS]
     numbers = "floats" if tags.get(_KIND) == 3 else "whole numbers"
     return (
         f"a TIFF of {samples} channels of {bits}-bit {numbers}, which is not read: save 1 channel, "

@@ -69,12 +69,10 @@ def split(dataset: ImageDataset, seed: int) -> Sides:
 
 def _lent(labels: np.ndarray, own: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return bool (n,), the test side, which lends images to a class that has none to train on."""
+    lacking = _LEAST - np.bincount(labels[~own], minlength=int(labels.max()) + 1)
     own = own.copy()
-    for label in np.unique(labels):
-        mine = rng.permutation(np.flatnonzero(labels == label))
-        lacking = _LEAST - int((~own[mine]).sum())
-        if lacking > 0:
-            own[mine[own[mine]][:lacking]] = False
+    for label in np.flatnonzero(lacking > 0):
+        own[rng.permutation(np.flatnonzero(own & (labels == label)))[: lacking[label]]] = False
     return own
 
 

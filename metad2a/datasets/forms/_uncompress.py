@@ -108,8 +108,7 @@ def _pieces(file: BinaryIO, new: Callable[[], Any]) -> Iterator[bytes]:
             most = (LIMITS if strangers.get() else OWN).archive_members
             if streams > most:
                 raise InputError(
-                    f"It is made of more than {most:,} compressed "
-                    "pieces. Pack the folder again."
+                    f"It is made of more than {most:,} compressed pieces. Pack the folder again."
                 )
             stream = new()
         elif stream.needs_input:
