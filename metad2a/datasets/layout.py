@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
@@ -54,12 +55,99 @@ _LISTED = 6
 _TEXT_BYTES = 16 * 2**20
 """Bytes of a list of labels that are read beside images."""
 _NO_PICTURES = frozenset(
-    ".7z .ai .arrow .arw .avi .bat .bin .bz2 .c .cfg .conf .cpp .cr2 .cr3 .css .csv .data .db .dcm "
-    ".dng .doc .docx .eps .exr .gz .h5 .hdf5 .heic .heif .hif .htm .html .icns .ico .ini .ipynb "
-    ".jpynb .js .json .jsonl .jxl .key .lock .log .lst .mat .md .mov .mp3 .mp4 .names .nef .nii "
-    ".npy .npz .onnx .orf .parquet .pdf .pickle .pkl .ppt .pptx .psd .pt .pth .py .rar .raw .rst "
-    ".rw2 .safetensors .sh .sqlite .svg .tar .tex .tfrecord .toml .tsv .txt .wav .weights .xcf "
-    ".xls .xlsx .xml .yaml .yml .zip .zst".split()
+    [
+        ".7z",
+        ".ai",
+        ".arrow",
+        ".arw",
+        ".avi",
+        ".bat",
+        ".bin",
+        ".bz2",
+        ".c",
+        ".cfg",
+        ".conf",
+        ".cpp",
+        ".cr2",
+        ".cr3",
+        ".css",
+        ".csv",
+        ".data",
+        ".db",
+        ".dcm",
+        ".dng",
+        ".doc",
+        ".docx",
+        ".eps",
+        ".exr",
+        ".gz",
+        ".h5",
+        ".hdf5",
+        ".heic",
+        ".heif",
+        ".hif",
+        ".htm",
+        ".html",
+        ".icns",
+        ".ico",
+        ".ini",
+        ".ipynb",
+        ".jpynb",
+        ".js",
+        ".json",
+        ".jsonl",
+        ".jxl",
+        ".key",
+        ".lock",
+        ".log",
+        ".lst",
+        ".mat",
+        ".md",
+        ".mov",
+        ".mp3",
+        ".mp4",
+        ".names",
+        ".nef",
+        ".nii",
+        ".npy",
+        ".npz",
+        ".onnx",
+        ".orf",
+        ".parquet",
+        ".pdf",
+        ".pickle",
+        ".pkl",
+        ".ppt",
+        ".pptx",
+        ".psd",
+        ".pt",
+        ".pth",
+        ".py",
+        ".rar",
+        ".raw",
+        ".rst",
+        ".rw2",
+        ".safetensors",
+        ".sh",
+        ".sqlite",
+        ".svg",
+        ".tar",
+        ".tex",
+        ".tfrecord",
+        ".toml",
+        ".tsv",
+        ".txt",
+        ".wav",
+        ".weights",
+        ".xcf",
+        ".xls",
+        ".xlsx",
+        ".xml",
+        ".yaml",
+        ".yml",
+        ".zip",
+        ".zst",
+    ]
 )
 """Endings under which no picture of a readable kind stands; others are looked into."""
 
@@ -67,7 +155,7 @@ Peek = Callable[[str, int], bytes]
 """Returns the first so many bytes of a file of the tree, or none where it cannot be read."""
 
 
-class Unsure(InputError):
+class Unsure(InputError):  # noqa: N818  (it is asked, not wrong)
     """The folders could mean several things, and the user has to say which."""
 
 
@@ -194,6 +282,15 @@ class Reading:
             )
 
 
+class Example(NamedTuple):
+    """A small tree of a layout, and what is to be read from it."""
+
+    files: Mapping[str, str]
+    """Paths, and what text stands in those that are no images."""
+    answer: Mapping[str, int] | str
+    """Images by class, or words of the question that is asked back."""
+
+
 class Layout(ABC):
     """One way of arranging labelled images."""
 
@@ -201,10 +298,7 @@ class Layout(ABC):
     """Lower case with hyphens, as it is given to ``--layout``."""
     rank: int
     """Layouts are asked in rising order, the particular ones before the general ones."""
-    example: Mapping[str, str]
-    """A small tree: paths, and what text stands in those that are no images."""
-    answer: Mapping[str, int] | str
-    """Of the example: images by class, or words of the question that is asked back."""
+    example: Example
 
     @abstractmethod
     def read(self, folder: Folder, reader: Reader) -> Reading | None:
@@ -224,6 +318,8 @@ class Reader:
     def __init__(self, peek: Peek) -> None:
         self._peek = peek
         self._order = sorted(LAYOUTS, key=lambda layout: layout.rank)
+        self.above: list[Folder] = []
+        """The folders that are being read, the innermost first."""
 
     def read(self, folder: Folder) -> Reading:
         """Read a folder by the first layout that knows it.
@@ -231,11 +327,15 @@ class Reader:
         Raises:
             Unsure: none does, or the one that does has to ask.
         """
-        for layout in self._order:
-            found = layout.read(folder, self)
-            if found is not None:
-                found.layouts.insert(0, layout.name)
-                return found
+        self.above.insert(0, folder)
+        try:
+            for layout in self._order:
+                found = layout.read(folder, self)
+                if found is not None:
+                    found.layouts.insert(0, layout.name)
+                    return found
+        finally:
+            self.above.pop(0)
         raise flat(folder)
 
     def content(self, path: str, most: int) -> bytes:
@@ -414,7 +514,7 @@ def _wished(root: Folder, wish: Wish, reader: Reader) -> Reading:
         if len(folder.heads) != 1:
             raise InputError(
                 f"The images are not arranged as --layout {wish.layout} says: it looks like "
-                f"{', '.join(list(layout.example)[:3])}, and the first image is "
+                f"{', '.join(list(layout.example.files)[:3])}, and the first image is "
                 f"{next(root.paths())!r}. Known: {', '.join(LAYOUTS.names())}."
             )
         folder = folder.heads[0]
@@ -460,7 +560,9 @@ def _pattern(
     pieces |= {f"{{{name}}}": f"(?P<{name}>[^/]+)" for name in names}
     parts = re.split(r"(\*\*|\*|\?|\{\w+\})", clean)
     try:
-        compiled = re.compile("".join(pieces.get(p) or re.escape(p) for p in parts) + "(?:/.*)?" * below)
+        compiled = re.compile(
+            "".join(pieces.get(p) or re.escape(p) for p in parts) + "(?:/.*)?" * below
+        )
     except re.error as error:
         raise InputError(f"The pattern {pattern!r} cannot be used: {error}.") from error
 
@@ -617,8 +719,31 @@ def _empty_folders(root: Folder, reading: Reading, kinds: Counter[str]) -> None:
 
 
 _PICTURES_UNREAD = frozenset(
-    ".ai .arw .cr2 .cr3 .dcm .dng .eps .exr .heic .heif .hif .icns .ico .jxl .nef .nii .npy .orf "
-    ".psd .raw .rw2 .svg .xcf".split()
+    [
+        ".ai",
+        ".arw",
+        ".cr2",
+        ".cr3",
+        ".dcm",
+        ".dng",
+        ".eps",
+        ".exr",
+        ".heic",
+        ".heif",
+        ".hif",
+        ".icns",
+        ".ico",
+        ".jxl",
+        ".nef",
+        ".nii",
+        ".npy",
+        ".orf",
+        ".psd",
+        ".raw",
+        ".rw2",
+        ".svg",
+        ".xcf",
+    ]
 )
 """Kinds of files that are left out and were perhaps meant as pictures."""
 

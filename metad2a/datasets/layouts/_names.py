@@ -85,5 +85,3 @@ def _plain_numbers(labels: set[str], paths: list[str]) -> bool:
         list(range(len(numbers))),
         list(range(1, len(numbers) + 1)),
     ) and len(set(ids)) == len(ids)
-
-

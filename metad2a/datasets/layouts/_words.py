@@ -19,39 +19,175 @@ _SIDES = {
         ("entrenamiento", "entrainement", "treino", "treinamento", "обучение", "训练", "訓練"), 0
     ),
     **dict.fromkeys(
-        "prueba pruebas teste testes validacion validacao validierung тест проверка "
-        "测试 验证 測試 驗證 テスト 検証".split(),
+        [
+            "prueba",
+            "pruebas",
+            "teste",
+            "testes",
+            "validacion",
+            "validacao",
+            "validierung",
+            "тест",
+            "проверка",
+            "测试",
+            "验证",
+            "測試",
+            "驗證",
+            "テスト",
+            "検証",
+        ],
         1,
     ),
     **dict.fromkeys(
-        "pred predict prediction unlabeled unlabelled unsup submission".split(), UNLABELLED
+        ["pred", "predict", "prediction", "unlabeled", "unlabelled", "unsup", "submission"],
+        UNLABELLED,
     ),
 }
 _ADDED = frozenset(
-    "set sets data dataset images image imgs img pictures pics photos jpg jpeg png folder dir split "
-    "final full part zip x".split()
+    [
+        "set",
+        "sets",
+        "data",
+        "dataset",
+        "images",
+        "image",
+        "imgs",
+        "img",
+        "pictures",
+        "pics",
+        "photos",
+        "jpg",
+        "jpeg",
+        "png",
+        "folder",
+        "dir",
+        "split",
+        "final",
+        "full",
+        "part",
+        "zip",
+        "x",
+    ]
 )
 """Words beside a side's that change nothing: 'Train Set', 'test_images'."""
 PICTURES = frozenset(
-    "images image imgs img jpegimages pictures pics photos photo jpg jpeg jpegs png pngs rgb "
-    "data dataset datasets raw raw-img allimages all".split()
+    [
+        "images",
+        "image",
+        "imgs",
+        "img",
+        "jpegimages",
+        "pictures",
+        "pics",
+        "photos",
+        "photo",
+        "jpg",
+        "jpeg",
+        "jpegs",
+        "png",
+        "pngs",
+        "rgb",
+        "data",
+        "dataset",
+        "datasets",
+        "raw",
+        "raw-img",
+        "allimages",
+        "all",
+    ]
 )
 """Names, in lower case, of folders that hold pictures and are no class."""
 MASKS = frozenset(
-    "annotation annotations anno annos mask masks label labels ground_truth groundtruth "
-    "ground-truth gt trimap trimaps seg segmentation segmentations segmentationclass "
-    "segmentationobject bbox bboxes boxes depth heatmap heatmaps edges xml xmls imagesets".split()
+    [
+        "annotation",
+        "annotations",
+        "anno",
+        "annos",
+        "mask",
+        "masks",
+        "label",
+        "labels",
+        "ground_truth",
+        "groundtruth",
+        "ground-truth",
+        "gt",
+        "trimap",
+        "trimaps",
+        "seg",
+        "segmentation",
+        "segmentations",
+        "segmentationclass",
+        "segmentationobject",
+        "bbox",
+        "bboxes",
+        "boxes",
+        "depth",
+        "heatmap",
+        "heatmaps",
+        "edges",
+        "xml",
+        "xmls",
+        "imagesets",
+    ]
 )
 """Names, in lower case, of folders that hold what belongs to pictures elsewhere."""
 PROGRAMS = frozenset(
-    "runs wandb mlruns lightning_logs tensorboard tb_logs logs checkpoints weights __pycache__ "
-    "docs results output outputs predictions notebooks scripts src".split()
+    [
+        "runs",
+        "wandb",
+        "mlruns",
+        "lightning_logs",
+        "tensorboard",
+        "tb_logs",
+        "logs",
+        "checkpoints",
+        "weights",
+        "__pycache__",
+        "docs",
+        "results",
+        "output",
+        "outputs",
+        "predictions",
+        "notebooks",
+        "scripts",
+        "src",
+    ]
 )
 """Names, in lower case, of folders that programs and repositories have beside data."""
 _GENERAL = frozenset(
-    "img image images dsc dscn dscf p pxl photo pic picture pict frame screenshot scan scanned file "
-    "sample untitled whatsapp vid video crop patch tile ilsvrc ilsvrc2012 coco mvimg item "
-    "thumb".split()
+    [
+        "img",
+        "image",
+        "images",
+        "dsc",
+        "dscn",
+        "dscf",
+        "p",
+        "pxl",
+        "photo",
+        "pic",
+        "picture",
+        "pict",
+        "frame",
+        "screenshot",
+        "scan",
+        "scanned",
+        "file",
+        "sample",
+        "untitled",
+        "whatsapp",
+        "vid",
+        "video",
+        "crop",
+        "patch",
+        "tile",
+        "ilsvrc",
+        "ilsvrc2012",
+        "coco",
+        "mvimg",
+        "item",
+        "thumb",
+    ]
 ) | frozenset(_SIDES)
 """First words of names that cameras and programs give: they are no labels."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metad2a.datasets.layout import LAYOUTS, Folder, Layout, Reader, Reading
+from metad2a.datasets.layout import LAYOUTS, Example, Folder, Layout, Reader, Reading
 from metad2a.datasets.layouts._words import MASKS, PICTURES
 
 
@@ -11,12 +11,14 @@ class Annotated(Layout):
 
     name = "annotated"
     rank = 20
-    example = {
-        **{f"images/{kind}_{i}.jpg": "" for kind in ("Abyssinian", "pug") for i in range(3)},
-        **{f"annotations/trimaps/{kind}_0.png": "" for kind in ("Abyssinian", "pug")},
-        "annotations/list.txt": "Abyssinian_0 1 1 1\n",
-    }
-    answer = {"Abyssinian": 3, "pug": 3}
+    example = Example(
+        {
+            **{f"images/{kind}_{i}.jpg": "" for kind in ("Abyssinian", "pug") for i in range(3)},
+            **{f"annotations/trimaps/{kind}_0.png": "" for kind in ("Abyssinian", "pug")},
+            "annotations/list.txt": "Abyssinian_0 1 1 1\n",
+        },
+        {"Abyssinian": 3, "pug": 3},
+    )
 
     def read(self, folder: Folder, reader: Reader) -> Reading | None:
         """Read the folder of pictures; the others belong to it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metad2a.datasets.layout import LAYOUTS, Folder, Layout, Reader, Reading
+from metad2a.datasets.layout import LAYOUTS, Example, Folder, Layout, Reader, Reading
 from metad2a.datasets.layouts._words import PICTURES, PROGRAMS, sides_of
 
 
@@ -11,12 +11,14 @@ class Beside(Layout):
 
     name = "folders-beside"
     rank = 60
-    example = {
-        **{f"data/{kind}/{i}.png": "" for kind in ("rose", "tulip") for i in range(2)},
-        "docs/logo.png": "",
-        "cover.png": "",
-    }
-    answer = {"rose": 2, "tulip": 2}
+    example = Example(
+        {
+            **{f"data/{kind}/{i}.png": "" for kind in ("rose", "tulip") for i in range(2)},
+            "docs/logo.png": "",
+            "cover.png": "",
+        },
+        {"rose": 2, "tulip": 2},
+    )
 
     def read(self, folder: Folder, reader: Reader) -> Reading | None:
         """Read the rest, where what is left is enough to be classes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metad2a.datasets.layout import LAYOUTS, Folder, Layout, Reader, Reading
+from metad2a.datasets.layout import LAYOUTS, Example, Folder, Layout, Reader, Reading
 from metad2a.datasets.layouts._words import side_and_rest
 
 
@@ -11,8 +11,10 @@ class ClassFolders(Layout):
 
     name = "class-folders"
     rank = 100
-    example = {"rose/1.png": "", "rose/near/2.png": "", "tulip/3.png": "", "tulip/4.png": ""}
-    answer = {"rose": 2, "tulip": 2}
+    example = Example(
+        {"rose/1.png": "", "rose/near/2.png": "", "tulip/3.png": "", "tulip/4.png": ""},
+        {"rose": 2, "tulip": 2},
+    )
 
     def read(self, folder: Folder, reader: Reader) -> Reading | None:
         """Take every folder as a class, and tell what could be meant otherwise."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metad2a.datasets.layout import LAYOUTS, Folder, Layout, Reader, Reading, unsure
+from metad2a.datasets.layout import LAYOUTS, Example, Folder, Layout, Reader, Reading, unsure
 from metad2a.datasets.layouts._words import UNLABELLED, sides_of
 
 
@@ -11,11 +11,18 @@ class ClassThenSide(Layout):
 
     name = "class-then-side"
     rank = 70
-    example = dict.fromkeys(
-        [f"{kind}/{side}/{i}.png" for kind in ("rose", "tulip") for side in ("train", "test") for i in (1, 2)],
-        "",
+    example = Example(
+        dict.fromkeys(
+            [
+                f"{kind}/{side}/{i}.png"
+                for kind in ("rose", "tulip")
+                for side in ("train", "test")
+                for i in (1, 2)
+            ],
+            "",
+        ),
+        {"rose": 4, "tulip": 4},
     )
-    answer = {"rose": 4, "tulip": 4}
 
     def read(self, folder: Folder, reader: Reader) -> Reading | None:
         """Take the outer folders as classes, or ask where each of them is a set of its own."""

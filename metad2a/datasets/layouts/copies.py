@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metad2a.datasets.layout import LAYOUTS, Folder, Layout, Reader, Reading
+from metad2a.datasets.layout import LAYOUTS, Example, Folder, Layout, Reader, Reading
 
 _SAME = 0.9
 """Share of the images in a copy that lie under the same names outside of it."""
@@ -13,16 +13,18 @@ class Copies(Layout):
 
     name = "copy-inside"
     rank = 30
-    example = dict.fromkeys(
-        [
-            f"{top}{kind}/{i}.png"
-            for top in ("", "flowers/")
-            for kind in ("rose", "tulip")
-            for i in (1, 2)
-        ],
-        "",
+    example = Example(
+        dict.fromkeys(
+            [
+                f"{top}{kind}/{i}.png"
+                for top in ("", "flowers/")
+                for kind in ("rose", "tulip")
+                for i in (1, 2)
+            ],
+            "",
+        ),
+        {"rose": 2, "tulip": 2},
     )
-    answer = {"rose": 2, "tulip": 2}
 
     def read(self, folder: Folder, reader: Reader) -> Reading | None:
         """Read all but the copy."""

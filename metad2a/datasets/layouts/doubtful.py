@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from metad2a.datasets.layout import LAYOUTS, Folder, Layout, Reader, Reading, folded, unsure
+from metad2a.datasets.layout import (
+    LAYOUTS,
+    Example,
+    Folder,
+    Layout,
+    Reader,
+    Reading,
+    folded,
+    unsure,
+)
 from metad2a.datasets.layouts._words import MASKS, PICTURES
 
 _ALIKE = 0.8
@@ -14,11 +23,18 @@ class Doubtful(Layout):
 
     name = "doubtful"
     rank = 90
-    example = dict.fromkeys(
-        [f"{site}/{kind}/{i}.png" for site in ("lab", "web") for kind in ("mug", "pen") for i in (1, 2)],
-        "",
+    example = Example(
+        dict.fromkeys(
+            [
+                f"{site}/{kind}/{i}.png"
+                for site in ("lab", "web")
+                for kind in ("mug", "pen")
+                for i in (1, 2)
+            ],
+            "",
+        ),
+        "--classes-at '*/{class}'",
     )
-    answer = "--classes-at '*/{class}'"
 
     def read(self, folder: Folder, reader: Reader) -> Reading | None:
         """Ask, or return None where nothing speaks against the folders' being classes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metad2a.datasets.layout import LAYOUTS, Folder, Layout, Reader, Reading, Unused
+from metad2a.datasets.layout import LAYOUTS, Example, Folder, Layout, Reader, Reading, Unused
 from metad2a.datasets.layouts._names import label_of, labels_in_names
 
 
@@ -11,8 +11,10 @@ class FileNames(Layout):
 
     name = "file-names"
     rank = 85
-    example = {f"{kind}.{i}.jpg": "" for kind in ("cat", "dog") for i in range(4)}
-    answer = {"cat": 4, "dog": 4}
+    example = Example(
+        {f"{kind}.{i}.jpg": "" for kind in ("cat", "dog") for i in range(4)},
+        {"cat": 4, "dog": 4},
+    )
 
     def read(self, folder: Folder, reader: Reader) -> Reading | None:
         """Take what the names have in common as the labels."""

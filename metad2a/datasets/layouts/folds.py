@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import re
 
-from metad2a.datasets.layout import LAYOUTS, Folder, Layout, Reader, Reading, Unsure, unsure
+from metad2a.datasets.layout import (
+    LAYOUTS,
+    Example,
+    Folder,
+    Layout,
+    Reader,
+    Reading,
+    Unsure,
+    unsure,
+)
 
 _NUMBERED = re.compile(
     r"(fold|folds|kfold|k|cv|split|part|batch|chunk|shard|subset|run|round)[\s_.\-]*(\d+|[a-e])",
@@ -17,11 +26,18 @@ class Folds(Layout):
 
     name = "folds"
     rank = 40
-    example = dict.fromkeys(
-        [f"fold_{k}/{kind}/{k}{i}.png" for k in range(3) for kind in ("rose", "tulip") for i in (1, 2)],
-        "",
+    example = Example(
+        dict.fromkeys(
+            [
+                f"fold_{k}/{kind}/{k}{i}.png"
+                for k in range(3)
+                for kind in ("rose", "tulip")
+                for i in (1, 2)
+            ],
+            "",
+        ),
+        {"rose": 6, "tulip": 6},
     )
-    answer = {"rose": 6, "tulip": 6}
 
     def read(self, folder: Folder, reader: Reader) -> Reading | None:
         """Put folds without sides together; of folds that have sides, take the first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metad2a.datasets.layout import LAYOUTS, Folder, Layout, Reader, Reading, unsure
+from metad2a.datasets.layout import LAYOUTS, Example, Folder, Layout, Reader, Reading, unsure
 
 
 class MVTec(Layout):
@@ -10,12 +10,14 @@ class MVTec(Layout):
 
     name = "mvtec"
     rank = 10
-    example = {
-        **{f"train/good/{i}.png": "" for i in range(4)},
-        **{f"test/{kind}/{i}.png": "" for kind in ("good", "crack") for i in range(2)},
-        **{f"ground_truth/crack/{i}_mask.png": "" for i in range(2)},
-    }
-    answer = {"good": 6, "crack": 2}
+    example = Example(
+        {
+            **{f"train/good/{i}.png": "" for i in range(4)},
+            **{f"test/{kind}/{i}.png": "" for kind in ("good", "crack") for i in range(2)},
+            **{f"ground_truth/crack/{i}_mask.png": "" for i in range(2)},
+        },
+        {"good": 6, "crack": 2},
+    )
 
     def read(self, folder: Folder, reader: Reader) -> Reading | None:
         """Read the two sides; a collection of such sets is asked for one of them."""
@@ -35,8 +37,8 @@ class MVTec(Layout):
         reading.notes.append(
             f"The training side has {'good'!r} alone, and {', '.join(map(repr, faults[:6]))} "
             f"{'stands' if len(faults) == 1 else 'stand'} in the test side only, so a classifier "
-            "cannot learn them from this split. --classes-at '*/{class}' reads images of no side "
-            "(with ground_truth moved away), or --split train=test trains on that folder."
+            "cannot learn them from this split. --split train=train,test reads both as images of "
+            "no side."
         )
         return reading
 

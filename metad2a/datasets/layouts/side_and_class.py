@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from metad2a.datasets.layout import LAYOUTS, Folder, Layout, Reader, Reading
+from metad2a.datasets.layout import LAYOUTS, Example, Folder, Layout, Reader, Reading
 from metad2a.datasets.layouts._words import UNLABELLED, side_and_rest
 
 
@@ -13,18 +13,27 @@ class SideAndClass(Layout):
 
     name = "side-and-class"
     rank = 45
-    example = dict.fromkeys(
-        [f"{side}_{kind}/{i}.png" for kind in ("rose", "tulip") for side in ("train", "test") for i in (1, 2)],
-        "",
+    example = Example(
+        dict.fromkeys(
+            [
+                f"{side}_{kind}/{i}.png"
+                for kind in ("rose", "tulip")
+                for side in ("train", "test")
+                for i in (1, 2)
+            ],
+            "",
+        ),
+        {"rose": 4, "tulip": 4},
     )
-    answer = {"rose": 4, "tulip": 4}
 
     def read(self, folder: Folder, reader: Reader) -> Reading | None:
         """Take what is left of every name without its side as the class."""
         told = {head.name: side_and_rest(head.name) for head in folder.heads}
         named = {name: found for name, found in told.items() if found is not None and found[1]}
         sides = {side for side, _ in named.values()} - {UNLABELLED}
-        kinds = {rest: {s for s, other in named.values() if other == rest} for _, rest in named.values()}
+        kinds = {
+            rest: {s for s, other in named.values() if other == rest} for _, rest in named.values()
+        }
         if len(named) < len(told) or len(sides) < 2 or len(kinds) < 2:
             return None
         # A class that stands on one side only is more likely no class at all.

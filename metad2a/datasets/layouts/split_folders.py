@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from metad2a.datasets.layout import (
     LAYOUTS,
+    Example,
     Folder,
     Layout,
     Reader,
@@ -15,7 +16,7 @@ from metad2a.datasets.layout import (
 )
 from metad2a.datasets.layouts._lists import listed_labels
 from metad2a.datasets.layouts._names import label_of, labels_in_names
-from metad2a.datasets.layouts._words import PICTURES, UNLABELLED, sides_of
+from metad2a.datasets.layouts._words import UNLABELLED, sides_of, words
 
 
 class SplitFolders(Layout):
@@ -28,14 +29,16 @@ class SplitFolders(Layout):
 
     name = "split-folders"
     rank = 50
-    example = {
-        **{f"train/{kind}/images/{i}.png": "" for kind in ("n01", "n02") for i in range(3)},
-        **{f"val/images/v{i}.png": "" for i in range(2)},
-        "val/val_annotations.txt": "v0.png\tn01\t0\t0\nv1.png\tn02\t0\t0\n",
-        "test/images/t0.png": "",
-        "runs/train/results.png": "",
-    }
-    answer = {"n01": 4, "n02": 4}
+    example = Example(
+        {
+            **{f"train/{kind}/images/{i}.png": "" for kind in ("n01", "n02") for i in range(3)},
+            **{f"val/images/v{i}.png": "" for i in range(2)},
+            "val/val_annotations.txt": "v0.png\tn01\t0\t0\nv1.png\tn02\t0\t0\n",
+            "test/images/t0.png": "",
+            "runs/train/results.png": "",
+        },
+        {"n01": 4, "n02": 4},
+    )
 
     def read(self, folder: Folder, reader: Reader) -> Reading | None:
         """Read the sides apart and put them together."""
@@ -43,6 +46,33 @@ class SplitFolders(Layout):
         sides = sides_of(heads)
         if not sides:
             return None
+        labelled, flat = self._read_sides(heads, sides, reader)
+        # A class may be called like a side; not several classes.
+        several = len(set(sides.values())) > 1 or len(sides) == len(heads)
+        if not several and not any(len(found.classes()) > 1 for found in labelled.values()):
+            return None
+        whole = Reading()
+        for name, found in labelled.items():
+            whole.add(found, sides[name])
+        if not labelled:
+            if not self._by_names(flat, sides, whole):
+                raise self._question(folder, flat, reader)
+            flat = []
+        known = whole.classes()
+        for head in flat:
+            self._read_flat(head, [folder, *reader.above], reader, known, sides, whole)
+        for head in heads:
+            if head.name not in sides:
+                self._leave(head, known, whole)
+            elif sides[head.name] == UNLABELLED:
+                whole.unused.append(head.unused("its name says that it has no labels"))
+        whole.leave_loose(folder)
+        return whole
+
+    def _read_sides(
+        self, heads: list[Folder], sides: dict[str, int], reader: Reader
+    ) -> tuple[dict[str, Reading], list[Folder]]:
+        """Return what each side is read as, and the sides without class folders."""
         labelled: dict[str, Reading] = {}
         flat: list[Folder] = []
         for head in heads:
@@ -51,34 +81,13 @@ class SplitFolders(Layout):
             try:
                 if head.heads:
                     labelled[head.name] = reader.read(head)
-                    continue
+                else:
+                    flat.append(head)
             except Unsure:
-                if len(head.heads) > 1 and len(heads) == 1:
+                if len(head.heads) > 1:
                     raise
-            flat.append(head)
-        flat = self._single_classes(flat, labelled)
-        whole = Reading()
-        if labelled:
-            if len(sides) < len(heads) and not any(len(r.classes()) > 1 for r in labelled.values()):
-                return None  # Classes of which one is called like a side.
-            for name, reading in labelled.items():
-                whole.add(reading, sides[name])
-        elif len(sides) < len(heads) or not self._by_names(flat, sides, whole):
-            if len(sides) < len(heads):
-                return None
-            raise self._question(folder, flat, reader)
-        else:
-            flat = []
-        known = whole.classes()
-        for head in flat:
-            self._read_flat(head, folder, reader, known, sides, whole)
-        for head in heads:
-            if head.name not in sides:
-                self._leave(head, known, whole)
-            elif sides[head.name] == UNLABELLED:
-                whole.unused.append(head.unused("its name says that it has no labels"))
-        whole.leave_loose(folder)
-        return whole
+                flat.append(head)
+        return labelled, self._single_classes(flat, labelled)
 
     @staticmethod
     def _single_classes(flat: list[Folder], labelled: dict[str, Reading]) -> list[Folder]:
@@ -137,14 +146,14 @@ class SplitFolders(Layout):
     @staticmethod
     def _read_flat(
         head: Folder,
-        folder: Folder,
+        above: list[Folder],
         reader: Reader,
         known: set[str],
         sides: dict[str, int],
         whole: Reading,
     ) -> None:
         """Read a side without class folders by a list, or leave it out."""
-        found = listed_labels(head, [head, *head.folders.values(), folder], reader, known)
+        found = listed_labels(head, [head, *head.folders.values(), *above], reader, known)
         if found is not None:
             labels, place = found
             whole.images += [(path, label, sides[head.name]) for path, label in labels.items()]
@@ -153,10 +162,12 @@ class SplitFolders(Layout):
                 f"{place!r}."
             )
             if len(labels) < head.total:
-                whole.unused.append(head.unused(f"{head.total - len(labels):,} are not in {place!r}"))
+                whole.unused.append(
+                    head.unused(f"{head.total - len(labels):,} are not in {place!r}")
+                )
             return
         whole.unused.append(head.unused("no class folders, and no list of labels beside it"))
-        if sides[head.name] == 0 or "val" in head.name.lower() or not _looks_like_test(head):
+        if not {"test", "testing"} & set(words(head.name)):  # Those without labels are usual.
             whole.notes.append(
                 f"{count_images(head.total).capitalize()} in {head.path.rstrip('/')!r} are not "
                 "used: they lie in no class folders, and no list of their labels is beside them. "
@@ -172,10 +183,6 @@ class SplitFolders(Layout):
                 "though it has folders called like the classes. --split "
                 f"train={head.path.rstrip('/')} takes it to train on."
             )
-
-
-def _looks_like_test(head: Folder) -> bool:
-    return "test" in head.name.lower()
 
 
 LAYOUTS.register(SplitFolders.name)(SplitFolders())

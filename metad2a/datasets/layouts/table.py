@@ -9,6 +9,7 @@ from metad2a.datasets.labels import one_spelling, read_labels
 from metad2a.datasets.layout import (
     LAYOUTS,
     SPLITS,
+    Example,
     Folder,
     Layout,
     Reader,
@@ -37,11 +38,13 @@ class Table(Layout):
 
     name = "table"
     rank = 15
-    example = {
-        **{f"images/{i}.png": "" for i in range(4)},
-        "labels.csv": "image,species\n0,rose\n1,rose\n2,tulip\n3,tulip\n",
-    }
-    answer = {"rose": 2, "tulip": 2}
+    example = Example(
+        {
+            **{f"images/{i}.png": "" for i in range(4)},
+            "labels.csv": "image,species\n0,rose\n1,rose\n2,tulip\n3,tulip\n",
+        },
+        {"rose": 2, "tulip": 2},
+    )
 
     def read(self, folder: Folder, reader: Reader) -> Reading | None:
         """Read the tables that lie in the folder, unless folders tell the same or tell more."""
@@ -75,7 +78,7 @@ class Table(Layout):
         spoken = {_head(folder, path) for path in found}
         if len(found) < _NAMED * sum(heads[head] for head in spoken):
             return None
-        if by_folders and _told_by_folders(found):
+        if by_folders and (_told_by_folders(found) or _only_flat(folder, spoken)):
             return None
         reading.images = [(path, label, side) for path, (label, side) in found.items()]
         left = Counter(f"{_head(folder, path)}" for path in paths if path not in found)
@@ -180,6 +183,11 @@ def _head(folder: Folder, path: str) -> str:
     """Return the folder in a folder that an image lies in or below; empty for the folder itself."""
     inner, slash, _ = path[len(folder.path) :].partition("/")
     return f"{folder.path}{inner}/" if slash else folder.path
+
+
+def _only_flat(folder: Folder, spoken: set[str]) -> bool:
+    """Whether a table speaks of a folder without class folders only, beside others with them."""
+    return any(head.path not in spoken and len(head.heads) > 1 for head in folder.heads)
 
 
 def _told_by_folders(found: dict[str, tuple[str, int]]) -> bool:

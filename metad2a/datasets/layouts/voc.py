@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metad2a.datasets.layout import LAYOUTS, Folder, Layout, Reader, Reading, unsure
+from metad2a.datasets.layout import LAYOUTS, Example, Folder, Layout, Reader, Reading, unsure
 
 
 class VOC(Layout):
@@ -10,14 +10,16 @@ class VOC(Layout):
 
     name = "voc"
     rank = 5
-    example = {
-        "JPEGImages/1.jpg": "",
-        "JPEGImages/2.jpg": "",
-        "Annotations/1.xml": "<annotation/>",
-        "Annotations/2.xml": "<annotation/>",
-        "SegmentationClass/1.png": "",
-    }
-    answer = "Pascal VOC"
+    example = Example(
+        {
+            "JPEGImages/1.jpg": "",
+            "JPEGImages/2.jpg": "",
+            "Annotations/1.xml": "<annotation/>",
+            "Annotations/2.xml": "<annotation/>",
+            "SegmentationClass/1.png": "",
+        },
+        "Pascal VOC",
+    )
 
     def read(self, folder: Folder, reader: Reader) -> Reading | None:
         """Ask: a picture may hold objects of several classes."""

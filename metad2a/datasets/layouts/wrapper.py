@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metad2a.datasets.layout import LAYOUTS, Folder, Layout, Reader, Reading
+from metad2a.datasets.layout import LAYOUTS, Example, Folder, Layout, Reader, Reading
 
 
 class Wrapper(Layout):
@@ -10,10 +10,12 @@ class Wrapper(Layout):
 
     name = "wrapper"
     rank = 80
-    example = dict.fromkeys(
-        [f"flowers/images/{kind}/{i}.png" for kind in ("rose", "tulip") for i in range(2)], ""
+    example = Example(
+        dict.fromkeys(
+            [f"flowers/images/{kind}/{i}.png" for kind in ("rose", "tulip") for i in range(2)], ""
+        ),
+        {"rose": 2, "tulip": 2},
     )
-    answer = {"rose": 2, "tulip": 2}
 
     def read(self, folder: Folder, reader: Reader) -> Reading | None:
         """Read the one folder inside, unless more images lie beside it than in it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from metad2a.datasets.layout import LAYOUTS, Folder, Layout, Reader, Reading, unsure
+from metad2a.datasets.layout import LAYOUTS, Example, Folder, Layout, Reader, Reading, unsure
 
 _LINE = re.compile(r"\s*\d+(\s+-?\d*\.?\d+(e-?\d+)?){4,}\s*", re.IGNORECASE)
 _LOOKED_AT = 5
@@ -16,12 +16,18 @@ class YOLO(Layout):
 
     name = "yolo"
     rank = 7
-    example = {
-        **{f"{side}/images/{i}.jpg": "" for side in ("train", "valid") for i in range(2)},
-        **{f"{side}/labels/{i}.txt": "0 .5 .5 .1 .1" for side in ("train", "valid") for i in (0, 1)},
-        "data.yaml": "names: [rose]",
-    }
-    answer = "YOLO"
+    example = Example(
+        {
+            **{f"{side}/images/{i}.jpg": "" for side in ("train", "valid") for i in range(2)},
+            **{
+                f"{side}/labels/{i}.txt": "0 .5 .5 .1 .1"
+                for side in ("train", "valid")
+                for i in (0, 1)
+            },
+            "data.yaml": "names: [rose]",
+        },
+        "YOLO",
+    )
 
     def read(self, folder: Folder, reader: Reader) -> Reading | None:
         """Ask: a picture may hold objects of several classes."""
