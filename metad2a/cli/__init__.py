@@ -10,6 +10,7 @@ Exit codes: 0 done, 1 failed (model folder, database), 2 wrong usage, 3 bad inpu
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import io
 import os
@@ -84,9 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         # Nobody foresaw it: a name too long, a disk that is full. It is no fault of the program's.
         about = "" if error.filename is None else f"{str(error.filename)[:200]!r}: "
-        try:
-            sys.stdout.flush()
-        except OSError:
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EBADF, errno.EIO):
             _silence()
             about, arguments = "The answer cannot be written: ", []
         return _fail(MetaD2AError(f"{about}{error.strerror or error}."), 1, arguments)
