@@ -167,7 +167,7 @@ def test_t_missing_files(write: Write) -> None:
         ("file_name,label\n" + "a/1.png,cat\n" * 2, None),
         (PLAIN.replace("cat", "cat|out").replace("dog", "dog|out"), "several labels of one image"),
         ("image,cat,dog\na/1.png,1,0\na/2.png,1,1\n", "a 1 in 2 columns: several labels"),
-        ("file_name,label\na/1.png,\na/2.png,nan\n", "None of the 2 images has a label"),
+        ("file_name,label\na/1.png,\na/2.png,nan\n", "2 of 2 labels are missing"),
     ],
     ids=[
         "empty",

@@ -53,7 +53,9 @@ def read_labels(labels: Any, names: Sequence[str] | None = None) -> Labelled:
     known = ~_missing(values, names)
     kept = np.flatnonzero(known)
     if len(values) and not len(kept):
-        raise InputError(f"None of the {len(values):,} images has a label. Label some of them.")
+        raise InputError(
+            f"{len(values):,} of {len(values):,} labels are missing. Label the images, or some of them."
+        )
     values = values[kept]
     if values.dtype.kind in "OU":
         refuse_several([value for value in values if isinstance(value, str)])

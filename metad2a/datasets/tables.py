@@ -38,13 +38,13 @@ _FILE_NAMES = (
     "filename filenames file image img imagepath imagefile imagefilename imagename imageid imgpath "
     "imgname imgid path filepath picture photo fname relativepath name id uuid key"
 )
-_FILES = tuple(_FILE_NAMES.split())
+FILE_COLUMNS = tuple(_FILE_NAMES.split())
 """Names of the column of files, without signs and in lower case, the surest first."""
 _LABEL_NAMES = (
     "label labels labelname class classname category categoryname target species breed diagnosis "
-    "dx disease finalbreed groundtruth classid labelid categoryid classlabel tag tags y"
+    "dx disease finalbreed groundtruth classid labelid categoryid classlabel finelabel coarselabel tag tags y"
 )
-_LABELS = tuple(_LABEL_NAMES.split())
+LABEL_COLUMNS = tuple(_LABEL_NAMES.split())
 """Names of the column of labels."""
 _SIDES = ("split", "set", "subset", "partition", "usage", "phase", "stage", "fold")
 """Names of the column of sides; but for the first they must hold what is known."""
@@ -257,9 +257,9 @@ def _of_text(text: str, known: Callable[[str], bool]) -> tuple[list[str] | None,
     if not records:
         return [], []
     first = [str(value).strip() for value in records[0].values]
-    named = any(_plain(name) in (*_FILES, *_LABELS) for name in first)
+    named = any(plain(name) in (*FILE_COLUMNS, *LABEL_COLUMNS) for name in first)
     pictures = any(_is_picture(value) or (not named and known(value)) for value in first)
-    if pictures and not (named and _plain(first[0]) in _FILES):
+    if pictures and not (named and plain(first[0]) in FILE_COLUMNS):
         return None, records
     return first, records[1:]
 
@@ -336,7 +336,7 @@ def _is_row(text: str) -> bool:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return True  # Lines of JSON tell which of them is broken.
-    return isinstance(found, Mapping) and any(_plain(key) in _FILES for key in found)
+    return isinstance(found, Mapping) and any(plain(key) in FILE_COLUMNS for key in found)
 
 
 def _of_json_lines(text: str) -> tuple[list[str], list[_Record]]:
@@ -414,7 +414,7 @@ class _Columns:
         self.records = records
         self.is_side = is_side
         self.width = len(records[0].values)
-        self.plain = [_plain(name) for name in names or [""] * self.width]
+        self.plain = [plain(name) for name in names or [""] * self.width]
         self.looked = records[:: max(1, len(records) // _LOOKED)]
         self.file = self._file(known)
         self.side = self._side()
@@ -485,8 +485,8 @@ class _Columns:
                 f"Name the columns {_WANTED}."
             )
         named = sorted(
-            (column for column in range(self.width) if self.plain[column] in _FILES),
-            key=lambda column: _FILES.index(self.plain[column]),
+            (column for column in range(self.width) if self.plain[column] in FILE_COLUMNS),
+            key=lambda column: FILE_COLUMNS.index(self.plain[column]),
         )
         for column in named:
             if self.plain[column] == "filename" or share(column, known) >= 0.5:
@@ -520,8 +520,8 @@ class _Columns:
         """Return the column of labels, or the one-hot columns."""
         rest = [c for c in range(self.width) if c not in (self.file, self.side)]
         named = sorted(
-            (column for column in rest if self.plain[column] in _LABELS),
-            key=lambda column: _LABELS.index(self.plain[column]),
+            (column for column in rest if self.plain[column] in LABEL_COLUMNS),
+            key=lambda column: LABEL_COLUMNS.index(self.plain[column]),
         )
         if named:
             return named[0]
@@ -570,7 +570,8 @@ class _Columns:
 _HOT = frozenset(("0", "1", "0.0", "1.0", "False", "True", "false", "true"))
 
 
-def _plain(name: Any) -> str:
+def plain(name: Any) -> str:
+    """Return the name of a column without signs and in lower case."""
     return re.sub(r"[\W_]+", "", str(name)).lower()
 
 

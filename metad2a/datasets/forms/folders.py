@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from metad2a.datasets.base import FORMS, DatasetForm, EncodedDataset, read_image_file
-from metad2a.datasets.forms.parquet import parquet_files
 from metad2a.datasets.layout import Unused, Wish, is_litter, read_layout
 from metad2a.datasets.names import as_text, plain
 from metad2a.errors import InputError
@@ -147,7 +146,7 @@ class FolderForm(DatasetForm):
 
     def accepts(self, source: Any) -> bool:
         """Whether it is a folder without Parquet files."""
-        return isinstance(source, Path) and source.is_dir() and not parquet_files(source)
+        return isinstance(source, Path) and source.is_dir()
 
     def open(self, source: Path) -> FolderDataset:
         """List the image files."""

@@ -102,6 +102,7 @@ def _read(path: Path, dimensions: int) -> np.ndarray:
     """
     try:
         with open_uncompressed(path) as file:
+            file.seek(0)
             return _array(file, dimensions, most_unpacked(path.stat().st_size))
     except InputError as error:
         raise InputError(f"{path.name!r}: {error}") from error
