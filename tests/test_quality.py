@@ -153,7 +153,8 @@ def test_the_page_shows_doubts_as_pictures(tmp_path: Path) -> None:
     images = {
         f"{c}/{i}.png": striped(i + 50 * (c == "b"), c == "b") for c in "ab" for i in range(30)
     }
-    images["a/<wrong>.png"] = striped(99, True)
+    # Some are held out for the test side, and are not asked about.
+    images |= {f"a/<wrong {i}>.png": striped(99 + i, True) for i in range(3)}
     with zipfile.ZipFile(path, "w") as archive:
         for name, image in images.items():
             content = io.BytesIO()
@@ -161,7 +162,8 @@ def test_the_page_shows_doubts_as_pictures(tmp_path: Path) -> None:
             archive.writestr(name, content.getvalue())
     found = describe_source(str(path), True, "efficientnet_lite")
     assert found.report.quality is not None
-    assert [one.name for one in found.report.quality.doubts] == ["a/<wrong>.png"]
+    names = {one.name for one in found.report.quality.doubts}
+    assert names and names <= {f"a/<wrong {i}>.png" for i in range(3)}
     view = dataset_view(found)
     assert "Labels in doubt" in view and view.count("data:image/") >= 17
-    assert "<wrong>" not in view
+    assert "<wrong" not in view

@@ -202,8 +202,9 @@ def _partners(
         label.
     """
     n = len(small)
-    x = small.reshape(n, -1).astype(np.float32)
-    x -= x.mean(1, keepdims=True)
+    x = small.reshape(n, -1, small.shape[-1]).astype(np.float32)
+    # Of each channel: where all are of one colour, that is not what there is to see.
+    x = (x - x.mean(1, keepdims=True)).reshape(n, -1)
     length = np.linalg.norm(x, axis=1, keepdims=True)
     flat = length[:, 0] < _FLAT * np.sqrt(x.shape[1])
     x /= np.maximum(length, 1e-6)
