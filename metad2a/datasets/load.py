@@ -72,7 +72,7 @@ def load_dataset(
     """
     wish = Wish(layout, classes_at, _patterns(split or {}))
     if isinstance(labels, (str, os.PathLike)):
-        source = _listed(source, Path(labels).expanduser(), wish)
+        source = without_thin(_listed(source, Path(labels).expanduser(), wish))
     elif labels is not None:
         source = (source, labels)
     if classes is not None:
