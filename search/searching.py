@@ -87,6 +87,7 @@ class Search:
             macro=dict(run.macro),
             history=tuple(run.history),
             network=kept,
+            class_names=run.data.names,
         )
 
 

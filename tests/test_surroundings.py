@@ -135,6 +135,7 @@ def test_torch_is_left_as_it_was_and_does_not_matter(
         torch.set_default_dtype(torch.float32)
     assert found[0].architecture == plain.architecture
     assert result.images >= 16
+    assert result.class_names == ("0", "1")
     assert torch.equal(before, torch.random.get_rng_state())
 
 
