@@ -48,6 +48,7 @@ def test_without_a_home(capsys: pytest.CaptureFixture[str]) -> None:
     assert cache_folder() is None
     assert main(["doctor"]) == 0
     assert "no home" in capsys.readouterr().out
+    assert main(["models", "list"]) == 0
     with pytest.raises(InputError, match="no home"):
         load_dataset("~/pictures")
 

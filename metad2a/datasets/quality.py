@@ -20,7 +20,7 @@ from PIL import Image
 from metad2a.datasets.base import ImageDataset
 
 ALIKE = 0.07
-"""Distance of unit vectors below which pictures are alike; JPEG at quality 75 is 0.01 to 0.03."""
+"""Distance of unit vectors below which pictures are alike; JPEG at quality 75 is 0.01 to 0.06."""
 LISTED = 20
 """Pairs that are listed."""
 DOUBTS = 10
