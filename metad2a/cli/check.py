@@ -1,4 +1,4 @@
-"""``metad2a check DATA``: what was understood of labelled images, all of them decoded."""
+"""``metad2a check DATA``: what was understood of labelled images; ``--quality`` decodes them all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--quality",
         action="store_true",
-        help="look for copies (also between training and test), pictures alike and labels in doubt",
+        help="decode every image; look for copies (also between training and test), pictures alike "
+        "and labels in doubt",
     )
     add_json(parser)
 
