@@ -99,7 +99,7 @@ class ArchiveDataset(EncodedDataset):
         Raises:
             TypeError: it is a temporary one, of which there shall be no second.
         """
-        if str(getattr(self._file, "name", None)) != str(self._path):
+        if not self._stored():
             raise TypeError("a compressed archive stays in the process that has uncompressed it")
         return {k: v for k, v in self.__dict__.items() if k not in ("_file", "_lock")}
 
@@ -114,6 +114,8 @@ class ArchiveDataset(EncodedDataset):
         member = self._members[self._paths[index]]
         try:
             with self._lock:
+                if self._file.closed:  # It was one of many.
+                    self._file = self._path.open("rb")
                 self._file.seek(member.start)
                 data = self._file.read(member.packed)
             if member.deflated:  # One byte too many is enough to see that the list has lied.
@@ -123,6 +125,16 @@ class ArchiveDataset(EncodedDataset):
         if len(data) != member.size or member.crc not in (None, zlib.crc32(data)):
             raise UnreadableImage("damaged in the archive")
         return data
+
+    def rest(self) -> None:
+        """Close the archive until its next image; one that had to be unpacked stays open."""
+        with self._lock:
+            if self._stored():
+                self._file.close()
+
+    def _stored(self) -> bool:
+        """Whether the open file is the archive itself, not what was unpacked of it."""
+        return str(getattr(self._file, "name", None)) == str(self._path)
 
     def _peek(self, path: str, most: int) -> bytes:
         """Return the first bytes of a member, or none where it is damaged."""

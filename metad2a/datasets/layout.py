@@ -492,8 +492,11 @@ def _only(kinds: Counter[str]) -> str:
         return ""
     found = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(_LISTED))
     heic = any(kind in (".heic", ".heif", ".hif") for kind in kinds)
-    return f" among {found}" + (
-        " (HEIC is read after: pip install 'metad2a[heif]')" if heic else ""
+    packed = any(kind in (".zip", ".tar", ".gz", ".7z", ".rar", ".zst") for kind in kinds)
+    return (
+        f" among {found}"
+        + (" (HEIC is read after: pip install 'metad2a[heif]')" if heic else "")
+        + (" (an archive in it is not opened: unpack it and give that)" if packed else "")
     )
 
 

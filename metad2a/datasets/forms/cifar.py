@@ -43,9 +43,7 @@ class CifarForm(DatasetForm):
             return False
         if source.is_file():
             return _TARS.fullmatch(source.name) is not None
-        return any((source / name).is_file() for name in _META) and any(
-            _BATCHES.fullmatch(path.name) and path.is_file() for path in source.iterdir()
-        )
+        return _folder(source) is not None
 
     def open(self, source: Path) -> ImageDataset:
         """Read all batches into memory."""
@@ -65,10 +63,21 @@ class CifarForm(DatasetForm):
         return open_parts(name, self.name, sorted(parts, key=lambda part: part.side), classes)
 
 
+def _folder(source: Path) -> Path | None:
+    """Return the folder of batches: the one given, or the one in it that torchvision makes."""
+    for folder in (source, source / "cifar-10-batches-py", source / "cifar-100-python"):
+        if any((folder / name).is_file() for name in _META) and any(
+            _BATCHES.fullmatch(path.name) and path.is_file() for path in folder.iterdir()
+        ):
+            return folder
+    return None
+
+
 def _files(source: Path) -> Iterator[tuple[str, bytes]]:
     """Yield the names and bytes of the batches and of the file that describes them."""
-    if source.is_dir():
-        for path in source.iterdir():
+    folder = _folder(source) if source.is_dir() else None
+    if folder is not None:
+        for path in folder.iterdir():
             if path.name in _META or _BATCHES.fullmatch(path.name):
                 most = most_unpacked(path.stat().st_size)
                 with path.open("rb") as file:

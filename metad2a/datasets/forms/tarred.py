@@ -12,15 +12,15 @@ from metad2a.datasets.forms._tar_list import list_members
 from metad2a.datasets.forms._uncompress import open_uncompressed
 from metad2a.datasets.layout import Wish
 
-ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 """File-name endings, in lower case."""
 
 
 class TarForm(DatasetForm):
-    """A tar file, perhaps compressed by gzip, bzip2 or xz."""
+    """A tar file, perhaps compressed by gzip, bzip2, xz or zstd."""
 
     name = "tar of class folders"
-    wanted = "a tar of such a folder, also compressed (.tar.gz, .tar.bz2, .tar.xz)"
+    wanted = "a tar of such a folder, also compressed (.tar.gz, .tar.bz2, .tar.xz, .tar.zst)"
     arranged = True
 
     def accepts(self, source: Any) -> bool:
