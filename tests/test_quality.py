@@ -15,6 +15,8 @@ from metad2a.datasets.quality import compare, print_of
 from metad2a.model.landmarks import described, with_doubts
 from metad2a.page.dataset_view import dataset_view
 from metad2a.page.described import describe_source
+from metad2a.training.sides import split
+from search.data import search_task
 
 
 def drawn(seed: int, side: int = 96) -> Image.Image:
@@ -116,6 +118,18 @@ def test_classes_on_one_side_only(folder: Path) -> None:
         notes = check(dataset).notes
     assert "Warning: only for training there are images of 'new'." in notes
     assert "Warning: only for validation or test there are images of 'old'." in notes
+
+
+def test_a_class_on_the_test_side_alone_lends_images() -> None:
+    dataset = load_dataset(np.stack([striped(i, True) for i in range(60)]), np.arange(60) % 3)
+    dataset.split = ((np.arange(60) % 3 == 2) | (np.arange(60) >= 45)).astype(np.int8)
+    sides = split(dataset, 0)
+    assert sides.own_test
+    assert np.bincount(dataset.labels[np.concatenate([sides.train, sides.choice])])[2] == 2
+    assert np.bincount(dataset.labels[sides.test])[2] == 18
+    dataset.split[:] = 1  # which is no side
+    task = search_task(dataset, 32, 0)
+    assert len(task.train_y) + len(task.test_y) == 60
 
 
 def test_labels_in_doubt() -> None:
