@@ -152,7 +152,8 @@ class Predictor:
 
         if isinstance(picture, Path):
             data = read_image_file(picture, OWN)
-            image = decode(data, 2 * self.resolution, self._levels, OWN)[0]
+            ending = picture.suffix.lower()
+            image = decode(data, 2 * self.resolution, self._levels, OWN, ending)[0]
         elif isinstance(picture, Image.Image):
             image = to_rgb(ImageOps.exif_transpose(picture), self._levels)
         else:

@@ -83,6 +83,7 @@ def run(args: Namespace) -> int:
     """Train with a progress bar and write the folder; Ctrl-C ends with what there is."""
     from tqdm import tqdm
 
+    from metad2a.datasets import load_dataset
     from metad2a.export.folder import check_free
     from metad2a.training.train import TrainProgress, train
 
@@ -121,7 +122,10 @@ def run(args: Namespace) -> int:
             bar.set_postfix_str(", ".join(parts), refresh=False)
             bar.update(100 * progress.fraction - bar.n)
 
-        source, network = open_data(args), args.network
+        source, network = load_dataset(open_data(args)), args.network
+        if not quiet:
+            for note in source.notes:
+                print(note, file=sys.stderr)
         if network is not None and network.isdigit():
             source, network = _suggested(args, source, int(network)), None
         trained = train(

@@ -11,6 +11,7 @@ import contextlib
 import importlib.util
 import io
 import logging
+import re
 import struct
 import threading
 import warnings
@@ -123,7 +124,7 @@ def looks_like_image(head: bytes) -> bool:
         head.startswith((b"\xff\xd8\xff", _PNG, b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*"))
         or (head.startswith(b"BM") and head[6:10] == bytes(4) and head[14:18] in _BMP_HEADERS)
         or (head.startswith(b"RIFF") and head[8:12] == b"WEBP")
-        or (head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace())
+        or re.match(rb"P[1-6]\s+(#|\d+\s+(#|\d))", head) is not None
         or _other_kind(head) in ("AVIF", "JPEG 2000")
     )
 

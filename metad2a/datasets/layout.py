@@ -391,7 +391,7 @@ def is_litter(path: str) -> bool:
     """Whether a relative path is hidden, or what a system leaves behind."""
     if "/." in f"/{path}" or "__MACOSX" in path.split("/"):
         return True
-    return path.rpartition("/")[2].lower() in ("thumbs.db", "desktop.ini")
+    return path[-11:].lower().endswith(("thumbs.db", "desktop.ini"))
 
 
 def may_be_image(path: str) -> bool:
@@ -654,9 +654,9 @@ def _one_spelling(reading: Reading) -> None:
     """
     sides: dict[str, dict[str, set[int]]] = {}
     counts: Counter[str] = Counter()
-    for _, label, side in reading.images:
+    for (label, side), count in Counter((one, side) for _, one, side in reading.images).items():
         sides.setdefault(folded(label), {}).setdefault(label, set()).add(side)
-        counts[label] += 1
+        counts[label] += count
     chosen: dict[str, str] = {}
     for spelt in sides.values():
         if len(spelt) == 1:
@@ -688,10 +688,10 @@ def _alike(one: str, other: str) -> bool:
 def _empty_folders(root: Folder, reading: Reading, kinds: Counter[str]) -> None:
     """List the folders without an image that is read; say so of those that stand beside classes."""
     beside = set()
-    for path, label, _ in reading.images:
-        at = f"/{path}".rfind(f"/{label}/")
+    for folder, label in {(path[: path.rfind("/") + 1], one) for path, one, _ in reading.images}:
+        at = f"/{folder}".rfind(f"/{label}/")
         if at >= 0:
-            beside.add(path[:at])
+            beside.add(folder[:at])
     empty = []
 
     def look(folder: Folder) -> None:
