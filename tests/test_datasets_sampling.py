@@ -143,7 +143,7 @@ def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> 
 def test_check_decodes_some_of_many_and_all_for_quality() -> None:
     dataset = Fake(np.arange(5_000) % 2)
     report = check(dataset)
-    assert (report.checked, report.images) == (4_000, 5_000)
+    assert (report.checked, report.images) == (3_000, 5_000)
     assert {dataset.opened[0], dataset.opened[-1]} == {0, 4_999}
-    assert "4,000 of them looked at" in str(report)
+    assert "3,000 of them looked at" in str(report)
     assert check(dataset, quality=True).checked == 5_000

@@ -23,7 +23,7 @@ SAMPLE_SIDE = 256
 """Shorter side, in pixels, to which larger images of a sample are reduced, to bound memory."""
 AUDIT_MOST = 1000
 """Most images looked at."""
-CHECKED = 4_000
+CHECKED = 3_000
 """Images that :func:`check` decodes, unless it is asked for quality."""
 AUDIT_PIXELS = 30_000_000
 """Stored pixels after which no more are looked at than need be."""
