@@ -14,7 +14,8 @@ from metad2a.datasets.forms.arrays import ArrayDataset
 from metad2a.datasets.layout import SPLITS
 from metad2a.errors import InputError
 
-_IMAGES = frozenset(("images", "image", "imgs", "img", "x", "data", "pixels", "inputs", "features"))
+_IMAGES = ("images", "image", "imgs", "img", "pixels", "x", "inputs", "data", "features")
+"""Words in the names of images, the surest first."""
 _LABELS = frozenset(("labels", "label", "y", "targets", "target", "lab", "class", "classes"))
 _LISTED = 8
 
@@ -66,7 +67,7 @@ def open_parts(
 
 
 def open_stored(
-    name: str, form: str, arrays: Mapping[str, Stored], file_bytes: int
+    name: str, form: str, arrays: Mapping[str, Stored], file_bytes: int | None
 ) -> ArrayDataset:
     """Return the dataset that arrays with names make.
 
@@ -78,7 +79,7 @@ def open_stored(
         name: of the dataset.
         form: of the file.
         arrays: what the file holds.
-        file_bytes: its size; how much may come out of it depends on that.
+        file_bytes: its size, on which depends how much may come out of it; None: all is there.
 
     Raises:
         InputError: no images with labels are found, or there is too much of them.
@@ -90,8 +91,8 @@ def open_stored(
             [key for key in arrays if _side(key) == side and roles[key] == role]
             for role in ("images", "labels")
         ]
-        if all(len(keys) == 1 for keys in found):
-            pairs[side] = [found[0][0], found[1][0]]
+        if found[0] and len(found[1]) == 1:
+            pairs[side] = [min(found[0], key=_sure), found[1][0]]
     if not pairs and len(arrays) == 2:
         flat, deep = sorted(arrays, key=lambda key: len(arrays[key].shape))
         if len(arrays[flat].shape) == 1 < len(arrays[deep].shape):
@@ -104,8 +105,11 @@ def open_stored(
             "test_labels."
         )
     names = [key for key, role in roles.items() if role == "names"]
+    if len(names) > 1:
+        names = [key for key in names if set(_words(key)) & _LABELS]
     used = [*(key for pair in pairs.values() for key in pair), *names]
-    size, most = sum(arrays[key].bytes for key in used), most_unpacked(file_bytes)
+    size = sum(arrays[key].bytes for key in used)
+    most = size if file_bytes is None else most_unpacked(file_bytes)
     if size > most:
         raise InputError(
             f"Its arrays have {size / 1e6:,.0f} MB, more than the limit of {most / 1e6:,.0f} MB "
@@ -140,7 +144,11 @@ def _role(key: str, array: Stored) -> str | None:
         return "names"
     if words & _LABELS and len(array.shape) in (1, 2):
         return "labels"
-    return "images" if words & _IMAGES and len(array.shape) > 1 else None
+    return "images" if words & set(_IMAGES) and len(array.shape) > 1 else None
+
+
+def _sure(key: str) -> int:
+    return min(_IMAGES.index(word) for word in _words(key) if word in _IMAGES)
 
 
 def _texts(values: np.ndarray) -> np.ndarray:

@@ -138,10 +138,11 @@ def class_names(classes: Any) -> list[str] | None:
 
 
 class ArrayForm(DatasetForm):
-    """A tuple of images and labels, with or without class names."""
+    """A tuple of images and labels, with or without class names, or one such pair a side."""
 
     name = "arrays"
-    wanted = "arrays as (images, labels)"
+    wanted = "arrays as (images, labels), or ((images, labels), (test images, test labels))"
+    general = True
 
     def accepts(self, source: Any) -> bool:
         """Whether it is a pair, or a triple whose last is the class names."""
@@ -149,7 +150,28 @@ class ArrayForm(DatasetForm):
 
     def open(self, source: Sequence[Any]) -> ArrayDataset:
         """Check shapes, values and labels."""
-        return ArrayDataset(*source)
+        if not all(_is_pair(part) for part in source):
+            return ArrayDataset(*source)
+        images = [as_numpy(part[0], "Images") for part in source]
+        labels = [as_numpy(part[1], "Labels") for part in source]
+        sides = np.repeat([0, *([1] * (len(source) - 1))], [len(part) for part in labels])
+        if len({part.shape[1:] for part in images}) > 1:
+            return ArrayDataset(
+                [i for part in images for i in part], np.concatenate(labels), None, sides
+            )
+        return ArrayDataset(np.concatenate(images), np.concatenate(labels), None, sides)
+
+
+def _is_pair(part: Any) -> bool:
+    """Whether something is the images and labels of one side, as Keras gives them."""
+    return (
+        isinstance(part, (tuple, list))
+        and len(part) == 2
+        and all(hasattr(one, "shape") for one in part)
+        and len(part[0].shape) > 1
+        and len(part[1].shape) in (1, 2)
+        and len(part[0]) == len(part[1])
+    )
 
 
 FORMS.register(ArrayForm.name)(ArrayForm())
