@@ -294,6 +294,50 @@ def test_copies_inside() -> None:
     assert "1 of its images do not lie beside it" in listing.notes[0]
 
 
+def test_a_copy_in_a_copy() -> None:
+    listing = read(tree(*(f"{top}{kind}" for top in ("", "a/", "a/a/") for kind in ("cat", "dog"))))
+    assert counts(listing) == BOTH
+
+
+def test_a_set_beside_what_it_was_made_of() -> None:
+    made = tree(*(f"split/{side}/{kind}" for side in ("train", "val") for kind in ("cat", "dog")))
+    listing = read([*made, *tree("original/cat", "original/dog")])
+    assert counts(listing) == SIDES
+    assert "'split' is read, which has split folders, and not 'original' (6)" in listing.notes[0]
+
+
+def test_folds_beside_a_test_side() -> None:
+    listing = read(
+        tree(*(f"{top}/{kind}" for top in ("f/fold1", "f/fold2", "f/test") for kind in "ab"))
+    )
+    assert counts(listing) == {"a": (6, 3), "b": (6, 3)}
+    with pytest.raises(Unsure, match="numbered parts of a set"):
+        read(tree("HAM_images_part_1", "HAM_images_part_2"))
+
+
+def test_tables_that_hold_no_labels_or_those_of_a_side_only() -> None:
+    train, test = tree("Train/0", "Train/1"), [f"Test/{i:05}.png" for i in range(4)]
+    tables = {
+        "Train.csv": "Width,ClassId,Path\n" + "".join(f"29,{p[6]},{p}\n" for p in train),
+        "Test.csv": "Width,ClassId,Path\n"
+        + "".join(f"53,{i % 2},{p}\n" for i, p in enumerate(test)),
+        "Meta.csv": "Path,ClassId\n" + "".join(f"{p},{i}\n" for i, p in enumerate(tree("Meta"))),
+    }
+    assert counts(read([*train, *test, *tree("Meta")], tables)) == {"0": (3, 2), "1": (3, 2)}
+    birds = tree("CUB/images/001.Black", "CUB/images/002.Laysan")
+    ids = "".join(f"{i} {path.removeprefix('CUB/images/')}\n" for i, path in enumerate(birds, 1))
+    assert read(birds, {"CUB/images.txt": ids}).classes == ("001.Black", "002.Laysan")
+
+
+def test_folders_at_two_depths_are_told() -> None:
+    listing = read(tree("objects/cat", "objects/dog", "others"))
+    assert listing.classes == ("objects", "others")
+    assert "say --classes-at 'objects/{class}'" in listing.notes[0]
+    listing = read(tree("cat", "dog", "samples", "unlabeled"))
+    assert listing.classes == ("cat", "dog", "samples")
+    assert any("'samples' is taken for a class" in note for note in listing.notes)
+
+
 def test_folds() -> None:
     paths = tree(*(f"fold_{i}/{kind}" for i in range(3) for kind in ("cat", "dog")))
     listing = read(paths)

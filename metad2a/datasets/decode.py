@@ -34,8 +34,11 @@ _BY_ENDING = {".tga": ("TGA",), ".dib": ("DIB",)}
 HEIC = frozenset((".heic", ".heif", ".hif"))
 """Endings of what Pillow reads with a plug-in only."""
 EXTENSIONS = frozenset(
-    ".png .apng .jpg .jpeg .jpe .jfif .jfi .jif .mpo .bmp .dib .gif .webp .tif .tiff .ppm .pgm .pbm "
-    ".pnm .avif .jp2 .j2k .jpf .jpx .tga".split()
+    re.findall(
+        r"\S+",
+        ".png .apng .jpg .jpeg .jpe .jfif .jfi .jif .mpo .bmp .dib .gif .webp .tif .tiff .ppm .pgm "
+        ".pbm .pnm .avif .jp2 .j2k .jpf .jpx .tga",
+    )
 ) | (HEIC if importlib.util.find_spec("pillow_heif") else frozenset())
 """File-name endings, in lower case, by which images are found in folders and archives."""
 

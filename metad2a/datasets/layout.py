@@ -55,99 +55,15 @@ _LISTED = 6
 _TEXT_BYTES = 16 * 2**20
 """Bytes of a list of labels that are read beside images."""
 _NO_PICTURES = frozenset(
-    [
-        ".7z",
-        ".ai",
-        ".arrow",
-        ".arw",
-        ".avi",
-        ".bat",
-        ".bin",
-        ".bz2",
-        ".c",
-        ".cfg",
-        ".conf",
-        ".cpp",
-        ".cr2",
-        ".cr3",
-        ".css",
-        ".csv",
-        ".data",
-        ".db",
-        ".dcm",
-        ".dng",
-        ".doc",
-        ".docx",
-        ".eps",
-        ".exr",
-        ".gz",
-        ".h5",
-        ".hdf5",
-        ".heic",
-        ".heif",
-        ".hif",
-        ".htm",
-        ".html",
-        ".icns",
-        ".ico",
-        ".ini",
-        ".ipynb",
-        ".jpynb",
-        ".js",
-        ".json",
-        ".jsonl",
-        ".jxl",
-        ".key",
-        ".lock",
-        ".log",
-        ".lst",
-        ".mat",
-        ".md",
-        ".mov",
-        ".mp3",
-        ".mp4",
-        ".names",
-        ".nef",
-        ".nii",
-        ".npy",
-        ".npz",
-        ".onnx",
-        ".orf",
-        ".parquet",
-        ".pdf",
-        ".pickle",
-        ".pkl",
-        ".ppt",
-        ".pptx",
-        ".psd",
-        ".pt",
-        ".pth",
-        ".py",
-        ".rar",
-        ".raw",
-        ".rst",
-        ".rw2",
-        ".safetensors",
-        ".sh",
-        ".sqlite",
-        ".svg",
-        ".tar",
-        ".tex",
-        ".tfrecord",
-        ".toml",
-        ".tsv",
-        ".txt",
-        ".wav",
-        ".weights",
-        ".xcf",
-        ".xls",
-        ".xlsx",
-        ".xml",
-        ".yaml",
-        ".yml",
-        ".zip",
-        ".zst",
-    ]
+    re.findall(
+        r"\S+",
+        ".7z .ai .arrow .arw .avi .bat .bin .bz2 .c .cfg .conf .cpp .cr2 .cr3 .css .csv .data "
+        ".db .dcm .dng .doc .docx .eps .exr .gz .h5 .hdf5 .heic .heif .hif .htm .html .icns "
+        ".ico .ini .ipynb .jpynb .js .json .jsonl .jxl .key .lock .log .lst .mat .md .mov "
+        ".mp3 .mp4 .names .nef .nii .npy .npz .onnx .orf .parquet .pdf .pickle .pkl .ppt "
+        ".pptx .psd .pt .pth .py .rar .raw .rst .rw2 .safetensors .sh .sqlite .svg .tar .tex "
+        ".tfrecord .toml .tsv .txt .wav .weights .xcf .xls .xlsx .xml .yaml .yml .zip .zst",
+    )
 )
 """Endings under which no picture of a readable kind stands; others are looked into."""
 
@@ -376,7 +292,8 @@ def flat(folder: Folder) -> Unsure:
     ]
     beside = f" Is it {lists[0]!r} that holds the labels?" if lists else ""
     return unsure(
-        f"{folder.total:,} images found, but none in a class folder: the first is {first!r}, and "
+        f"{folder.total:,} images found, but none in a class folder: "
+        f"{f'all are in {folder.name!r}, ' if folder.path else ''}the first is {first!r}, and "
         f"the names tell no classes. Put the images of each class in a folder of their own."
         f"{beside}"
     )
@@ -722,31 +639,11 @@ def _empty_folders(root: Folder, reading: Reading, kinds: Counter[str]) -> None:
 
 
 _PICTURES_UNREAD = frozenset(
-    [
-        ".ai",
-        ".arw",
-        ".cr2",
-        ".cr3",
-        ".dcm",
-        ".dng",
-        ".eps",
-        ".exr",
-        ".heic",
-        ".heif",
-        ".hif",
-        ".icns",
-        ".ico",
-        ".jxl",
-        ".nef",
-        ".nii",
-        ".npy",
-        ".orf",
-        ".psd",
-        ".raw",
-        ".rw2",
-        ".svg",
-        ".xcf",
-    ]
+    re.findall(
+        r"\S+",
+        ".ai .arw .cr2 .cr3 .dcm .dng .eps .exr .heic .heif .hif .icns .ico .jxl .nef .nii "
+        ".npy .orf .psd .raw .rw2 .svg .xcf",
+    )
 )
 """Kinds of files that are left out and were perhaps meant as pictures."""
 

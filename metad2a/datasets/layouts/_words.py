@@ -8,6 +8,11 @@ from collections.abc import Iterable
 
 from metad2a.datasets.layout import SPLITS, Folder
 
+
+def _split(text: str) -> list[str]:
+    return text.split()
+
+
 UNLABELLED = 2
 """Stands for the side of images that nobody has labelled."""
 _SIDES = {
@@ -19,23 +24,10 @@ _SIDES = {
         ("entrenamiento", "entrainement", "treino", "treinamento", "обучение", "训练", "訓練"), 0
     ),
     **dict.fromkeys(
-        [
-            "prueba",
-            "pruebas",
-            "teste",
-            "testes",
-            "validacion",
-            "validacao",
-            "validierung",
-            "тест",
-            "проверка",
-            "测试",
-            "验证",
-            "測試",
-            "驗證",
-            "テスト",
-            "検証",
-        ],
+        _split(
+            "prueba pruebas teste testes validacion validacao validierung тест проверка 测试 验证 "
+            "測試 驗證 テスト 検証"
+        ),
         1,
     ),
     **dict.fromkeys(
@@ -44,150 +36,48 @@ _SIDES = {
     ),
 }
 _ADDED = frozenset(
-    [
-        "set",
-        "sets",
-        "data",
-        "dataset",
-        "images",
-        "image",
-        "imgs",
-        "img",
-        "pictures",
-        "pics",
-        "photos",
-        "jpg",
-        "jpeg",
-        "png",
-        "folder",
-        "dir",
-        "split",
-        "final",
-        "full",
-        "part",
-        "zip",
-        "x",
-    ]
+    _split(
+        "set sets data dataset images image imgs img pictures pics photos jpg jpeg png "
+        "folder dir split final full part zip x"
+    )
 )
 """Words beside a side's that change nothing: 'Train Set', 'test_images'."""
 PICTURES = frozenset(
-    [
-        "images",
-        "image",
-        "imgs",
-        "img",
-        "jpegimages",
-        "pictures",
-        "pics",
-        "photos",
-        "photo",
-        "jpg",
-        "jpeg",
-        "jpegs",
-        "png",
-        "pngs",
-        "rgb",
-        "data",
-        "dataset",
-        "datasets",
-        "raw",
-        "raw-img",
-        "allimages",
-        "all",
-    ]
+    _split(
+        "images image imgs img jpegimages pictures pics photos photo jpg jpeg jpegs png "
+        "pngs rgb data dataset datasets raw raw-img allimages all"
+    )
 )
 """Names, in lower case, of folders that hold pictures and are no class."""
 MASKS = frozenset(
-    [
-        "annotation",
-        "annotations",
-        "anno",
-        "annos",
-        "mask",
-        "masks",
-        "label",
-        "labels",
-        "ground_truth",
-        "groundtruth",
-        "ground-truth",
-        "gt",
-        "trimap",
-        "trimaps",
-        "seg",
-        "segmentation",
-        "segmentations",
-        "segmentationclass",
-        "segmentationobject",
-        "bbox",
-        "bboxes",
-        "boxes",
-        "depth",
-        "heatmap",
-        "heatmaps",
-        "edges",
-        "xml",
-        "xmls",
-        "imagesets",
-    ]
+    _split(
+        "annotation annotations anno annos mask masks label labels ground_truth "
+        "groundtruth ground-truth gt trimap trimaps seg segmentation segmentations "
+        "segmentationclass segmentationobject bbox bboxes boxes depth heatmap heatmaps "
+        "edges xml xmls imagesets"
+    )
 )
 """Names, in lower case, of folders that hold what belongs to pictures elsewhere."""
 PROGRAMS = frozenset(
-    [
-        "runs",
-        "wandb",
-        "mlruns",
-        "lightning_logs",
-        "tensorboard",
-        "tb_logs",
-        "logs",
-        "checkpoints",
-        "weights",
-        "__pycache__",
-        "docs",
-        "results",
-        "output",
-        "outputs",
-        "predictions",
-        "notebooks",
-        "scripts",
-        "src",
-    ]
+    _split(
+        "models runs wandb mlruns lightning_logs tensorboard tb_logs logs checkpoints weights "
+        "__pycache__ docs results output outputs predictions notebooks scripts src"
+    )
 )
 """Names, in lower case, of folders that programs and repositories have beside data."""
+DOUBTFUL = frozenset(
+    _split(
+        "figures plots screenshots tmp temp backup old examples samples sample sample_images "
+        "thumbnails thumbs previews cache misc demo archive new"
+    )
+)
+"""Names, in lower case, that are told of where they are taken for classes."""
 _GENERAL = frozenset(
-    [
-        "img",
-        "image",
-        "images",
-        "dsc",
-        "dscn",
-        "dscf",
-        "p",
-        "pxl",
-        "photo",
-        "pic",
-        "picture",
-        "pict",
-        "frame",
-        "screenshot",
-        "scan",
-        "scanned",
-        "file",
-        "sample",
-        "untitled",
-        "whatsapp",
-        "vid",
-        "video",
-        "crop",
-        "patch",
-        "tile",
-        "ilsvrc",
-        "ilsvrc2012",
-        "coco",
-        "mvimg",
-        "item",
-        "thumb",
-    ]
+    _split(
+        "img image images dsc dscn dscf p pxl photo pic picture pict frame screenshot "
+        "scan scanned file sample untitled whatsapp vid video crop patch tile ilsvrc "
+        "ilsvrc2012 coco mvimg item thumb"
+    )
 ) | frozenset(_SIDES)
 """First words of names that cameras and programs give: they are no labels."""
 

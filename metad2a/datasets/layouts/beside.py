@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from metad2a.datasets.layout import LAYOUTS, Example, Folder, Layout, Reader, Reading
-from metad2a.datasets.layouts._words import PICTURES, PROGRAMS, sides_of
+from metad2a.datasets.layout import LAYOUTS, Example, Folder, Layout, Reader, Reading, listed
+from metad2a.datasets.layouts._words import PICTURES, PROGRAMS, UNLABELLED, side_and_rest, sides_of
 
 
 class Beside(Layout):
@@ -23,26 +23,45 @@ class Beside(Layout):
     def read(self, folder: Folder, reader: Reader) -> Reading | None:
         """Read the rest, where what is left is enough to be classes."""
         heads = folder.heads
-        data = [head for head in heads if head.name.lower() in PICTURES and len(head.heads) > 1]
-        others = [head for head in heads if not head.heads]
-        if len(data) == 1 and len(others) == len(heads) - 1 > 0:
-            found = reader.read(data[0])
-            left, reason = others, f"it stands beside {data[0].name!r}, which has class folders"
+        sets = [head for head in heads if _is_set(head)]
+        others = [head for head in heads if head not in sets]
+        deep = any(head.heads for head in others)
+        if len(sets) == 1 and others and (sides_of(sets[0].heads) or not deep):
+            found = reader.read(sets[0])
+            left, reason = others, f"it stands beside {sets[0].name!r}, which has class folders"
         else:
-            left = [head for head in heads if head.name.lower() in PROGRAMS]
-            if not left or len(heads) - len(left) < 2 or sides_of(heads):
+            left = [head for head in heads if _is_none(head)]
+            rest = folder.without(head.name for head in left)
+            if not left or len(rest.heads) < 2 or sides_of(rest.heads):
                 return None
-            found = reader.read(folder.without(head.name for head in left))
-            reason = "the name is one of a program's or a repository's folder, not of a class"
+            found = reader.read(rest)
+            reason = "by its name it is no class"
         found.unused += [head.unused(reason) for head in left]
         if left is not others:
             names = ", ".join(repr(head.name) for head in left)
             found.notes.append(
                 f"Not taken for a class, by the name: {names}. --layout class-folders takes it."
             )
-        elif folder.images:
+        else:
             found.leave_loose(folder)
+            if deep:
+                found.notes.append(
+                    f"{sets[0].name!r} is read, which has split folders, and not "
+                    f"{listed(others)} beside it."
+                )
         return found
+
+
+def _is_set(folder: Folder) -> bool:
+    """Whether there are split folders with class folders in it, or it is a folder of pictures."""
+    sides = sides_of(folder.heads)
+    return any(len(head.heads) > 1 for head in folder.heads if head.name in sides) or (
+        folder.name.lower() in PICTURES and len(folder.heads) > 1
+    )
+
+
+def _is_none(folder: Folder) -> bool:
+    return folder.name.lower() in PROGRAMS or side_and_rest(folder.name) == (UNLABELLED, ())
 
 
 LAYOUTS.register(Beside.name)(Beside())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from metad2a.datasets.layout import LAYOUTS, Example, Folder, Layout, Reader, Reading
-from metad2a.datasets.layouts._words import side_and_rest
+from metad2a.datasets.layouts._words import DOUBTFUL, side_and_rest
 
 
 class ClassFolders(Layout):
@@ -29,8 +29,20 @@ class ClassFolders(Layout):
                     f"The folder {head.path.rstrip('/')!r} is taken for a class, not for a side of "
                     "the split. Say --split otherwise."
                 )
+            elif head.name.lower() in DOUBTFUL:
+                reading.notes.append(
+                    f"The folder {head.path.rstrip('/')!r} is taken for a class. Move it away if it "
+                    "is none."
+                )
         reading.leave_loose(folder)
-        if all(not head.images and len(head.heads) > 1 for head in heads):
+        deep = [head for head in heads if not head.images and len(head.heads) > 1]
+        if 0 < len(deep) < len(heads):
+            names = ", ".join(repr(below.name) for below in deep[0].heads[:4])
+            reading.notes.append(
+                f"Of the classes, {deep[0].name!r} has folders in it ({names}) and others have "
+                f"none. If those are the classes, say --classes-at '{deep[0].path}{{class}}'."
+            )
+        elif deep:
             below = {below.name for head in heads for below in head.heads}
             inside = f"{folder.path}*/{{class}}"
             reading.notes.append(

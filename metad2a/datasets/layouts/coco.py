@@ -12,6 +12,8 @@ _FILE = re.compile(
     re.IGNORECASE,
 )
 
+_NAME = re.compile(r"\w*(annot|coco|boxes|instances)\w*\.json", re.IGNORECASE)
+
 
 class COCO(Layout):
     """``train2017``, ``val2017`` and ``annotations/instances_train2017.json``."""
@@ -29,10 +31,14 @@ class COCO(Layout):
     def read(self, folder: Folder, reader: Reader) -> Reading | None:
         """Ask: a picture may hold objects of several classes."""
         around = [folder, *folder.folders.values()]
-        if not any(_FILE.fullmatch(name) for below in around for name in below.others):
+        if not any(
+            _FILE.fullmatch(name) or _is_boxes(below.path + name, reader)
+            for below in around
+            for name in below.others
+        ):
             return None
         # Class folders with boxes beside are class folders.
-        if any(len(head.heads) > 1 or not _holds_pictures(head) for head in folder.heads):
+        if not all(map(_holds_pictures, folder.heads)):
             return None
         raise unsure(
             "This is COCO's layout for objects in pictures (a JSON file of boxes): a picture has "
@@ -42,9 +48,19 @@ class COCO(Layout):
         )
 
 
+def _is_boxes(path: str, reader: Reader) -> bool:
+    """Whether a file of another name begins as COCO's do."""
+    if not _NAME.fullmatch(path.rpartition("/")[2]):
+        return False
+    start = reader.content(path, 2**16)
+    return any(key in start for key in (b'"annotations"', b'"categories"', b'"images"'))
+
+
 def _holds_pictures(folder: Folder) -> bool:
-    """Whether a folder's name is one of a side, or of pictures."""
-    return side_and_rest(folder.name) is not None or folder.name.lower() in PICTURES | MASKS
+    """Whether the names of a folder and of those in it are those of sides, or of pictures."""
+    return (
+        side_and_rest(folder.name) is not None or folder.name.lower() in PICTURES | MASKS
+    ) and all(map(_holds_pictures, folder.heads))
 
 
 LAYOUTS.register(COCO.name)(COCO())

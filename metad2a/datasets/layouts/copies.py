@@ -33,7 +33,8 @@ class Copies(Layout):
             inside = {below.name for below in head.heads}
             if len(inside & (names - {head.name})) < 2:
                 continue
-            own = [path.removeprefix(head.path) for path in head.paths()]
+            # A copy may hold a copy.
+            own = [path.removeprefix(head.path) for path in head.without([head.name]).paths()]
             rest = folder.without([head.name])
             outside = {path.removeprefix(folder.path) for path in rest.paths()}
             same = sum(path in outside for path in own)

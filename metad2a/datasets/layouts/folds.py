@@ -14,9 +14,10 @@ from metad2a.datasets.layout import (
     Unsure,
     unsure,
 )
+from metad2a.datasets.layouts._words import sides_of
 
 _NUMBERED = re.compile(
-    r"(fold|folds|kfold|k|cv|split|part|batch|chunk|shard|subset|run|round)[\s_.\-]*(\d+|[a-e])",
+    r"(?:.*[\s_.\-])?(fold|folds|kfold|k|cv|split|part|batch|chunk|shard|subset|run|round)[\s_.\-]*(\d+|[a-e])",
     re.IGNORECASE,
 )
 
@@ -42,7 +43,9 @@ class Folds(Layout):
     def read(self, folder: Folder, reader: Reader) -> Reading | None:
         """Put folds without sides together; of folds that have sides, take the first."""
         folds = [head for head in folder.heads if _NUMBERED.fullmatch(head.name)]
-        if len(folds) < 2 or len(folds) < len(folder.heads):
+        others = [head for head in folder.heads if head not in folds]
+        sides = sides_of(others)
+        if len(folds) < 2 or len(sides) < len(others):
             return None
         try:
             readings = [reader.read(fold) for fold in folds]
@@ -64,10 +67,18 @@ class Folds(Layout):
             for other in readings[1:]:
                 found.add(other)
             found.notes.append(
-                f"{len(folds)} folds are put together, and no side is set. --split "
-                f"test={folds[-1].path.rstrip('/')} keeps one for testing."
+                f"{len(folds)} folds are put together"
+                + (
+                    " for training."
+                    if others
+                    else ", and no side is set. --split "
+                    f"test={folds[-1].path.rstrip('/')} keeps one for testing."
+                )
             )
-        found.leave_loose(folder)
+        if others:
+            found.add(reader.read(folder.without(fold.name for fold in folds)))
+        if not others:
+            found.leave_loose(folder)
         return found
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from metad2a.datasets.layout import LAYOUTS, Example, Folder, Layout, Reader, Reading, unsure
 
+_GOOD = ("good", "ok", "normal", "Good", "OK", "Normal")
+"""Names of the folder of what has no fault."""
+
 
 class MVTec(Layout):
     """``train/good``, ``test/good``, ``test/FAULT`` and ``ground_truth/FAULT`` with the masks."""
@@ -33,9 +36,10 @@ class MVTec(Layout):
         masks = folder.folders["ground_truth"]
         if masks.total:
             reading.unused.append(masks.unused("masks of the faults in 'test'"))
-        faults = sorted(head.name for head in folder.folders["test"].heads if head.name != "good")
+        good = folder.folders["train"].heads[0].name
+        faults = sorted(head.name for head in folder.folders["test"].heads if head.name != good)
         reading.notes.append(
-            f"The training side has {'good'!r} alone, and {', '.join(map(repr, faults[:6]))} "
+            f"The training side has {good!r} alone, and {', '.join(map(repr, faults[:6]))} "
             f"{'stands' if len(faults) == 1 else 'stand'} in the test side only, so a classifier "
             "cannot learn them from this split. --split train=train,test reads both as images of "
             "no side."
@@ -47,7 +51,7 @@ def _is_set(folder: Folder) -> bool:
     below = folder.folders
     return (
         {"train", "test", "ground_truth"} <= set(below)
-        and [head.name for head in below["train"].heads] == ["good"]
+        and [head.name for head in below["train"].heads] in ([name] for name in _GOOD)
         and len(below["test"].heads) > 1
     )
 

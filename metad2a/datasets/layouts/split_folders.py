@@ -16,7 +16,7 @@ from metad2a.datasets.layout import (
 )
 from metad2a.datasets.layouts._lists import listed_labels
 from metad2a.datasets.layouts._names import label_of, labels_in_names
-from metad2a.datasets.layouts._words import UNLABELLED, sides_of, words
+from metad2a.datasets.layouts._words import MASKS, UNLABELLED, sides_of, words
 
 
 class SplitFolders(Layout):
@@ -177,7 +177,9 @@ class SplitFolders(Layout):
     @staticmethod
     def _leave(head: Folder, known: set[str], whole: Reading) -> None:
         whole.unused.append(head.unused("it stands beside the split folders"))
-        if {folded(below.name) for below in head.heads} & {folded(name) for name in known}:
+        if head.name.lower() not in MASKS and {folded(below.name) for below in head.heads} & {
+            folded(name) for name in known
+        }:
             whole.notes.append(
                 f"{head.path.rstrip('/')!r} stands beside the split folders and is not used, "
                 "though it has folders called like the classes. --split "

@@ -72,13 +72,15 @@ class Table(Layout):
                 used.append(name)
                 reading.notes += notes
                 found = {**labels, **found}
-        if len({label for label, _ in found.values()}) < 2 and not named:
+        classes = len({label for label, _ in found.values()})
+        # Of as many labels as images they are numbers or names, not classes.
+        if not named and not 2 <= classes <= max(2, len(found) // 2):
             return None
         heads = Counter(_head(folder, path) for path in paths)
         spoken = {_head(folder, path) for path in found}
         if len(found) < _NAMED * sum(heads[head] for head in spoken):
             return None
-        if by_folders and (_told_by_folders(found) or _only_flat(folder, spoken)):
+        if by_folders and (_told_by_folders(folder, found) or _only_flat(folder, spoken)):
             return None
         reading.images = [(path, label, side) for path, (label, side) in found.items()]
         left = Counter(f"{_head(folder, path)}" for path in paths if path not in found)
@@ -169,6 +171,8 @@ def _speaks_of(error: InputError) -> bool:
 
 def _class_folders(folder: Folder) -> bool:
     """Whether there are folders that may be classes: several that are no side and no pictures'."""
+    while len(folder.heads) == 1 and not folder.images:
+        folder = folder.heads[0]
     sides = sides_of(folder.heads)
     return len([h for h in folder.heads if h.name not in sides and not _pictures(h)]) > 1 or any(
         len(head.heads) > 1 for head in folder.heads if head.name in sides or _pictures(head)
@@ -190,12 +194,12 @@ def _only_flat(folder: Folder, spoken: set[str]) -> bool:
     return any(head.path not in spoken and len(head.heads) > 1 for head in folder.heads)
 
 
-def _told_by_folders(found: dict[str, tuple[str, int]]) -> bool:
-    same = sum(
-        folded(label) in {folded(part) for part in path.split("/")[:-1]}
-        for path, (label, _) in found.items()
-    )
-    return 2 * same >= len(found)
+def _told_by_folders(folder: Folder, found: dict[str, tuple[str, int]]) -> bool:
+    """Whether most labels are names of folders, of the images that lie in some below the first."""
+    placed = {path: path[len(folder.path) :].split("/")[:-1] for path in found}
+    deep = [path for path, folders in placed.items() if len(folders) > 1] or list(found)
+    same = sum(folded(found[path][0]) in map(folded, placed[path]) for path in deep)
+    return 2 * same >= len(deep)
 
 
 LAYOUTS.register(Table.name)(Table())
