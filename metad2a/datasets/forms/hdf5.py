@@ -15,7 +15,6 @@ from metad2a.errors import InputError
 _ENDINGS = (".h5", ".hdf5", ".hdf", ".he5")
 _MOST_ARRAYS = 1_000
 """Arrays of a file; those of images and labels are a few."""
-_DEEPEST = 8
 
 
 class Hdf5Form(DatasetForm):
@@ -50,7 +49,7 @@ class Hdf5Form(DatasetForm):
             with h5py.File(source, "r") as file:
                 arrays = {
                     name: Stored(tuple(array.shape), np.dtype(array.dtype), array.__array__)
-                    for name, array in _arrays(h5py, file, "")
+                    for name, array in _arrays(h5py, file, "", {file})
                 }
                 return open_stored(source.stem, self.name, arrays, source.stat().st_size)
         except InputError as error:
@@ -62,17 +61,18 @@ class Hdf5Form(DatasetForm):
             ) from error
 
 
-def _arrays(h5py: Any, group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+def _arrays(h5py: Any, group: Any, prefix: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:
     """Yield the names and arrays of a group and those in it, without what lies in other files."""
     count = 0
-    if prefix.count("/") > _DEEPEST:  # A group may hold itself.
-        return
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             continue
         one = group[name]
+        if one in seen:  # A group may hold itself.
+            continue
+        seen.add(one)
         if isinstance(one, h5py.Group):
-            yield from _arrays(h5py, one, f"{prefix}{name}/")
+            yield from _arrays(h5py, one, f"{prefix}{name}/", seen)
         elif isinstance(one, h5py.Dataset) and not one.external and not one.is_virtual:
             count += 1
             if count > _MOST_ARRAYS:
