@@ -97,7 +97,9 @@ def load_dataset(
 
 def _patterns(split: Mapping[str, str | Sequence[str]]) -> dict[str, tuple[str, ...]]:
     return {
-        side: (folders,) if isinstance(folders, (str, os.PathLike)) else tuple(folders)
+        side: (os.fspath(folders),)
+        if isinstance(folders, (str, os.PathLike))
+        else tuple(map(os.fspath, folders))
         for side, folders in split.items()
     }
 
