@@ -48,11 +48,12 @@ class Stored:
 def open_parts(
     name: str, form: str, parts: Sequence[Part], classes: Sequence[str] | None = None
 ) -> ArrayDataset:
-    """Return a dataset of the images of all sides.
+    """Return a dataset of the images of all sides, those for training first.
 
     Raises:
         InputError: their shapes, values or labels cannot be understood.
     """
+    parts = sorted(parts, key=lambda part: part.side)
     shapes = {part.images.shape[1:] for part in parts}
     images = (
         np.concatenate([part.images for part in parts])

@@ -60,7 +60,7 @@ class CifarForm(DatasetForm):
         if not parts:
             raise InputError(f"{source.name!r} holds no batch of CIFAR's. Unpack it again.")
         name = re.sub(r"\.(tar|tgz)(\.gz)?$", "", source.absolute().name, flags=re.I)
-        return open_parts(name, self.name, sorted(parts, key=lambda part: part.side), classes)
+        return open_parts(name, self.name, parts, classes)
 
 
 def _folder(source: Path) -> Path | None:

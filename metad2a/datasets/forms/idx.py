@@ -41,7 +41,7 @@ class IdxForm(DatasetForm):
             )
         parts = [_part(path) for path in files]
         name = source.absolute().name if source.is_dir() else source.absolute().parent.name
-        return open_parts(name, self.name, sorted(parts, key=lambda part: part.side))
+        return open_parts(name, self.name, parts)
 
 
 def _images(source: Path) -> list[Path]:
