@@ -91,5 +91,6 @@ def without_thin(dataset: ImageDataset) -> ImageDataset:
         f"{'class' if len(thin) == 1 else 'classes'} {listed}{more}."
     )
     kept = np.flatnonzero(~np.isin(dataset.labels, thin))
-    made = EncodedPart if isinstance(dataset, EncodedDataset) else Part
-    return made(dataset, kept, note)  # type: ignore[arg-type]
+    if isinstance(dataset, EncodedDataset):
+        return EncodedPart(dataset, kept, note)
+    return Part(dataset, kept, note)
