@@ -33,9 +33,15 @@ MOST_OPEN = 32
 
 
 class ParquetDataset(EncodedDataset):
-    """One or several Parquet files; labels are read at once, images by row group on demand."""
+    """One or several Parquet files; labels are read at once, images by row group on demand.
 
-    def __init__(self, name: str, files: list[Path]) -> None:
+    Args:
+        name: of the dataset.
+        files: in the order of their rows.
+        root: the folder that was given; names of folders below it may tell sides.
+    """
+
+    def __init__(self, name: str, files: list[Path], root: Path | None = None) -> None:
         import pyarrow as pa
 
         self.name, self.form = name, ParquetForm.name
@@ -85,7 +91,7 @@ class ParquetDataset(EncodedDataset):
         self._kept = found.kept
         self.labels, self.classes = found.labels, found.classes
         counts = [len(one) for one in values]
-        sides = np.repeat([path_side(self._paths[at]) for at in labelled], counts)
+        sides = np.repeat([path_side(files[at], root) for at in labelled], counts)
         self.split = sides.astype(np.int8)[found.kept]
         self._numbers = list(labelled)
         self._file_starts = np.cumsum([0, *counts])
@@ -260,7 +266,8 @@ class ParquetForm(DatasetForm):
         folder = source if source.is_dir() else source.absolute().parent
         single = source.is_file() and _side(source.stem) is None
         stem = re.sub(r"\.parquet$", "", source.stem, flags=re.IGNORECASE)
-        return ParquetDataset(stem if single else folder.name, files)
+        root = source if source.is_dir() else None
+        return ParquetDataset(stem if single else folder.name, files, root)
 
 
 def parquet_files(source: Path) -> list[Path]:
@@ -276,7 +283,7 @@ def parquet_files(source: Path) -> list[Path]:
         ]
         if files:
             break
-    return sorted(files, key=lambda path: (path_side(path), path.name, path))
+    return sorted(files, key=lambda path: (path_side(path, source), path.name, path))
 
 
 def _is_parquet(path: Path) -> bool:
@@ -335,10 +342,12 @@ def _side(name: str) -> int | None:
     return SPLITS.get(re.split(r"[-_.]", name.lower())[0])
 
 
-def path_side(path: Path) -> int:
-    """Return the side that a file's name tells, or else that of its folder."""
+def path_side(path: Path, root: Path | None) -> int:
+    """Return the side that a file's name tells, or else that of its folder below the root."""
     side = _side(path.name)
-    return (_side(path.parent.name) or 0) if side is None else side
+    if side is None and root is not None and path.parent != root:
+        side = _side(path.parent.name)
+    return side or 0
 
 
 def split_of(name: str) -> int:
