@@ -112,7 +112,7 @@ def _opened(data: bytes, limits: Limits, ending: str = "") -> Iterator[Image.Ima
         raise UnreadableImage("empty file")
     if data.startswith(_LFS):
         raise UnreadableImage("a pointer of Git LFS, not the file: run 'git lfs pull'")
-    formats = FORMATS
+    formats: tuple[str, ...] = FORMATS
     if limits.more_formats and _other_kind(data) is not None:
         formats = tuple(name for name in MORE_FORMATS if name != "HEIF" or _heif())
     elif limits.more_formats:

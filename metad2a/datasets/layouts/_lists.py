@@ -35,8 +35,8 @@ def listed_labels(
     """
     images: dict[str, str] = {}
     for path in folder.paths():
-        name = PurePosixPath(path)
-        images[name.name.lower()] = images[name.stem.lower()] = path
+        file = PurePosixPath(path)
+        images[file.name.lower()] = images[file.stem.lower()] = path
     known = {folded(name): name for name in classes}
     for place in beside:
         for name in sorted(place.others):

@@ -57,7 +57,8 @@ class Table(Layout):
         by_folders = not named and _class_folders(folder)
         paths = list(folder.paths())
         sides = sides_of(folder.heads)
-        reading, found = Reading(), {}
+        reading = Reading()
+        found: dict[str, tuple[str, int]] = {}
         used: list[str] = []
         for name in named or tables:
             near = words(PurePosixPath(name).stem)
