@@ -179,7 +179,7 @@ def _from_minus_one(values: np.ndarray, names: Sequence[str] | None) -> bool:
     """Whether -1 stands beside labels that are counted from 0, so that it is none of them."""
     if not len(values) or values.min() != -1:
         return False
-    return names is not None or bool((values == 0).any()) or len(np.unique(values)) > 2
+    return names is not None or bool((values == 0).any())
 
 
 def encode_labels(
