@@ -60,7 +60,7 @@ def read_labels(labels: Any, names: Sequence[str] | None = None) -> Labelled:
     if values.dtype.kind in "OU":
         refuse_several([value for value in values if isinstance(value, str)])
     encoded, classes = encode_labels(values, names)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if len(kept) < len(known):
         without = len(known) - len(kept)
         notes = (f"{without:,} of {len(known):,} images have no label and are left out.",)
@@ -157,9 +157,9 @@ def _missing(values: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
         return np.zeros(len(values) if values.ndim else 0, dtype=bool)
     if values.dtype.kind == "f":
         missing = np.isnan(values)
-        return missing | (_from_minus_one(values[~missing], names) & (values == -1))
+        return np.asarray(missing | (_from_minus_one(values[~missing], names) & (values == -1)))
     if values.dtype.kind == "i":
-        return _from_minus_one(values, names) & (values == -1)
+        return np.asarray(_from_minus_one(values, names) & (values == -1))
     if values.dtype.kind not in "OU":
         return np.zeros(len(values), dtype=bool)
     none = [

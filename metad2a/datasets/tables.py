@@ -92,6 +92,7 @@ def read_table(
     text, encoding = _text(data)
     notes = [f"It is no UTF-8 text and was read as {encoding}."] if encoding else []
     head = text.lstrip()[:1]
+    columns: list[str] | None
     if head == "[":
         columns, records = _of_json(text)
     elif head == "{":

@@ -67,7 +67,7 @@ def _unzstd() -> Any:
             "It is packed by zstd, and what reads it is not installed. Run: pip install "
             "'metad2a[zstd]'"
         ) from error
-    limit = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW}
+    limit = {int(zstd.DecompressionParameter.window_log_max): _ZSTD_WINDOW}
     return zstd.ZstdDecompressor(options=limit)
 
 

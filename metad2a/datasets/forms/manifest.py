@@ -64,7 +64,7 @@ class ManifestDataset(EncodedDataset):
         except InputError as error:
             raise InputError(f"{path.name!r}: {error}") from error
         files = list(chosen)
-        self._files = [files[i] for i in found.kept]
+        self._files: list[str] = [files[i] for i in found.kept]
         self.labels, self.classes = found.labels, found.classes
         self.split = np.array([_side(rows[i]) for i in found.kept], dtype=np.int8)
         self.notes = (*table.notes, *spelt, *notes, *found.notes)

@@ -30,7 +30,7 @@ class MappingForm(DatasetForm):
             listed = isinstance(value, (list, tuple)) and "name" in str(key)
             if _is_array(value) or listed:
                 array = as_numpy(value, "Arrays")
-                arrays[str(key)] = Stored(array.shape, array.dtype, lambda array=array: array)
+                arrays[str(key)] = Stored(array.shape, array.dtype, array.view)
         return open_stored("arrays", self.name, arrays, None)
 
 

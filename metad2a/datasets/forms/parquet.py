@@ -137,14 +137,26 @@ class ParquetDataset(EncodedDataset):
         Raises:
             InputError: it does.
         """
-        if not self._groups or self._bytes_in is None:
+        if not self._groups:
             return
         file, group, _ = self._groups[0]
         column = self._file(file).read_row_group(group, columns=[self._image]).column(self._image)
+        if self._bytes_in is None:
+            text = next((one for one in column.to_pylist() if one), None)
+            try:
+                if isinstance(text, str):
+                    image_bytes(text)
+            except UnreadableImage as error:
+                raise InputError(
+                    f"The Parquet file has no image column: {self._image!r} holds texts that are "
+                    f"no images in base64, such as {text[:80]!r}. Write the bytes of the files."
+                ) from error
+            return
         pictures = column.combine_chunks().field(self._bytes_in)
         if not len(column) or pictures.null_count < len(column):
             return
-        first = next((one["path"] for one in column.to_pylist() if one and one.get("path")), None)
+        held: list[dict[str, Any] | None] = column.to_pylist()
+        first = next((one["path"] for one in held if one and one.get("path")), None)
         raise InputError(
             f"The column {self._image!r} holds no pictures"
             + (f" but paths of files, such as {str(first)[:80]!r}" if first else "")

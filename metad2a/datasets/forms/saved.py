@@ -25,9 +25,11 @@ class SavedDataset(EncodedDataset):
         self.name, self.form = folder.absolute().name, SavedForm.name
         self._files: list[Path] = []
         self._splits: list[str] = []
-        values, counts, notes = [], [], []
+        values: list[np.ndarray] = []
+        counts: list[int] = []
+        notes: list[str] = []
         classes = None
-        self._image, self._bytes_in = "", None
+        self._image = ""
         for split in sorted(_splits(folder), key=split_of):
             part = folder / split if split else folder
             state = _json(part / "state.json")

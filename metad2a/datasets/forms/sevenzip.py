@@ -87,7 +87,7 @@ def _unpacked(path: Path, members: list[Member]) -> BinaryIO:
 def _Writers(py7zr: Any, copy: BinaryIO, members: list[Member], most: int) -> Any:  # noqa: N802
     """Return what gives py7zr a place to write each member to: the end of one file."""
 
-    class Writer(py7zr.io.Py7zIO):  # type: ignore[misc]
+    class Writer(py7zr.io.Py7zIO):
         def __init__(self, name: str) -> None:
             self.name, self.start, self.count = name, copy.seek(0, 2), 0
 
@@ -112,7 +112,7 @@ def _Writers(py7zr: Any, copy: BinaryIO, members: list[Member], most: int) -> An
         def close(self) -> None:
             members.append(Member(self.name, self.count, self.start, self.count))
 
-    class Factory(py7zr.io.WriterFactory):  # type: ignore[misc]
+    class Factory(py7zr.io.WriterFactory):
         def create(self, filename: str) -> Any:
             return Writer(filename)
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from metad2a.datasets.archive import ArchiveDataset
 from metad2a.datasets.base import FORMS, DatasetForm, EncodedDataset
+from metad2a.datasets.forms.tarred import ENDINGS as TAR_ENDINGS
 from metad2a.datasets.labels import encode_labels
 from metad2a.datasets.layout import SPLITS, is_image
 from metad2a.errors import InputError
 
-_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z")
-_ENDINGS += (".tar.zst", ".tzst")
+_ENDINGS = (*TAR_ENDINGS, ".zip", ".7z")
 _OPEN = 64
 """Archives that are open at a time; some systems allow a process 256 files."""
 
