@@ -139,12 +139,18 @@ class ParquetDataset(EncodedDataset):
         """
         if not self._groups:
             return
+        import pyarrow as pa
+
         file, group, _ = self._groups[0]
+        binary = (pa.types.is_binary, pa.types.is_large_binary)
+        kind = self._file(file).schema_arrow.field(self._image).type
+        if any(test(kind) for test in binary):
+            return
         column = self._file(file).read_row_group(group, columns=[self._image]).column(self._image)
         if self._bytes_in is None:
-            text = next((one for one in column.to_pylist() if one), None)
+            text = str(next((one for one in column.to_pylist() if one), ""))
             try:
-                if isinstance(text, str):
+                if text:
                     image_bytes(text)
             except UnreadableImage as error:
                 raise InputError(
