@@ -1,8 +1,9 @@
 """``metad2a train`` for some minutes, beside constant plans that have the same time.
 
 The command chooses network, resolution and recipe for the time and the dataset; a constant plan is
-one network with one rate for every dataset, by the same loop, batches and crops. Every run is of
-the same sides of the dataset. Rows are kept in a file, so that a run that was stopped goes on.
+one network with one rate for every dataset, by the same loop, batches and crops. Under a limit the
+constant plans are the whole network at the largest resolution that fits. Every run is of the same
+sides of the dataset. Rows are kept in a file, so that a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -42,14 +43,35 @@ PLANS: dict[str, tuple[int, int, dict[str, Any]]] = {
         {"rate": 1e-3, "closed_form": False, "batch_norm": "moving"},
     ),
 }
-"""Stages, resolution and what differs from the recipe."""
+"""Stages, resolution and what differs from the recipe; all weights have one rate, and the classifier
+ends as it was trained."""
+SHRUNK = {"frozen": {"rate": 0.0}, "1e-3": {"rate": 1e-3}, "4e-3": {"rate": 4e-3}}
+"""What is done with the whole network under a limit."""
 
 
-def ours(data: Path, minutes: float) -> dict[str, Any]:
+def plans(limits: dict[str, int]) -> dict[str, tuple[int, int, dict[str, Any]]]:
+    """Return the constant plans: the whole network shrunk by resolution alone, under a limit."""
+    from metad2a.spaces import SPACES
+
+    if not limits:
+        return PLANS
+    space = SPACES.get("efficientnet_lite")
+    for resolution in (224, 192, 160, 128, 112, 96, 80, 64, 48, 32):
+        if space.cost(space.whole(7, resolution), 10).macs <= limits.get("max_macs", 10**12):
+            return {
+                f"whole, {resolution} px, {name}": (7, resolution, changes)
+                for name, changes in SHRUNK.items()
+            }
+    return {}
+
+
+def ours(data: Path, minutes: float, limits: dict[str, int]) -> dict[str, Any]:
     """Run the command and return what it says, with the seconds that it took in all."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "metad2a", "train", str(data), "--json"]
         command += ["--out", str(Path(folder) / "model"), "--minutes", str(minutes)]
+        for name, limit in limits.items():
+            command += [f"--{name.replace('_', '-')}", str(limit)]
         start = time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found: dict[str, Any] = json.loads(done.stdout)
@@ -70,7 +92,7 @@ def constant(data: Path, minutes: float, plan: tuple[int, int, dict[str, Any]]) 
 
     start = time.perf_counter()
     stages, resolution, changes = plan
-    recipe = dataclasses.replace(FINE_TUNE, **changes)
+    recipe = dataclasses.replace(FINE_TUNE, wide=10**9, sums_kept=False, **changes)
     space, place, normal = SPACES.get("efficientnet_lite"), device_plan("cpu"), Normalisation()
     dataset = load_dataset(data)
     sides = split(dataset, 0)
@@ -109,45 +131,55 @@ def main() -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--minutes", type=float, default=1.0)
     arguments.add_argument("--datasets", nargs="+", default=list(DATASETS), metavar="NAME")
-    arguments.add_argument("--plans", nargs="+", default=[TRAIN, *PLANS], metavar="PLAN")
+    arguments.add_argument("--plans", nargs="+", metavar="PLAN", help="default: all")
+    arguments.add_argument("--max-macs", type=int, metavar="N")
+    arguments.add_argument("--max-params", type=int, metavar="N")
     arguments.add_argument(
         "--rows", type=Path, default=ROOT / "build" / "training.jsonl", metavar="FILE"
     )
     args = arguments.parse_args()
     args.rows.parent.mkdir(parents=True, exist_ok=True)
-    rows: dict[tuple[str, str, float], dict[str, Any]] = {}
+    limits = {name: value for name in ("max_macs", "max_params") if (value := getattr(args, name))}
+    constants = plans(limits)
+    condition = {"minutes": args.minutes, **limits}
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
     if args.rows.exists():
         for line in args.rows.read_text().splitlines():
             row = json.loads(line)
-            rows[row["dataset"], row["plan"], row["minutes"]] = row
+            if row["condition"] == condition:
+                rows[row["dataset"], row["plan"]] = row
     for name in args.datasets:
         data = need(args.shared, f"data/{name}")
-        for plan in args.plans:
-            key = (name, plan, args.minutes)
-            if key in rows:
+        for plan in args.plans or [TRAIN, *constants]:
+            if (name, plan) in rows:
                 continue
             made = (
-                ours(data, args.minutes)
+                ours(data, args.minutes, limits)
                 if plan == TRAIN
-                else constant(data, args.minutes, PLANS[plan])
+                else constant(data, args.minutes, constants[plan])
             )
             recipe = made.pop("plan", None)
-            rows[key] = {"dataset": name, "plan": plan, "minutes": args.minutes, **made}
-            rows[key]["recipe"] = recipe
+            row = {"dataset": name, "plan": plan, "condition": condition, **made, "recipe": recipe}
+            rows[name, plan] = row
             with args.rows.open("a") as file:
-                file.write(json.dumps(rows[key]) + "\n")
+                file.write(json.dumps(row) + "\n")
             print(f"{name}: {plan}: {made['accuracy']:.1f} %", file=sys.stderr)
-    title = f"Training for {args.minutes:g} minutes, beside constant plans"
-    publish(f"training {args.minutes:g}", title, [report(rows, args.datasets, args.minutes)])
+    told = "".join(f", at most {value:,} {name[4:]}" for name, value in limits.items())
+    title = f"Training for {args.minutes:g} minutes{told}, beside constant plans"
+    publish(
+        " ".join(["training", *(str(value) for value in condition.values())]),
+        title,
+        [report(rows, args.datasets, list(constants))],
+    )
 
 
 def report(
-    rows: dict[tuple[str, str, float], dict[str, Any]], datasets: list[str], minutes: float
+    rows: dict[tuple[str, str], dict[str, Any]], datasets: list[str], constants: list[str]
 ) -> str:
     """Return the table: a row a plan, a column a dataset, accuracies in percent."""
     lines = []
-    for plan in (TRAIN, *PLANS):
-        found = [rows.get((name, plan, minutes)) for name in datasets]
+    for plan in (TRAIN, *constants):
+        found = [rows.get((name, plan)) for name in datasets]
         known = [row["accuracy"] for row in found if row]
         if not known:
             continue
@@ -166,9 +198,9 @@ def report(
             f"{row['whole']:.0f}",
         ]
         for name in datasets
-        if (row := rows.get((name, TRAIN, minutes))) is not None
+        if (row := rows.get((name, TRAIN))) is not None
     ]
-    text = f"{minutes:g} minutes each; test accuracy in percent, epochs in brackets.\n\n" + table(
+    text = "Test accuracy in percent, epochs in brackets.\n\n" + table(
         ["plan", "mean", *datasets], lines
     )
     if chosen:

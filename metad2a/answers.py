@@ -221,7 +221,8 @@ class PieceAnswers(Answers):
         owner: list[int] = []
         for number, (row, cost) in enumerate(zip(rows, macs, strict=True)):
             # A network too large for the time is expected frozen all the same.
-            ways = self.clock.recipes(cost, self.space.depth_in_stages(row)) or [FROZEN]
+            depth, side = self.space.depth_in_stages(row), self.space.resolution(row)
+            ways = self.clock.recipes(cost, depth, side) or [FROZEN]
             networks += [row] * len(ways)
             recipes += ways
             owner += [number] * len(ways)

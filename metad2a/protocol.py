@@ -20,7 +20,8 @@ class FineTune:
     """How one network is trained on one dataset, from the weights that it has.
 
     The classifier begins in closed form (ridge regression on the features), then everything is
-    trained with AdamW, the rate rising over ``warm_up`` and falling along half a cosine to zero.
+    trained with AdamW, the rate rising over ``warm_up`` and falling along half a cosine to zero. At
+    the end the classifier is found in closed form again: it lags behind features that move.
     """
 
     rate: float = 1e-3
@@ -32,7 +33,7 @@ class FineTune:
     epochs: float = 8.0
     """Passes over the training images."""
     closed_form: bool = True
-    """Whether the classifier begins in closed form; else small and random."""
+    """Whether the classifier begins and ends in closed form; else it begins small and random."""
     optimiser: Literal["adamw", "sgd"] = "adamw"
     """SGD has Nesterov momentum 0.9."""
     batch: int = 16
@@ -46,6 +47,11 @@ class FineTune:
     wide: int = 16
     """Inputs of a unit above which its rate is lower, by the root of how many more they are: Adam
     moves every weight alike, and what a thousand of them move together adds up."""
+    sums_kept: bool = True
+    """Whether the sum of a unit's weights stays as it is. What comes from a ReLU is positive, so
+    that Adam's first steps move all weights of a unit to one side, and its output on every image
+    alike: the classifier no longer fits, and nothing is learnt (compare gradient centralization,
+    Yong et al., ECCV 2020)."""
     momenta: tuple[float, float] = (0.9, 0.95)
     """Of Adam. In a hundred steps the usual second one, 0.999, has not seen enough."""
     average: float = 0.05
@@ -129,8 +135,8 @@ def fine_tune(
     return Protocol(
         ":".join(parts),
         "accuracy",
-        "test accuracy of a pretrained network fine-tuned on the task: classifier in closed form, "
-        f"then AdamW, peak rate {rate:g}, {epochs:g} epochs of batches of {recipe.batch}, gradient "
+        "test accuracy of a pretrained network fine-tuned on the task: classifier in closed form "
+        f"before and after, AdamW, peak rate {rate:g}, {epochs:g} epochs of batches of {recipe.batch}, gradient "
         f"clipped at {recipe.clip:g}, label smoothing {recipe.label_smoothing:g}, weight decay "
         f"{recipe.weight_decay:g}, averaged weights, crops of at least {recipe.zoom:g} of the side",
         recipe,
@@ -175,6 +181,7 @@ SCRATCH = Protocol(
         rate=0.1,
         batch_norm="moving",
         closed_form=False,
+        sums_kept=False,
         optimiser="sgd",
         weight_decay=5e-4,
         clip=5.0,

@@ -32,16 +32,16 @@ def chosen(expected, clock=CLOCK, architectures=None):
 
 def test_ways_cost_what_there_is_time_for():
     macs = SPACE.cost(SPACE.whole(6, 96), 10).macs
-    ways = CLOCK.recipes(macs, 6)
+    ways = CLOCK.recipes(macs, 6, 96)
     assert {way.rate for way in ways} == {0.0, *RATES}
     plain = {way.epochs for way in ways if way.rate and not way.frozen_stages}
     early = {way.epochs for way in ways if way.frozen_stages == 2}
     assert len(plain) == len(early) == 1
     assert min(early) > min(plain) > 1
-    twice = Time(120, 15e9, 500, 200).recipes(macs, 6)
+    twice = Time(120, 15e9, 500, 200).recipes(macs, 6, 96)
     assert max(way.epochs for way in twice) > 1.8 * max(way.epochs for way in ways)
-    assert Time(0.01, 15e9, 500, 200).recipes(macs, 6) == []
-    assert max(way.epochs for way in Time(10**6, 15e9, 500, 200).recipes(macs, 6)) == EPOCHS[1]
+    assert Time(0.01, 15e9, 500, 200).recipes(macs, 6, 96) == []
+    assert max(way.epochs for way in Time(10**6, 15e9, 500, 200).recipes(macs, 6, 96)) == EPOCHS[1]
 
 
 def test_the_best_expected_is_taken():

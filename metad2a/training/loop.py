@@ -50,6 +50,11 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         network.train(training)
 
 
+def _means(weight: Tensor) -> Tensor:
+    """Return the mean of each unit's weights, float (units, 1, ...)."""
+    return weight.mean(tuple(range(1, weight.dim())), keepdim=True)
+
+
 class Normalisation:
     """What is subtracted from pixels (0..1) and what they are divided by, float or (1, 3, 1, 1)."""
 
@@ -309,10 +314,22 @@ class Training:
                 f"than {recipe.rate:g}."
             )
         nn.utils.clip_grad_norm_(self.parameters, recipe.clip)
-        self.optimiser.step()
+        self._move()
         self.done += 1
         self._average()
         return value
+
+    @torch.no_grad()
+    def _move(self) -> None:
+        """Take the optimiser's step, and give back what it did to the sums of units' weights."""
+        if not self.recipe.sums_kept:
+            self.optimiser.step()
+            return
+        units = [p for p in self.parameters if p.dim() > 1]
+        before = [_means(unit) for unit in units]
+        self.optimiser.step()
+        for unit, mean in zip(units, before, strict=True):
+            unit.sub_(_means(unit) - mean)
 
     @torch.no_grad()
     def _average(self) -> None:

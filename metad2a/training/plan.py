@@ -31,13 +31,18 @@ if TYPE_CHECKING:
 
 RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 """Peak rates among which is chosen, beside the frozen network."""
-FROZEN = {0: 1.0, 2: 0.62, 3: 0.5, 5: 0.33}
+FROZEN = {0: 1.0, 2: 0.62, 3: 0.5}
 """First stages that stay frozen, and what a training step costs then, as a share of the whole. Early
 stages are the dearest and change least, and steps are what is short."""
-TRAINING_COST = 4.8
-"""A training step's time over a forward pass's, of the same images (4.5 to 5.1 measured)."""
-EPOCHS = (0.5, 40.0)
+TRAINING_COST = (2.0, 350.0)
+"""A training step's time over a forward pass's, of the same images: a constant, and what is divided
+by the resolution. Small images in batches of 16 leave a processor idle (7 to 8 times as long at 64
+px, 5.6 at 96, 4.2 at 128; two cores)."""
+EPOCHS = (1.0, 40.0)
 """Fewer epochs are not worth the step, more are not needed."""
+LEARNT = (64, 5)
+"""Least resolution, in pixels, and stages of the networks whose trainings were mostly learnt from. What
+is expected of others is a guess, and the best of hundreds of guesses is too good to be true."""
 CLOSE = 6.0
 """Points by which a frozen network may be expected to lie behind and still be tried first."""
 CHEAP, HALF = 0.3, 0.5
@@ -90,22 +95,24 @@ class Time:
         """Return the seconds of a frozen network: one pass over all images."""
         return (self.images + self.judged) * macs / self.macs_per_second
 
-    def recipes(self, macs: int, stages: int) -> list[FineTune]:
+    def recipes(self, macs: int, stages: int, resolution: int) -> list[FineTune]:
         """Return the ways to spend the time on a network of so many multiply-adds and stages.
 
         Beside the frozen network: each rate with as many epochs as there is time for, after the
-        passes that a closed form and the judgement take; none where there is too little.
+        passes that the closed forms and the judgement take; none where there is too little.
         """
         ways = []
         if self.frozen(macs) <= self.seconds:
             ways.append(dataclasses.replace(FINE_TUNE, rate=0.0, epochs=0.0))
-        each = TRAINING_COST * macs * self.images / self.macs_per_second
+        times = TRAINING_COST[0] + TRAINING_COST[1] / resolution
+        each = times * macs * self.images / self.macs_per_second
         for frozen, share in FROZEN.items():
             if frozen and frozen >= stages:
                 continue
+            # The closed form at the end, and what comes out of the frozen stages.
+            passes = 1 + (FINE_TUNE.copies if frozen else 0)
             left = self.seconds - self.frozen(macs)
-            if frozen:
-                left -= FINE_TUNE.copies * self.images * macs / self.macs_per_second
+            left -= passes * self.images * macs / self.macs_per_second
             epochs = min(left / (share * each), EPOCHS[1])
             if epochs >= EPOCHS[0]:
                 ways += [
@@ -115,14 +122,24 @@ class Time:
         return ways
 
 
+def _typical(space: SearchSpace) -> Architecture:
+    """Return the network by which a machine's pace is measured: of full depth, of middling cost.
+
+    Early stages are slower by their multiply-adds than the rest, so that shallow networks would
+    make the machine look slow.
+    """
+    pool = space.anchors() or space.pool(16, np.random.default_rng(0))
+    depth = max(space.depth_in_stages(one) for one in pool)
+    deep = [one for one in pool if space.depth_in_stages(one) == depth]
+    costs = space.costs(np.asarray(deep), 10)[:, 1]
+    return deep[int(np.argsort(costs)[len(costs) // 2])]
+
+
 def pace(space: SearchSpace, place: DevicePlan) -> float:
     """Measure multiply-adds a second of forward passes of a network of the space, in a second."""
     import torch
 
-    rng = np.random.default_rng(0)
-    pool = space.anchors() or space.pool(16, rng)
-    costs = space.costs(np.asarray(pool), 10)[:, 1]
-    architecture = pool[int(np.argsort(costs)[len(costs) * 2 // 3])]
+    architecture = _typical(space)
     network = place.place(space.build(architecture, 10)).eval()
     side = space.resolution(architecture)
     x = torch.zeros(16, 3, side, side, device=place.device)
@@ -150,7 +167,8 @@ def usual_pace(space: SearchSpace, place: DevicePlan) -> float:
     if folder is None:
         return pace(space, place)
     path = folder / "pace.json"
-    key = f"{space.name} {place.device} {torch.get_num_threads()} torch {torch.__version__}"
+    network = f"{space.name} {space.format(_typical(space))}"
+    key = f"{network} {place.device} {torch.get_num_threads()} torch {torch.__version__}"
     known: dict[str, float] = {}
     with contextlib.suppress(OSError, ValueError):
         known = json.loads(path.read_text(encoding="utf-8"))
@@ -183,9 +201,15 @@ def choose(
     """
     pairs: list[tuple[Architecture, FineTune]] = []
     costs = space.costs(np.asarray(architectures), classes)[:, 1]
-    for architecture, macs in zip(architectures, costs.tolist(), strict=True):
-        ways = clock.recipes(macs, space.depth_in_stages(architecture))
-        pairs += [(architecture, recipe) for recipe in ways]
+    known = [
+        space.resolution(one) >= LEARNT[0] and space.depth_in_stages(one) >= LEARNT[1]
+        for one in architectures
+    ]
+    for architecture, macs, learnt in zip(architectures, costs.tolist(), known, strict=True):
+        depth, resolution = space.depth_in_stages(architecture), space.resolution(architecture)
+        ways = clock.recipes(macs, depth, resolution)
+        trained = learnt or not any(known)
+        pairs += [(architecture, recipe) for recipe in ways if trained or recipe.rate == 0]
     if not pairs:  # the cheapest, with what time there is
         cheapest = architectures[int(costs.argmin())]
         pairs = [(cheapest, dataclasses.replace(FINE_TUNE, rate=0.0, epochs=0.0))]

@@ -364,7 +364,6 @@ class _Session:
     ) -> _Attempt:
         """Train for the time that is left, and keep the best state."""
         from metad2a.training import distributed
-        from metad2a.training.evaluate import evaluate
         from metad2a.training.loop import Normalisation, Training, closed_form
 
         resolution = self.space.resolution(plan.architecture)
@@ -389,38 +388,22 @@ class _Session:
             self.flip,
             weights if float(weights.max() / weights.min()) > 1.01 else None,
         )
-        curve: list[tuple[float, float]] = []
-        best: tuple[int, dict[str, Tensor]] | None = None
-
-        def look() -> None:
-            """Judge the averaged weights by the choice side; keep them where clearly better."""
-            nonlocal best
-            if choice is None:
-                return
-            found = evaluate(training.averaged, choice, self.place, normal)
-            right = int(np.trace(found.confusion))
-            curve.append((round(training.epochs, 2), found.accuracy))
-            if best is None or right >= best[0]:
-                best = (right, _copied(training.averaged))
-            self.told("training", training, accuracy=found.accuracy, curve=tuple(curve))
-
+        watch = _Watch(self, training, choice, normal)
         if state is not None:
             training.load(state[0])
-            curve = [tuple(point) for point in state[1]["curve"]]
+            watch.curve = [tuple(point) for point in state[1]["curve"]]
         else:
             begun = time.perf_counter()
-            look()
+            watch.look()
             if choice is not None:
                 passed = max(passed, (time.perf_counter() - begun) / len(choice))
-        judging = passed * (len(self.sides.test) + CHECKS * len(self.sides.choice)) * 1.1
-        partial = self.steps(training, judging, look, plan, plans, curve, state is not None)
-        look()
-        if choice is not None and best is not None:
-            final = round(curve[-1][1] * len(choice) / 100)
-            error = math.sqrt(max(1.0, final * (len(choice) - final) / len(choice)))
-            # What was better by less than chance is not taken back.
-            if best[0] > final + error:
-                training.averaged.load_state_dict(best[1])
+        fitting = len(train) if plan.recipe.closed_form else 0
+        seen = len(self.sides.test) + (CHECKS + 1) * len(self.sides.choice) + fitting
+        partial = self.steps(training, 1.1 * passed * seen, watch, plan, plans, state is not None)
+        watch.look()
+        if fitting and not partial:
+            watch.refit(self.image_weights(train))
+        watch.settle()
         distributed.agreed(None)
         right = np.empty(0, dtype=bool)
         if choice is not None:
@@ -428,17 +411,23 @@ class _Session:
         done = dataclasses.replace(plan.recipe, epochs=round(training.epochs, 2))
         plan = dataclasses.replace(plan, recipe=done)
         return _Attempt(
-            plan, training.averaged, right, curve, training.epochs, len(train), normal, partial
+            plan,
+            training.averaged,
+            right,
+            watch.curve,
+            training.epochs,
+            len(train),
+            normal,
+            partial,
         )
 
     def steps(
         self,
         training: Training,
         judging: float,
-        look: Callable[[], None],
+        watch: _Watch,
         plan: Plan,
         plans: Sequence[Plan],
-        curve: list[tuple[float, float]],
         going_on: bool,
     ) -> bool:
         """Take all steps; return whether it was stopped before the end."""
@@ -451,7 +440,7 @@ class _Session:
         checked = training.done * CHECKS // max(1, training.steps)
         while training.done < training.steps or not timed:
             if distributed.agreed(self.should_stop()):
-                self.keep(training, plan, plans, curve)
+                self.keep(training, plan, plans, watch.curve)
                 return True
             loss = training.step()
             taken, spent = training.done - first, time.perf_counter() - begun
@@ -465,15 +454,15 @@ class _Session:
                 elif possible < training.steps:
                     training.shorten(distributed.agreed(possible))
             if training.done % 5 == 0:
-                self.told("training", training, loss=loss, curve=tuple(curve))
+                self.told("training", training, loss=loss, curve=tuple(watch.curve))
             mark = training.done * CHECKS // max(1, training.steps)
             if timed and checked < mark < CHECKS:
                 checked, start = mark, time.perf_counter()
-                look()
+                watch.look()
                 begun += time.perf_counter() - start
             if time.perf_counter() - saved > SAVED_EVERY:
                 start = time.perf_counter()
-                self.keep(training, plan, plans, curve)
+                self.keep(training, plan, plans, watch.curve)
                 saved = time.perf_counter()
                 begun += saved - start
         return False
@@ -613,6 +602,55 @@ class _Session:
             "accuracy": attempt.accuracy if len(attempt.right) else None,
             "reason": attempt.plan.reason,
         }
+
+
+class _Watch:
+    """What the choice side says of a training on its way, and the best state so far."""
+
+    def __init__(
+        self, session: _Session, training: Training, choice: Batches | None, normal: Normalisation
+    ) -> None:
+        self.session, self.training, self.choice, self.normal = session, training, choice, normal
+        self.curve: list[tuple[float, float]] = []
+        self.best: tuple[int, dict[str, Tensor]] | None = None
+
+    def look(self) -> None:
+        """Judge the averaged weights; keep them where nothing was better."""
+        from metad2a.training.evaluate import evaluate
+
+        if self.choice is None:
+            return
+        training = self.training
+        found = evaluate(training.averaged, self.choice, self.session.place, self.normal)
+        right = int(np.trace(found.confusion))
+        self.curve.append((round(training.epochs, 2), found.accuracy))
+        if self.best is None or right >= self.best[0]:
+            self.best = (right, _copied(training.averaged))
+        self.session.told("training", training, accuracy=found.accuracy, curve=tuple(self.curve))
+
+    def refit(self, weights: Tensor | None) -> None:
+        """Find the classifier in closed form again; of it and the trained one the better stays."""
+        from metad2a.training.loop import closed_form
+
+        training = self.training
+        self.session.told("fitting the classifier", training, curve=tuple(self.curve))
+        trained = _copied(training.averaged.classifier)
+        closed_form(training.averaged, training.batches, self.session.place, self.normal, weights)
+        self.look()
+        if self.choice is not None:
+            worse = self.curve[-1][1] < self.curve[-2][1]
+            if worse:
+                training.averaged.classifier.load_state_dict(trained)
+            del self.curve[-1 if worse else -2]
+
+    def settle(self) -> None:
+        """Take back a state on the way that was better by more than chance."""
+        if self.choice is None or self.best is None:
+            return
+        final = round(self.curve[-1][1] * len(self.choice) / 100)
+        error = math.sqrt(max(1.0, final * (len(self.choice) - final) / len(self.choice)))
+        if self.best[0] > final + error:
+            self.training.averaged.load_state_dict(self.best[1])
 
 
 def _copied(module: Any) -> dict[str, Tensor]:

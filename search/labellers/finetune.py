@@ -110,7 +110,8 @@ class FineTuned(Labeller):
         """Yield the test accuracy (0..1) of each architecture.
 
         The curve has the accuracy of the closed-form classifier on frozen features, then those of
-        the averaged weights after a quarter, a half, three quarters and all of the training.
+        the averaged weights after a quarter, a half and three quarters of the training, and the
+        last with the classifier found in closed form again.
         """
         refuse_cells(space)
         for architecture in architectures:
@@ -126,7 +127,7 @@ class FineTuned(Labeller):
     ) -> Measurement:
         from metad2a.training.device import plan
         from metad2a.training.evaluate import evaluate
-        from metad2a.training.loop import Normalisation, Training
+        from metad2a.training.loop import Normalisation, Training, closed_form
 
         side, place, normal = space.resolution(architecture), plan(device), Normalisation()
         train, test = (
@@ -142,6 +143,8 @@ class FineTuned(Labeller):
         for part in JUDGED:
             while training.done < round(part * training.steps):
                 training.step()
+            if part == JUDGED[-1]:
+                closed_form(training.averaged, train, place, normal)
             curve.append(evaluate(training.averaged, test, place, normal).accuracy / 100)
         return Measurement(
             self.protocol.name, architecture, seed, curve[-1], clock(device) - begun, tuple(curve)
