@@ -4,38 +4,19 @@ from __future__ import annotations
 
 import csv
 import gzip
-import math
 import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from _report import need, parser, publish, required, run, table
-from torch import nn
 
-from metad2a.spaces import SPACES, Architecture, SearchSpace
+from metad2a.spaces import SPACES
+from metad2a.spaces.base import Cost
+from metad2a.spaces.counting import count
 
 MEMBERS = 500
 QUERIED = 2_000
 BUILT = 20
-
-
-def hooked(space: SearchSpace, architecture: Architecture, classes: int) -> tuple[int, int]:
-    """Return parameters, and MACs as hooks on every convolution and linear layer count them."""
-    network = space.build(architecture, classes).eval()
-    macs = []
-
-    def count(module, _, output):
-        positions = math.prod(output.shape[2:]) if isinstance(module, nn.Conv2d) else 1
-        macs.append(module.weight.numel() * positions)
-
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.register_forward_hook(count)
-    side = space.resolution(architecture)
-    with torch.inference_mode():
-        network(torch.zeros(1, 3, side, side))
-    return sum(parameter.numel() for parameter in network.parameters()), sum(macs)
 
 
 def table_rows(path: Path) -> tuple[int, int, int]:
@@ -58,7 +39,8 @@ def main() -> None:
         members = [space.sample(rng) for _ in range(MEMBERS)]
         costs = space.costs(np.array(members), 10).tolist()
         equal = sum(
-            tuple(cost) == hooked(space, one, 10) for one, cost in zip(members, costs, strict=True)
+            Cost(*cost) == count(space.build(one, 10), space.resolution(one))
+            for one, cost in zip(members, costs, strict=True)
         )
         many = np.array([space.sample(rng) for _ in range(QUERIED)])
         begun = time.perf_counter()

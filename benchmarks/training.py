@@ -56,13 +56,14 @@ def plans(limits: dict[str, int]) -> dict[str, tuple[int, int, dict[str, Any]]]:
     if not limits:
         return PLANS
     space = SPACES.get("efficientnet_lite")
-    for resolution in (224, 192, 160, 128, 112, 96, 80, 64, 48, 32):
-        if space.cost(space.whole(7, resolution), 10).macs <= limits.get("max_macs", 10**12):
-            return {
-                f"whole, {resolution} px, {name}": (7, resolution, changes)
-                for name, changes in SHRUNK.items()
-            }
-    return {}
+    wholes = [one for one in space.anchors() if space.stages(one) == 7]
+    fits = space.feasible(np.asarray(wholes), 10, **limits)
+    fitting = [space.resolution(one) for one, fit in zip(wholes, fits, strict=True) if fit]
+    return {
+        f"whole, {resolution} px, {name}": (7, resolution, changes)
+        for resolution in fitting[-1:]
+        for name, changes in SHRUNK.items()
+    }
 
 
 def ours(data: Path, minutes: float, limits: dict[str, int]) -> dict[str, Any]:

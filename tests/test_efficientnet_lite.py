@@ -11,6 +11,8 @@ from torch import nn
 from metad2a._torchvision import torchvision
 from metad2a.errors import ArtifactError, InputError
 from metad2a.spaces import SPACES, pretrained
+from metad2a.spaces.base import Cost
+from metad2a.spaces.counting import count
 from metad2a.spaces.efficientnet_lite import parent
 
 SPACE = SPACES.get("efficientnet_lite")
@@ -20,23 +22,6 @@ NARROW = "r64-s5-d1122-e236432-k535"
 
 def images(side, batch=2, seed=0):
     return torch.randn(batch, 3, side, side, generator=torch.Generator().manual_seed(seed))
-
-
-def counted(architecture, classes):
-    """Return parameters, and MACs as hooks on every convolution and linear layer count them."""
-    network = SPACE.build(architecture, classes).eval()
-    macs = []
-
-    def count(module, _, output):
-        positions = math.prod(output.shape[2:]) if isinstance(module, nn.Conv2d) else 1
-        macs.append(module.weight.numel() * positions)
-
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.register_forward_hook(count)
-    with torch.inference_mode():
-        network(images(SPACE.resolution(architecture), 1))
-    return sum(parameter.numel() for parameter in network.parameters()), sum(macs)
 
 
 # -- strings and decisions -------------------------------------------------------------------
@@ -126,7 +111,8 @@ def test_costs_are_those_of_hooks_on_the_module():
     members = [SPACE.sample(rng) for _ in range(60)]
     costs = SPACE.costs(np.array(members), 13)
     for architecture, cost in zip(members, costs.tolist(), strict=True):
-        assert tuple(cost) == counted(architecture, 13), SPACE.format(architecture)
+        counted = count(SPACE.build(architecture, 13), SPACE.resolution(architecture))
+        assert Cost(*cost) == counted, SPACE.format(architecture)
 
 
 def test_the_whole_parent_costs_what_is_published():

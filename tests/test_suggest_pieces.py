@@ -154,8 +154,8 @@ def test_the_smallest_within_some_points(found):
 
 
 def test_minutes_change_the_plan(data, found):
-    hurried = metad2a.suggest(data, k=6, seed=3, minutes=0.002)
-    assert "in 0.002 minutes" in str(hurried)
+    hurried = metad2a.suggest(data, k=6, seed=3, minutes=0.0005)
+    assert "in 0.0005 minutes" in str(hurried)
     assert all(one.recipe.rate == 0 for one in hurried)
     assert "frozen" in hurried[0].reason
     assert any(one.recipe.rate > 0 for one in found)

@@ -47,6 +47,7 @@ def short(looked, monkeypatch):
     """Make trainings end after two epochs, long before their time, and look at images once."""
     monkeypatch.setattr(landmarks, "of_dataset", lambda *_, **__: looked)
     monkeypatch.setattr(plan, "EPOCHS", (0.5, 2.0))
+    monkeypatch.setattr(plan, "LEARNT", (32, 3))
 
 
 @pytest.fixture(scope="module")

@@ -201,15 +201,14 @@ def choose(
     """
     pairs: list[tuple[Architecture, FineTune]] = []
     costs = space.costs(np.asarray(architectures), classes)[:, 1]
-    known = [
-        space.resolution(one) >= LEARNT[0] and space.depth_in_stages(one) >= LEARNT[1]
-        for one in architectures
-    ]
-    for architecture, macs, learnt in zip(architectures, costs.tolist(), known, strict=True):
-        depth, resolution = space.depth_in_stages(architecture), space.resolution(architecture)
-        ways = clock.recipes(macs, depth, resolution)
-        trained = learnt or not any(known)
-        pairs += [(architecture, recipe) for recipe in ways if trained or recipe.rate == 0]
+    sizes = [(space.resolution(one), space.depth_in_stages(one)) for one in architectures]
+    known = [side >= LEARNT[0] and depth >= LEARNT[1] for side, depth in sizes]
+    trained = known if any(known) else [True] * len(known)
+    for architecture, macs, (side, depth), learns in zip(
+        architectures, costs.tolist(), sizes, trained, strict=True
+    ):
+        ways = clock.recipes(macs, depth, side)
+        pairs += [(architecture, recipe) for recipe in ways if learns or recipe.rate == 0]
     if not pairs:  # the cheapest, with what time there is
         cheapest = architectures[int(costs.argmin())]
         pairs = [(cheapest, dataclasses.replace(FINE_TUNE, rate=0.0, epochs=0.0))]
