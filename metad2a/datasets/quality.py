@@ -140,7 +140,7 @@ class Print:
 def print_of(image: np.ndarray) -> Print:
     """Take the print of uint8 (height, width, 3)."""
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(image))
+    digest.update(np.ascontiguousarray(image).data)
     small = Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BOX, reducing_gap=2.0)
     return Print(digest.digest(), np.asarray(small))
 
@@ -160,12 +160,11 @@ def compare(dataset: ImageDataset, prints: Mapping[int, Print]) -> Quality:
     first = np.zeros(len(indices), dtype=bool)
     first[np.unique(kind, return_index=True)[1]] = True
     copied = np.bincount(kind)[kind] > 1
-    pairs: dict[tuple[int, int], tuple[int, int, int]] = {}
-    for i in np.flatnonzero(paired):
+    pairs: dict[tuple[int, int], tuple[bool, bool, bool]] = {}
+    for i in np.flatnonzero(paired).tolist():
         j = int(partner[i])
-        one, other = min(i, j), max(i, j)
         worst = (not (across[i] and contrary[i]), not across[i], not contrary[i])
-        pairs.setdefault((int(one), int(other)), tuple(map(int, worst)))  # type: ignore[arg-type]
+        pairs.setdefault((min(i, j), max(i, j)), worst)
     twins = [
         Twins(
             dataset.locate(int(indices[i])),

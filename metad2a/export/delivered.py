@@ -182,8 +182,8 @@ def to_rgb(image: Any) -> Any:
         if image.mode in ("La", "RGBa"):
             image = image.convert(image.mode.upper())
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
+        ground = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(ground, image)
     return image.convert("RGB")
 
 
