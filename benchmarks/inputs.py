@@ -166,7 +166,7 @@ ROWS = (
     Row("E17", "E17/x.parquet", TWO, "base64"),
     Row("E19", "E19/x.parquet", TWO),
     Row("E20", "E20", "cat 8 dog 8; 0"),
-    Row("E20b", "E20b", "cat 8 data 8; 0"),
+    Row("E20b", "E20b", said="The folder 'data' holds pictures"),
     Row("E21", "E21/x.parquet.gzip", TWO),
     Row("E22", "E22/x.parquet", TWO),
 )

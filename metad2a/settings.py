@@ -55,6 +55,9 @@ class Limits:
     min_class_images: int = 2
     """Least number of readable images of a class."""
 
+    text_bytes: int = 32 * 2**20
+    """Bytes of the tables and other texts beside images that are looked into for labels."""
+
     ingest_seconds: float = 60.0
     """Seconds in which a dataset must be read."""
     decode_seconds: float = 2.0
@@ -77,6 +80,7 @@ OWN = replace(
     more_formats=True,
     image_bytes=2**30,
     unreadable_share=0.5,
+    text_bytes=2**40,
     ingest_seconds=float("inf"),
     archive_members=2_000_000,
     archive_bytes=2**40,

@@ -7,6 +7,7 @@ import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from metad2a.cli import main
 from metad2a.datasets import check, load_dataset
 from metad2a.datasets.layout import LAYOUTS, Listing, Unsure, Wish, read_layout
 from metad2a.errors import InputError
+from metad2a.settings import LIMITS, strangers
 
 
 def read(paths: Iterable[str], texts: Mapping[str, str] | None = None, **wish: Any) -> Listing:
@@ -229,6 +231,39 @@ def test_imagenet_with_a_list_of_its_validation_side() -> None:
     )
     listing = read([*train, *val], {"ILSVRC/LOC_val_solution.csv": table})
     assert counts(listing) == {"n01": (3, 2), "n02": (3, 2)}
+
+
+def test_the_column_that_holds_the_classes_counts_for_more_than_its_name() -> None:
+    train = tree("train/cat", "train/dog")
+    val = [f"val/{i}.png" for i in range(4)]
+    table = "image,label,what\n" + "".join(
+        f"{i},{i % 2},{('cat', 'dog')[i % 2]}\n" for i in range(4)
+    )
+    assert counts(read([*train, *val], {"val.csv": table})) == {"cat": (3, 2), "dog": (3, 2)}
+
+
+def test_a_table_far_too_long_for_the_images_is_left_unread() -> None:
+    paths = tree("cat", "dog")
+    table = "id,label\n" + "".join(f"{path},{i % 2}\n" for i, path in enumerate(paths))
+    assert read(paths, {"train.csv": table}).classes == ("0", "1")
+    assert read(paths, {"train.csv": table + "0,0\n" * 100_000}).classes == ("cat", "dog")
+
+
+def test_texts_beside_a_strangers_images_are_read_up_to_a_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    labels = {f"{i}.cls": str(i % 2) for i in range(8)}
+    images = [f"{i}.png" for i in range(8)]
+    monkeypatch.setattr("metad2a.datasets.layout.LIMITS", replace(LIMITS, text_bytes=8))
+    assert read(images, labels).classes == ("0", "1")
+    monkeypatch.setattr("metad2a.datasets.layout.LIMITS", replace(LIMITS, text_bytes=6))
+    with pytest.raises(InputError, match=r"texts beside the images .* limit"):
+        read(images, labels)
+    token = strangers.set(False)
+    try:
+        assert read(images, labels).classes == ("0", "1")
+    finally:
+        strangers.reset(token)
 
 
 def test_a_flat_validation_side_without_a_list_is_told() -> None:
@@ -497,6 +532,12 @@ def test_two_spellings_on_two_sides_are_one_class(one: str, other: str) -> None:
     listing = read(tree(f"train/{one}", "train/zebra", f"val/{other}", "val/zebra"))
     assert counts(listing) == {one: (3, 3), "zebra": (3, 3)}
     assert any(repr(one) in note for note in listing.notes)
+
+
+def test_a_sign_is_no_separator() -> None:
+    listing = read(tree("train/1", "train/-1", "val/-1", "val/1"))
+    assert counts(listing) == {"-1": (3, 3), "1": (3, 3)}
+    assert not listing.notes
 
 
 def test_two_spellings_on_one_side() -> None:

@@ -91,9 +91,30 @@ def test_t_npz_that_cannot_be_used(tmp_path: Path) -> None:
             archive.writestr(f"{name}.npy", head.getvalue() + bytes(100))
     with pytest.raises(InputError, match="MB, more than the limit of"):
         load_dataset(path, sandbox=True)
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        (b"no array", "is no array"),
+        (b"\x93NUMPY\x01\x00\x10\x00{'shape': (\0,\n\n\n\n", "is no array"),
+        (("|S0", (12,)), "which holds nothing"),
+        (("|V0", (2**62, 2**62)), "which holds nothing"),
+        (("|u1", (-12, 8, 8)), "which holds nothing"),
+        (("|u1", (True, 8, 8)), "which holds nothing"),
+    ],
+)
+def test_heads_of_arrays_that_are_none(tmp_path: Path, head: Any, told: str) -> None:
+    if not isinstance(head, bytes):
+        stream = io.BytesIO()
+        about = {"descr": head[0], "fortran_order": False, "shape": head[1]}
+        np.lib.format.write_array_header_1_0(stream, about)
+        head = stream.getvalue()
+    path = tmp_path / "x.npz"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("images.npy", b"no array")
-    with pytest.raises(InputError, match="is no array"):
+        archive.writestr("images.npy", head)
+        archive.writestr("labels.npy", head)
+    with pytest.raises(InputError, match=told):
         load_dataset(path)
 
 

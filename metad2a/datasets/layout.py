@@ -27,6 +27,7 @@ from metad2a.datasets.labels import encode_labels
 from metad2a.datasets.names import check_characters
 from metad2a.errors import InputError
 from metad2a.registry import Registry
+from metad2a.settings import LIMITS, OWN, strangers
 
 SPLITS = {
     "train": 0,
@@ -52,8 +53,6 @@ OPTIONS = (
 """What every :class:`Unsure` error ends with."""
 
 _LISTED = 6
-_TEXT_BYTES = 16 * 2**20
-"""Bytes of a list of labels that are read beside images."""
 _NO_PICTURES = frozenset(
     re.findall(
         r"\S+",
@@ -229,10 +228,11 @@ LAYOUTS: Registry[Layout] = Registry("layout", "metad2a.datasets.layouts")
 
 
 class Reader:
-    """Reads folders by the layout that knows them, and small texts beside them."""
+    """Reads folders by the layout that knows them, and the texts beside images."""
 
     def __init__(self, peek: Peek) -> None:
         self._peek = peek
+        self._most = self._left = (LIMITS if strangers.get() else OWN).text_bytes
         self._order = sorted(LAYOUTS, key=lambda layout: layout.rank)
         self.above: list[Folder] = []
         """The folders that are being read, the innermost first."""
@@ -255,12 +255,19 @@ class Reader:
         raise flat(folder)
 
     def content(self, path: str, most: int) -> bytes:
-        """Return the first so many bytes of a file, or none where it cannot be read."""
-        return self._peek(path, most)
+        """Return the first so many bytes of a file, or none where it cannot be read.
 
-    def text(self, path: str) -> str:
-        """Return the start of a text file, as well as it can be read."""
-        return self._peek(path, _TEXT_BYTES).decode("utf-8-sig", "replace")
+        Raises:
+            InputError: more than the limit was read before.
+        """
+        if self._left < 0:
+            raise InputError(
+                f"The tables and texts beside the images have more than {self._most / 2**20:,.0f} "
+                "MiB, the limit of what is looked into. Leave out those without labels."
+            )
+        data = self._peek(path, most)
+        self._left -= len(data)
+        return data
 
 
 def count_images(count: int) -> str:
@@ -560,7 +567,7 @@ def _less(folder: Folder, named: Collection[str]) -> Folder:
 def folded(name: str) -> str:
     """Return what two spellings of one class have in common."""
     plain = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", name).casefold())
-    joined = re.sub(r"[\s_\-.]+", " ", plain).strip()
+    joined = re.sub(r"(?<=\w)[\s_\-.]+", " ", plain).strip()  # -1 is not 1
     return str(int(joined)) if joined.isdecimal() else joined
 
 

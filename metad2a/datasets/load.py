@@ -71,9 +71,8 @@ def load_dataset(
         InputError: the source is missing, of no known form, or cannot be used.
     """
     wish = Wish(layout, classes_at, _patterns(split or {}))
-    if isinstance(labels, (str, os.PathLike)):
-        source = without_thin(_listed(source, Path(labels).expanduser(), wish))
-    elif labels is not None:
+    listed = isinstance(labels, (str, os.PathLike))
+    if labels is not None and not listed:
         source = (source, labels)
     if classes is not None:
         if not isinstance(source, tuple) or len(source) != 2:
@@ -82,12 +81,17 @@ def load_dataset(
                 "names. Leave it out, or give images and labels."
             )
         source = (*source, list(classes))
-    if isinstance(source, ImageDataset):
+    if isinstance(source, ImageDataset) and not listed:
         dataset = source
     else:
         token = strangers.set(sandbox)
         try:
-            dataset = without_thin(_open(source, sandbox, wish))
+            opened = (
+                _listed(source, Path(labels).expanduser(), wish)
+                if listed
+                else _open(source, sandbox, wish)
+            )
+            dataset = without_thin(opened)
         finally:
             strangers.reset(token)
     if not sandbox or not isinstance(dataset, EncodedDataset):

@@ -38,6 +38,8 @@ _FILE_NAMES = (
     "filename filenames file image img imagepath imagefile imagefilename imagename imageid imgpath "
     "imgname imgid path filepath picture photo fname relativepath name id uuid key"
 )
+_CLASSES = 0.95
+"""Share of the rows whose field must be a known class to make a column that of the labels."""
 FILE_COLUMNS = tuple(_FILE_NAMES.split())
 """Names of the column of files, without signs and in lower case, the surest first."""
 _LABEL_NAMES = (
@@ -74,6 +76,7 @@ def read_table(
     data: bytes,
     known: Callable[[str], bool] = lambda name: False,
     is_side: Callable[[str], bool] = lambda text: True,
+    is_class: Callable[[str], bool] = lambda text: False,
 ) -> Table:
     """Read a table of labels.
 
@@ -81,6 +84,8 @@ def read_table(
         data: the content of the file.
         known: whether a text names an image that is there.
         is_side: whether a text names a side of the split.
+        is_class: whether a text is a class that is known from elsewhere; a column of them counts
+            for more than the names of the columns.
 
     Raises:
         InputError: it is no text, or no table with files and labels, or a row is damaged.
@@ -101,7 +106,7 @@ def read_table(
         columns, records = _of_json_lines(text) if several or _is_row(text) else _of_json(text)
     else:
         columns, records = _of_text(text, known)
-    return _Columns(columns, records, known, is_side).table(notes)
+    return _Columns(columns, records, known, is_side, is_class).table(notes)
 
 
 def numbers(labels: Sequence[str | int | None]) -> list[str | None] | list[int | None]:
@@ -406,6 +411,7 @@ class _Columns:
         records: list[_Record],
         known: Callable[[str], bool],
         is_side: Callable[[str], bool],
+        is_class: Callable[[str], bool],
     ) -> None:
         if not records:
             raise InputError(
@@ -413,7 +419,7 @@ class _Columns:
             )
         self.names = names
         self.records = records
-        self.is_side = is_side
+        self.is_side, self.is_class = is_side, is_class
         self.width = len(records[0].values)
         self.plain = [plain(name) for name in names or [""] * self.width]
         self.looked = records[:: max(1, len(records) // _LOOKED)]
@@ -474,11 +480,11 @@ class _Columns:
         found = (record.values[column] for record in self.looked)
         return ["" if value is None else str(value).strip() for value in found]
 
-    def _file(self, known: Callable[[str], bool]) -> int:
-        def share(column: int, test: Callable[[str], bool]) -> float:
-            values = self.values(column)
-            return sum(map(test, values)) / len(values)
+    def _share(self, column: int, test: Callable[[str], bool]) -> float:
+        values = self.values(column)
+        return sum(map(test, values)) / len(values)
 
+    def _file(self, known: Callable[[str], bool]) -> int:
         twice = [name for name in ("filename", "label") if self.plain.count(name) > 1]
         if twice:
             raise InputError(
@@ -490,11 +496,11 @@ class _Columns:
             key=lambda column: FILE_COLUMNS.index(self.plain[column]),
         )
         for column in named:
-            if self.plain[column] == "filename" or share(column, known) >= 0.5:
+            if self.plain[column] == "filename" or self._share(column, known) >= 0.5:
                 return column
         for test in (known, _is_picture):
             for column in range(self.width):
-                if share(column, test) >= 0.5:
+                if self._share(column, test) >= 0.5:
                     return column
         if named:
             return named[0]
@@ -520,6 +526,7 @@ class _Columns:
     def _label(self, notes: list[str]) -> int | list[int]:
         """Return the column of labels, or the one-hot columns."""
         rest = [c for c in range(self.width) if c not in (self.file, self.side)]
+        rest = [c for c in rest if self._share(c, self.is_class) >= _CLASSES] or rest
         named = sorted(
             (column for column in rest if self.plain[column] in LABEL_COLUMNS),
             key=lambda column: LABEL_COLUMNS.index(self.plain[column]),

@@ -56,8 +56,13 @@ def _stored(file: BinaryIO, member: Member) -> Stored:
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, fortran, dtype = read(head)
-    except (ValueError, KeyError, EOFError, TypeError, SyntaxError) as error:
+    except Exception as error:  # NumPy reads the head as Python's source, which fails in many ways.
         raise InputError(f"{member.name!r} is no array. Write the file again.") from error
+    if not dtype.itemsize or not all(type(side) is int and side >= 0 for side in shape):
+        raise InputError(
+            f"{member.name!r} is an array of shape {shape} and type {dtype}, which holds nothing. "
+            "Write the file again."
+        )
     start = head.tell()
 
     def values() -> np.ndarray:

@@ -12,7 +12,7 @@ from metad2a.datasets.layout import (
     folded,
     unsure,
 )
-from metad2a.datasets.layouts._words import MASKS, PICTURES
+from metad2a.datasets.layouts._words import PICTURES
 
 _ALIKE = 0.8
 """Share of names that folders of several folders have in common, above which they are asked for."""
@@ -41,13 +41,13 @@ class Doubtful(Layout):
         heads = folder.heads
         if len(heads) < 2:
             return None
-        bare = [head for head in heads if not head.heads and head.name.lower() in PICTURES | MASKS]
-        if any(head.name.lower() in PICTURES for head in bare):
-            raise unsure(
-                f"The folder {bare[0].path.rstrip('/')!r} holds pictures in no class folders, and "
-                "its name is none of a class.",
-                heads,
-            )
+        for head in heads:
+            if not head.heads and head.name.lower() in PICTURES:
+                raise unsure(
+                    f"The folder {head.path.rstrip('/')!r} holds pictures in no class folders, and "
+                    "its name is not that of a class.",
+                    heads,
+                )
         inner = [self._inner(head) for head in heads]
         names = [{folded(one.name) for one in each.heads} for each in inner]
         common, every = set.intersection(*names), set.union(*names)

@@ -17,8 +17,9 @@ from metad2a.datasets.layout import (
     Unused,
     folded,
 )
+from metad2a.datasets.layouts._lists import read_beside
 from metad2a.datasets.layouts._words import PICTURES, UNLABELLED, side_and_rest, sides_of, words
-from metad2a.datasets.tables import MOST_BYTES, SUFFIXES, Names, numbers, read_table
+from metad2a.datasets.tables import SUFFIXES, Names, numbers
 from metad2a.errors import InputError
 
 _METADATA = "metadata"
@@ -125,11 +126,7 @@ class Table(Layout):
         Raises:
             InputError: it is no table of labels, or its labels cannot be used.
         """
-        table = read_table(
-            reader.content(folder.path + name, MOST_BYTES + 1),
-            names.__contains__,
-            lambda text: text.lower() in SPLITS,
-        )
+        table = read_beside(folder.path + name, reader, folder.total, names.__contains__)
         told = side_and_rest(PurePosixPath(name).stem)
         of_table = told[0] if told is not None and told[0] != UNLABELLED else 0
         placed: dict[str, tuple[str | int | None, int]] = {}

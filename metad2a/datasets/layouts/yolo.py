@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 from metad2a.datasets.layout import LAYOUTS, Example, Folder, Layout, Reader, Reading, unsure
 
 _LINE = re.compile(r"\s*\d+(\s+-?\d*\.?\d+(e-?\d+)?){4,}\s*", re.IGNORECASE)
-_LOOKED_AT = 5
+_LOOKED_AT, _LINES = 5, 20
+"""Files, and lines of each, by which boxes are known."""
 
 
 class YOLO(Layout):
@@ -46,7 +47,7 @@ class YOLO(Layout):
         lines = [
             line
             for name in texts[:_LOOKED_AT]
-            for line in reader.text(labels.path + name).splitlines()
+            for line in _text(reader, labels.path + name).splitlines()[:_LINES]
             if line.strip()
         ]
         if not lines or not all(_LINE.fullmatch(line) for line in lines):
@@ -57,6 +58,10 @@ class YOLO(Layout):
             "list one label a picture.",
             [pictures],
         )
+
+
+def _text(reader: Reader, path: str) -> str:
+    return reader.content(path, 2**16).decode("utf-8-sig", "replace")
 
 
 LAYOUTS.register(YOLO.name)(YOLO())
