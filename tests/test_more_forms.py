@@ -124,6 +124,9 @@ def test_7z(tmp_path: Path) -> None:
         assert counts(dataset) == {"cat": 4, "cow": 4, "dog": 4}
     with pytest.raises(InputError, match="is not opened with sandbox=True"):
         load_dataset(path, sandbox=True)
+    assert len(load_dataset(tmp_path)) == 12
+    with pytest.raises(InputError, match=r"'x\.7z' is no archive that can be read"):
+        load_dataset(tmp_path, sandbox=True)
     pack(password="x")
     with pytest.raises(InputError, match="locked by a password"):
         load_dataset(path)

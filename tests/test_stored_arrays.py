@@ -251,6 +251,8 @@ def test_t_cifar_batches_run_nothing(
     folder = cifar(tmp_path / "cifar-10-batches-py", 2)
     (folder / "data_batch_1").write_bytes(content)
     with pytest.raises(InputError, match=message):
+        load_dataset(folder)
+    with pytest.raises(InputError, match="cifar batches is not opened with sandbox=True"):
         load_dataset(folder, sandbox=True)
     assert not (tmp_path / "harmed").exists()
 

@@ -117,7 +117,7 @@ def _opened(data: bytes, limits: Limits, ending: str = "") -> Iterator[Image.Ima
         formats = tuple(name for name in MORE_FORMATS if name != "HEIF" or _heif())
     elif limits.more_formats:
         formats += _BY_ENDING.get(ending, ())
-    with _reasons(data), Image.open(io.BytesIO(data), formats=formats) as image:
+    with _reasons(data, limits), Image.open(io.BytesIO(data), formats=formats) as image:
         yield image
 
 
@@ -209,7 +209,7 @@ def _of_tiff(data: bytes) -> str:
 
 
 @contextlib.contextmanager
-def _reasons(data: bytes = b"") -> Iterator[None]:
+def _reasons(data: bytes = b"", limits: Limits = LIMITS) -> Iterator[None]:
     """Turn whatever Pillow raises on a damaged image into an :class:`UnreadableImage`."""
     try:
         with _QUIET:
@@ -217,7 +217,7 @@ def _reasons(data: bytes = b"") -> Iterator[None]:
     except UnreadableImage:
         raise
     except Image.DecompressionBombError as error:
-        raise UnreadableImage(_too_large(LIMITS)) from error
+        raise UnreadableImage(_too_large(limits)) from error
     except UnidentifiedImageError as error:
         raise UnreadableImage(_not_opened(data)) from error
     except Exception as error:  # Pillow's decoders raise nearly everything on damaged files.

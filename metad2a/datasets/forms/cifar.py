@@ -32,10 +32,15 @@ _NAMES = {"labels": "label_names", "fine_labels": "fine_label_names"}
 
 
 class CifarForm(DatasetForm):
-    """A folder with ``batches.meta`` (or ``meta``) and batches, or the tar of one."""
+    """A folder with ``batches.meta`` (or ``meta``) and batches, or the tar of one.
+
+    The unpickler runs no program, but a few bytes can cost it any time and memory, so a stranger's
+    file is not opened.
+    """
 
     name = "cifar batches"
     wanted = "CIFAR's folder of batches, or its tar"
+    for_strangers = False
 
     def accepts(self, source: Any) -> bool:
         """Whether it is such a folder, or a tar with the name of CIFAR's."""

@@ -140,10 +140,14 @@ def _table(path: Path) -> Any:
 
 
 class SavedForm(DatasetForm):
-    """A folder that ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk`` wrote."""
+    """A folder that ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk`` wrote.
+
+    Arrow files are mapped into memory and their offsets believed, so a stranger's are not opened.
+    """
 
     name = "saved hugging face dataset"
     wanted = "a folder written by save_to_disk"
+    for_strangers = False
 
     def accepts(self, source: Any) -> bool:
         """Whether it holds the files that describe such a dataset."""

@@ -71,7 +71,7 @@ def _unpacked(path: Path, members: list[Member]) -> BinaryIO:
                 raise too_large(most)
             archive.extract(
                 targets=[one.filename for one in listed if not getattr(one, "is_symlink", False)],
-                factory=_Writers(py7zr, copy, members, most),
+                factory=_writers(py7zr, copy, members, most),
             )
     except InputError:
         copy.close()
@@ -84,7 +84,7 @@ def _unpacked(path: Path, members: list[Member]) -> BinaryIO:
     return copy
 
 
-def _Writers(py7zr: Any, copy: BinaryIO, members: list[Member], most: int) -> Any:  # noqa: N802
+def _writers(py7zr: Any, copy: BinaryIO, members: list[Member], most: int) -> Any:
     """Return what gives py7zr a place to write each member to: the end of one file."""
 
     class Writer(py7zr.io.Py7zIO):

@@ -16,6 +16,7 @@ from metad2a.datasets.forms.tarred import ENDINGS as TAR_ENDINGS
 from metad2a.datasets.labels import encode_labels
 from metad2a.datasets.layout import SPLITS, is_image
 from metad2a.errors import InputError
+from metad2a.settings import strangers
 
 _ENDINGS = (*TAR_ENDINGS, ".zip", ".7z")
 _OPEN = 64
@@ -58,7 +59,8 @@ class ShardsDataset(EncodedDataset):
 
     @staticmethod
     def _opened(path: Path) -> ArchiveDataset:
-        form = next((one for one in FORMS if one.arranged and one.accepts(path)), None)
+        usable = (form for form in FORMS if form.for_strangers or not strangers.get())
+        form = next((form for form in usable if form.arranged and form.accepts(path)), None)
         if form is None:
             raise InputError(f"{path.name!r} is no archive that can be read. Pack it again.")
         shard = form.open(path)

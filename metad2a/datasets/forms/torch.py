@@ -25,7 +25,8 @@ MOST_ITEMS = 10_000_000
 class TorchDataset(ImageDataset):
     """The items of a torch ``Dataset``; labels come without decoding where it lists them.
 
-    An item is a pair (image, label), perhaps with more behind it, or a dict of both. Transforms of the dataset are applied, so a random one makes images differ between calls.
+    An item is a pair (image, label), perhaps with more behind it, or a dict of both. Transforms of
+    the dataset are applied, so a random one makes images differ between calls.
     """
 
     threads = False  # Nobody has written a dataset of their own for that.
