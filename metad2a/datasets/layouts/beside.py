@@ -22,33 +22,40 @@ class Beside(Layout):
 
     def read(self, folder: Folder, reader: Reader) -> Reading | None:
         """Read the rest, where what is left is enough to be classes."""
-        heads = folder.heads
-        sets = [head for head in heads if _is_set(head)]
-        others = [head for head in heads if head not in sets]
+        sets = [head for head in folder.heads if _is_set(head)]
+        others = [head for head in folder.heads if head not in sets]
         deep = any(head.heads for head in others)
         if len(sets) == 1 and others and (sides_of(sets[0].heads) or not deep):
-            found = reader.read(sets[0])
-            left, reason = others, f"it stands beside {sets[0].name!r}, which has class folders"
-        else:
-            left = [head for head in heads if _is_none(head)]
-            rest = folder.without(head.name for head in left)
-            if not left or len(rest.heads) < 2 or sides_of(rest.heads):
-                return None
-            found = reader.read(rest)
-            reason = "by its name it is no class"
-        found.unused += [head.unused(reason) for head in left]
-        if left is not others:
-            names = ", ".join(repr(head.name) for head in left)
+            return self._read_set(folder, sets[0], others, reader)
+        return self._without_programs(folder, reader)
+
+    @staticmethod
+    def _read_set(folder: Folder, chosen: Folder, others: list[Folder], reader: Reader) -> Reading:
+        """Read the one folder that looks like a set, and leave out those beside it."""
+        found = reader.read(chosen)
+        reason = f"it stands beside {chosen.name!r}, which has class folders"
+        found.unused += [head.unused(reason) for head in others]
+        found.leave_loose(folder)
+        if any(head.heads for head in others):
             found.notes.append(
-                f"Not taken for a class, by the name: {names}. --layout class-folders takes it."
+                f"{chosen.name!r} is read, which has split folders, and not "
+                f"{listed(others)} beside it."
             )
-        else:
-            found.leave_loose(folder)
-            if deep:
-                found.notes.append(
-                    f"{sets[0].name!r} is read, which has split folders, and not "
-                    f"{listed(others)} beside it."
-                )
+        return found
+
+    @staticmethod
+    def _without_programs(folder: Folder, reader: Reader) -> Reading | None:
+        """Leave out the folders that are no classes by their names, where there are others."""
+        left = [head for head in folder.heads if _is_none(head)]
+        rest = folder.without(head.name for head in left)
+        if not left or len(rest.heads) < 2 or sides_of(rest.heads):
+            return None
+        found = reader.read(rest)
+        found.unused += [head.unused("by its name it is no class") for head in left]
+        names = ", ".join(repr(head.name) for head in left)
+        found.notes.append(
+            f"Not taken for a class, by the name: {names}. --layout class-folders takes it."
+        )
         return found
 
 
