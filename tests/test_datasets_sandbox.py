@@ -67,6 +67,10 @@ def pid_of(box: Sandbox) -> int:
 @pytest.mark.parametrize("form", sorted(set(FORMS.names()) - set(FIXED)))
 def test_the_same_with_and_without(form: str, tmp_path: Path) -> None:
     source = MAKERS[form](tmp_path)
+    if not FORMS.get(form).for_strangers:
+        with pytest.raises(InputError, match=f"{form} is not opened with sandbox=True"):
+            load_dataset(source, sandbox=True)
+        return
     with load_dataset(source) as plain, load_dataset(source, sandbox=True) as boxed:
         assert isinstance(boxed, SandboxedDataset) == isinstance(plain, EncodedDataset)
         assert (boxed.name, boxed.form, boxed.classes) == (plain.name, plain.form, plain.classes)

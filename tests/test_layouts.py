@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from archives import picture
+from PIL import Image
 
 from metad2a.cli import main
 from metad2a.datasets import check, load_dataset
@@ -397,6 +398,60 @@ def test_mvtec_with_its_masks() -> None:
         split={"train": ("train", "test")},
     )
     assert counts(both) == {"cut": (3, 0), "good": (6, 0)}
+
+
+@pytest.mark.parametrize(
+    ("pictures", "masks"),
+    [
+        ("{}.jpg", "{}.png"),
+        ("benign ({}).png", "benign ({})_mask.png"),
+        ("{}.png", "{}_mask_1.png"),
+        ("scan {}.tif", "scan {}-Segmentation.png"),
+    ],
+)
+def test_masks_among_the_pictures(tmp_path: Path, pictures: str, masks: str) -> None:
+    paths = [f"{kind}/{pictures.format(i)}" for kind in ("cat", "dog") for i in range(3)]
+    build(tmp_path, paths)
+    for kind in ("cat", "dog"):
+        for i in range(3):
+            Image.new("L", (16, 16), 255).save(tmp_path / kind / masks.format(i))
+    dataset = load_dataset(tmp_path)
+    assert counts(dataset) == BOTH
+    assert "6 images such as" in dataset.notes[0] and len(dataset.unused) == 2
+    assert len(load_dataset(tmp_path, classes_at="{class}")) == 12
+
+
+def test_pictures_that_are_called_like_masks() -> None:
+    paths = ["cat/1.jpg", "cat/1.png", "cat/2.jpg", "cat/2.png", "dog/1_mask.png", "dog/2_mask.png"]
+    assert counts(read(paths)) == {"cat": (4, 0), "dog": (2, 0)}  # The first bytes say no mask.
+
+
+def test_masks_in_the_folders_of_the_classes() -> None:
+    folders = [f"{kind}/{what}" for kind in ("cat", "dog") for what in ("images", "masks")]
+    listing = read(tree(*folders))
+    assert counts(listing) == BOTH and not listing.notes
+    assert [one.path for one in listing.unused] == ["cat/masks/", "dog/masks/"]
+
+
+def test_numbered_folders_of_pictures_are_asked_for() -> None:
+    with pytest.raises(Unsure, match="names of parts of a set, not of classes"):
+        read(tree("images_001", "images_002"))
+    with pytest.raises(Unsure, match="names of parts of a set, not of classes"):
+        read(tree("images_001/images", "images_002/images"))
+
+
+def test_one_hot_tables_in_split_folders_beside_other_texts() -> None:
+    paths = [*(f"train/{i}.jpg" for i in range(4)), *(f"valid/v{i}.jpg" for i in range(4))]
+    table = "filename, cat, dog\n"
+    texts = {
+        "README.dataset.txt": "Pictures of cats and dogs.\n",
+        "train/_classes.csv": table + "".join(f"{i}.jpg,{i % 2},{1 - i % 2}\n" for i in range(4)),
+        "valid/_classes.csv": table + "".join(f"v{i}.jpg,{i % 2},{1 - i % 2}\n" for i in range(4)),
+    }
+    assert counts(read(paths, texts)) == {"cat": (2, 2), "dog": (2, 2)}
+    with pytest.raises(Unsure) as asked:
+        read(paths, {"README.dataset.txt": "Pictures of cats and dogs.\n"})
+    assert "README" not in str(asked.value)
 
 
 def test_masks_beside_class_folders() -> None:

@@ -17,13 +17,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
 from metad2a.datasets.decode import EXTENSIONS, looks_like_image
 from metad2a.datasets.labels import encode_labels
+from metad2a.datasets.masks import masks_among
 from metad2a.datasets.names import check_characters
 from metad2a.errors import InputError
 from metad2a.registry import Registry
@@ -292,11 +292,7 @@ def unsure(what: str, folders: Iterable[Folder] = ()) -> Unsure:
 def flat(folder: Folder) -> Unsure:
     """Return the question about images that lie in no class folder."""
     first = next(folder.paths())
-    lists = [
-        folder.path + name
-        for name in folder.others
-        if PurePosixPath(name).suffix.lower() in (".csv", ".tsv", ".txt", ".json", ".jsonl")
-    ]
+    lists = lists_in(folder)
     beside = f" Is it {lists[0]!r} that holds the labels?" if lists else ""
     return unsure(
         f"{folder.total:,} images found, but none in a class folder: "
@@ -304,6 +300,16 @@ def flat(folder: Folder) -> Unsure:
         f"the names tell no classes. Put the images of each class in a folder of their own."
         f"{beside}"
     )
+
+
+def lists_in(folder: Folder) -> list[str]:
+    """Return the paths of the files in a folder that may list labels."""
+    return [
+        folder.path + name
+        for name in folder.others
+        if name.lower().endswith((".csv", ".tsv", ".txt", ".json", ".jsonl"))
+        and not name.lower().startswith(("readme", "license", "requirements"))
+    ]
 
 
 def is_image(path: str) -> bool:
@@ -347,6 +353,7 @@ def read_layout(
     """
     wish = wish or Wish()
     root, kinds = _tree(paths, peek)
+    masks = [] if wish.classes_at else list(_leave_masks(root, peek))
     if not root.total:
         raise InputError(
             f"No image found{_only(kinds)}. Images are files that end in "
@@ -361,6 +368,7 @@ def read_layout(
         reading.images = [(path, label, 0) for path, label, _ in reading.images]
         reading.notes.append("There is only a test side, so it is read as images of no side.")
     _empty_folders(root, reading, kinds)
+    _tell_masks(reading, masks)
     reading.images.sort()
     labels, classes = encode_labels(
         np.array([label for _, label, _ in reading.images], dtype=object)
@@ -408,6 +416,26 @@ def _tree(paths: Iterable[str], peek: Peek) -> tuple[Folder, Counter[str]]:
             folder.others.append(name)
             kinds[ending or "without ending"] += 1
     return root, kinds
+
+
+def _leave_masks(folder: Folder, peek: Peek) -> Iterator[Unused]:
+    """Take the masks out of a folder and those below it, before anything is counted."""
+    masks = masks_among(folder.images, lambda name, most: peek(folder.path + name, most))
+    if masks:
+        folder.images = [name for name in folder.images if name not in masks]
+        yield Unused(folder.path + min(masks), len(masks), "masks of pictures beside them")
+    for below in folder.folders.values():
+        yield from _leave_masks(below, peek)
+
+
+def _tell_masks(reading: Reading, masks: list[Unused]) -> None:
+    if masks:
+        reading.unused += masks
+        count = sum(one.images for one in masks)
+        reading.notes.append(
+            f"{count_images(count)} such as {masks[0].path!r} are taken for masks of pictures "
+            "beside them, by their names, and left out. --classes-at PATTERN takes all images."
+        )
 
 
 def _only(kinds: Counter[str]) -> str:

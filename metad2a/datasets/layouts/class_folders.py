@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from metad2a.datasets.layout import LAYOUTS, Example, Folder, Layout, Reader, Reading
-from metad2a.datasets.layouts._words import DOUBTFUL, side_and_rest
+from metad2a.datasets.layouts._words import DOUBTFUL, MASKS, PICTURES, side_and_rest
 
 
 class ClassFolders(Layout):
@@ -22,8 +22,10 @@ class ClassFolders(Layout):
         if len(heads) < 2:
             return None
         reading = Reading()
+        pictures = [self._without_masks(head, reading) for head in heads]
+        for head, shown in zip(heads, pictures, strict=True):
+            reading.add_class(shown, name=head.name)
         for head in heads:
-            reading.add_class(head)
             if side_and_rest(head.name) in ((0, ()), (1, ())):
                 reading.notes.append(
                     f"The folder {head.path.rstrip('/')!r} is taken for a class, not for a side of "
@@ -35,7 +37,7 @@ class ClassFolders(Layout):
                     "is none."
                 )
         reading.leave_loose(folder)
-        deep = [head for head in heads if not head.images and len(head.heads) > 1]
+        deep = [head for head in pictures if not head.images and len(head.heads) > 1]
         if 0 < len(deep) < len(heads):
             names = ", ".join(repr(below.name) for below in deep[0].heads[:4])
             reading.notes.append(
@@ -48,9 +50,22 @@ class ClassFolders(Layout):
             reading.notes.append(
                 f"The classes are the {len(heads):,} folders {heads[0].name!r} to "
                 f"{heads[-1].name!r}; one level below there would be {len(below):,}, such as "
-                f"{heads[0].heads[0].name!r}: --classes-at '{inside}' takes those."
+                f"{deep[0].heads[0].name!r}: --classes-at '{inside}' takes those."
             )
         return reading
+
+    @staticmethod
+    def _without_masks(head: Folder, reading: Reading) -> Folder:
+        """Return the folder of pictures in that of a class, where others in it hold their masks."""
+        pictures = [below for below in head.heads if below.name.lower() in PICTURES]
+        masks = [below for below in head.heads if below.name.lower() in MASKS]
+        if head.images or len(pictures) != 1 or not masks or len(head.heads) > 1 + len(masks):
+            return head
+        reading.unused += [
+            below.unused(f"masks or annotations of what is in {pictures[0].name!r}")
+            for below in masks
+        ]
+        return pictures[0]
 
 
 LAYOUTS.register(ClassFolders.name)(ClassFolders())

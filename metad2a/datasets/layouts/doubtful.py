@@ -12,7 +12,7 @@ from metad2a.datasets.layout import (
     folded,
     unsure,
 )
-from metad2a.datasets.layouts._words import PICTURES
+from metad2a.datasets.layouts._words import MASKS, PICTURES, words
 
 _ALIKE = 0.8
 """Share of names that folders of several folders have in common, above which they are asked for."""
@@ -41,15 +41,24 @@ class Doubtful(Layout):
         heads = folder.heads
         if len(heads) < 2:
             return None
+        if all(_pictures(head.name) for head in heads):
+            raise unsure(
+                "The folders have names of parts of a set, not of classes, and there are no class "
+                "folders in them.",
+                heads,
+            )
         for head in heads:
-            if not head.heads and head.name.lower() in PICTURES:
+            if not head.heads and _pictures(head.name):
                 raise unsure(
                     f"The folder {head.path.rstrip('/')!r} holds pictures in no class folders, and "
                     "its name is not that of a class.",
                     heads,
                 )
         inner = [self._inner(head) for head in heads]
-        names = [{folded(one.name) for one in each.heads} for each in inner]
+        names = [
+            {folded(one.name) for one in each.heads if one.name.lower() not in PICTURES | MASKS}
+            for each in inner
+        ]
         common, every = set.intersection(*names), set.union(*names)
         if len(common) < 2 or len(common) < _ALIKE * len(every):
             return None
@@ -67,6 +76,11 @@ class Doubtful(Layout):
         while len(head.heads) == 1 and not head.images:
             head = head.heads[0]
         return head
+
+
+def _pictures(name: str) -> bool:
+    """Whether a name is one of a folder of pictures, perhaps numbered: ``images_001``."""
+    return name.lower() in PICTURES or (bool(words(name)) and set(words(name)) <= PICTURES)
 
 
 LAYOUTS.register(Doubtful.name)(Doubtful())

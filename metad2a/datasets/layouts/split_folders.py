@@ -12,6 +12,7 @@ from metad2a.datasets.layout import (
     Unsure,
     count_images,
     folded,
+    lists_in,
     unsure,
 )
 from metad2a.datasets.layouts._lists import listed_labels
@@ -135,7 +136,7 @@ class SplitFolders(Layout):
                 except Unsure as error:
                     if "none in a class folder" not in str(error):
                         return error
-        lists = [name for name in folder.others if name.lower().endswith((".csv", ".tsv", ".txt"))]
+        lists = lists_in(folder)
         beside = f" Perhaps {lists[0]!r} has them: --labels {lists[0]}." if lists else ""
         return unsure(
             "The folders have the names of the sides of a split, and the images in them lie in no "

@@ -48,11 +48,13 @@ class Table(Layout):
     )
 
     def read(self, folder: Folder, reader: Reader) -> Reading | None:
+        """Read the tables that lie in the folder, or else those in its split folders."""
+        return self._of_folder(folder, reader) or self._of_sides(folder, reader)
+
+    def _of_folder(self, folder: Folder, reader: Reader) -> Reading | None:
         """Read the tables that lie in the folder, unless folders tell the same or tell more."""
         tables = [name for name in sorted(folder.others) if _may_be(name)]
-        if not tables:
-            return self._of_sides(folder, reader)
-        if len(tables) > _MOST_TABLES:
+        if not 0 < len(tables) <= _MOST_TABLES:
             return None
         named = [name for name in tables if PurePosixPath(name).stem.lower() == _METADATA]
         by_folders = not named and _class_folders(folder)
