@@ -365,6 +365,22 @@ def test_tables_that_hold_no_labels_or_those_of_a_side_only() -> None:
     assert read(birds, {"CUB/images.txt": ids}).classes == ("001.Black", "002.Laysan")
 
 
+def test_two_tables_with_other_labels_are_told() -> None:
+    paths = [f"images/{i}.png" for i in range(6)]
+    first = "id,class\n" + "".join(f"{i},{('cat', 'dog')[i % 2]}\n" for i in range(6))
+    second = "id,label\n" + "".join(f"{i},{i // 3}\n" for i in range(6))
+    listing = read(paths, {"a.csv": first, "b.csv": second})
+    assert counts(listing) == BOTH
+    assert listing.notes == (
+        "'b.csv' has other labels than 'a.csv', whose are taken. --labels b.csv takes the others.",
+    )
+
+
+@pytest.mark.parametrize("text", ["", "file_name,width\n", '{"file_name": "x", "caption": "y"}\n'])
+def test_metadata_without_labels_leaves_the_folders(text: str) -> None:
+    assert counts(read(tree("train/cat", "train/dog"), {"train/metadata.csv": text + " "})) == BOTH
+
+
 def test_folders_at_two_depths_are_told() -> None:
     listing = read(tree("objects/cat", "objects/dog", "others"))
     assert listing.classes == ("objects", "others")

@@ -72,10 +72,19 @@ class Table(Layout):
                 if names and not by_folders and _speaks_of(error):
                     raise InputError(f"{folder.path}{name}: {error}") from error
                 continue
-            if labels:
-                used.append(name)
-                reading.notes += notes
-                found = {**labels, **found}
+            if not labels:
+                continue
+            if any(found[path][0] != labels[path][0] for path in found.keys() & labels.keys()):
+                reading.notes.append(
+                    f"{folder.path + name!r} has other labels than {folder.path + used[0]!r}, whose "
+                    f"are taken. --labels {name} takes the others."
+                )
+                continue
+            used.append(name)
+            reading.notes += notes
+            found = {**labels, **found}
+        if not found:
+            return None
         classes = len({label for label, _ in found.values()})
         # Of as many labels as images they are numbers or names, not classes.
         if not named and not 2 <= classes <= max(2, len(found) // 2):
