@@ -71,6 +71,7 @@ class ArchiveDataset(EncodedDataset):
     ) -> None:
         self.name, self.form = path.stem.removesuffix(".tar"), form
         self._path, self._lock = path.absolute(), threading.Lock()
+        self._rests = False  # Closed until the next image.
         try:
             self._file = open_file(path.absolute())
         except (OSError, InputError) as error:
@@ -107,6 +108,7 @@ class ArchiveDataset(EncodedDataset):
         """Open the file anew."""
         self.__dict__.update(state)
         self._lock, self._file = threading.Lock(), self._path.open("rb")
+        self._rests = False
         weakref.finalize(self, self._file.close)
 
     def encoded(self, index: int) -> bytes:
@@ -114,8 +116,8 @@ class ArchiveDataset(EncodedDataset):
         member = self._members[self._paths[index]]
         try:
             with self._lock:
-                if self._file.closed:  # It was one of many.
-                    self._file = self._path.open("rb")
+                if self._rests:
+                    self._file, self._rests = self._path.open("rb"), False
                 self._file.seek(member.start)
                 data = self._file.read(member.packed)
             if member.deflated:  # One byte too many is enough to see that the list has lied.
@@ -129,8 +131,9 @@ class ArchiveDataset(EncodedDataset):
     def rest(self) -> None:
         """Close the archive until its next image; one that had to be unpacked stays open."""
         with self._lock:
-            if self._stored():
+            if self._stored() and not self._file.closed:
                 self._file.close()
+                self._rests = True
 
     def _stored(self) -> bool:
         """Whether the open file is the archive itself, not what was unpacked of it."""
@@ -156,6 +159,7 @@ class ArchiveDataset(EncodedDataset):
     def close(self) -> None:
         """Close the archive."""
         self._file.close()
+        self._rests = False
 
 
 def judge(members: Iterable[Member], archive_bytes: int) -> dict[str, Member]:
