@@ -211,21 +211,18 @@ class PieceAnswers(Answers):
 
     def expect(self, architectures: np.ndarray) -> Expectation:
         """Expect of each network what the best recipe for the time gives."""
+        from metad2a.training.plan import ways
+
         if self.landmarks is None:
             raise InputError("The dataset has no landmarks.")
         classes = len(self.dataset.classes)
         rows = [tuple(row) for row in np.asarray(architectures).tolist()]
-        macs = self.space.costs(np.asarray(architectures), classes)[:, 1].tolist()
-        networks: list[Architecture] = []
-        recipes: list[FineTune] = []
-        owner: list[int] = []
-        for number, (row, cost) in enumerate(zip(rows, macs, strict=True)):
-            # A network too large for the time is expected frozen all the same.
-            depth, side = self.space.depth_in_stages(row), self.space.resolution(row)
-            ways = self.clock.recipes(cost, depth, side) or [FROZEN]
-            networks += [row] * len(ways)
-            recipes += ways
-            owner += [number] * len(ways)
+        pairs = ways(self.space, self.clock, rows, classes)
+        # A network too large for the time is expected frozen all the same.
+        pairs += [(number, FROZEN) for number in set(range(len(rows))) - {n for n, _ in pairs}]
+        owner = [number for number, _ in pairs]
+        networks = [rows[number] for number in owner]
+        recipes = [recipe for _, recipe in pairs]
         answer = self.model.predict(
             self.landmarks, self.space, networks, recipes, classes, self.clock.images
         )

@@ -533,6 +533,9 @@ def test_a_batch_of_graphs_is_what_pyg_collates(space):
         alone = space.graph(architecture)
         assert torch.equal(alone.x, single.x)
         assert torch.equal(alone.edge_index, single.edge_index)
+    nodes, lengths = space.graph_nodes(np.array(drawn))
+    assert np.array_equal(nodes, batch.x.numpy())
+    assert lengths.tolist() == [single.num_nodes for single in singles]
     collated = Batch.from_data_list(singles)
     assert set(collated.keys()) == set(batch.keys())
     assert all(torch.equal(collated[key], batch[key]) for key in collated.keys())  # noqa: SIM118

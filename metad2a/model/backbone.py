@@ -7,6 +7,7 @@ from functools import lru_cache
 import torch
 from torch import nn
 
+from metad2a._memory import keep_freed
 from metad2a.spaces.networks.inverted_residual import ConvNorm, InvertedResidualNetwork
 
 FEATURES = 1280
@@ -29,6 +30,7 @@ def backbone(same: bool = False) -> InvertedResidualNetwork:
     from metad2a.spaces.efficientnet_lite import SPACE
     from metad2a.spaces.pretrained import efficientnet_lite0, inherit
 
+    keep_freed()
     config = SPACE.config(SPACE.whole(), classes=1)
     network = InvertedResidualNetwork(**config | {"same": same}).eval()
     inherit(network, efficientnet_lite0())

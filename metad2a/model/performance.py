@@ -166,8 +166,8 @@ def describe_networks(
     array = np.asarray(architectures, dtype=np.int64).reshape(-1, space.slots)
     params, macs = space.costs(array, classes).T
     resolutions = np.array([space.resolution(tuple(one)) for one in array.tolist()])
-    graphs = space.graphs(array)
-    x, of = graphs.x.double().numpy(), graphs.batch.numpy()
+    x, lengths = space.graph_nodes(array)
+    x, of = x.astype(np.float64), np.repeat(np.arange(len(array)), lengths)
     names = list(space.node_features)
     block = x[:, names.index("block")] > 0 if "block" in names else np.ones(len(x), dtype=bool)
     count = np.maximum(np.bincount(of[block], minlength=len(array)), 1)

@@ -415,6 +415,10 @@ class MobileSpace(SearchSpace):
 
         Stem, blocks, the head where there is one, and the output, each joined to the next.
         """
+        return _chains(*self.graph_nodes(architectures))
+
+    def graph_nodes(self, architectures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the nodes of :meth:`graphs`, without PyG, whose import takes seconds."""
         rows = np.asarray(architectures, dtype=np.int64).reshape(-1, self.slots)
         last = self._stages(rows) - 1
         whole = last == len(self.layout) - 1
@@ -468,7 +472,7 @@ class MobileSpace(SearchSpace):
         there = np.ones(x.shape[:2], dtype=bool)
         there[:, 1:-2] = self._present(rows)
         there[:, -2] = whole & (self.head > 0)
-        return _chains(x[there], there.sum(1))
+        return x[there], there.sum(1)
 
     def _values(self, rows: np.ndarray, choices: str, slot: str) -> np.ndarray:
         """Return int (n, blocks): the value that is chosen of each block."""

@@ -170,6 +170,13 @@ class SearchSpace(ABC):
         """Return how many stages there are, of which the first may stay frozen; here 0."""
         return 0
 
+    def shorter(self, architecture: Architecture) -> list[Architecture]:
+        """Return members that are the first stages of another one, the longest first; here none.
+
+        One pass of that one has their features on its way.
+        """
+        return []
+
     def anchors(self, cut: bool = False) -> list[Architecture]:
         """Return members that keep the pretrained weights whole, at every resolution.
 
@@ -353,6 +360,14 @@ class SearchSpace(ABC):
         from torch_geometric.data import Batch
 
         return Batch.from_data_list([self.graph(one) for one in _tuples(architectures)])
+
+    def graph_nodes(self, architectures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what the nodes of :meth:`graphs` carry, and how many nodes each graph has.
+
+        float32 (nodes, len(node_features)), one graph's after another's, and int64 (n,).
+        """
+        batch = self.graphs(architectures)
+        return batch.x.numpy(), np.diff(batch.ptr.numpy())
 
     def sketch(self, architecture: Architecture) -> Sequence[Cell] | Sequence[Block]:
         """Return what a drawing shows: here one row an active decision, for want of better."""

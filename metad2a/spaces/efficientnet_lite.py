@@ -94,6 +94,11 @@ class EfficientNetLite(MobileSpace):
         full[1] = self.read(part, "the number of stages", str(stages), self.depths)
         return self.canonical(tuple(full))
 
+    def shorter(self, architecture: Architecture) -> list[Architecture]:
+        """Return the same network ended after fewer stages."""
+        resolution, depth, *rest = architecture
+        return [self.canonical((resolution, less, *rest)) for less in reversed(range(depth))]
+
     def parse(self, text: str) -> Architecture:
         """Read ``r96-s5-d2233-e6666666666-k55555`` (see the top of the file)."""
         version = re.match(r"v\d+(?=-)", text.strip())

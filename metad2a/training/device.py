@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from metad2a._memory import keep_freed
 from metad2a.errors import InputError
 
 
@@ -68,6 +69,7 @@ def plan(device: str = "cpu") -> DevicePlan:
         # Cards before Ampere only emulate bfloat16; float16 would need the loss to be scaled.
         native = torch.cuda.get_device_capability(found) >= (8, 0)
     else:
+        keep_freed()
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return DevicePlan(found, torch.bfloat16 if native else torch.float32)
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metad2a.training.loop import EVALUATED, Normalisation, evaluating
+from metad2a.training.loop import Normalisation, evaluating, passed
 
 if TYPE_CHECKING:
     from metad2a.datasets.batches import Batches
@@ -46,7 +46,7 @@ def evaluate(
     """Judge a network, which has a linear ``classifier``, by images."""
     predicted: list[Tensor] = []
     with evaluating(network):
-        for images, _, _ in batches.epoch(EVALUATED):
+        for images, _, _ in batches.epoch(passed(batches.resolution)):
             with place.autocast():
                 predicted.append(network(normal(images)).argmax(1).cpu())
     return confused(torch.cat(predicted), batches.labels.cpu(), network.classifier.out_features)

@@ -10,7 +10,7 @@ import contextlib
 import copy
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from metad2a.errors import MetaD2AError
 from metad2a.model.ridge import RidgeHead, fit_ridge
 from metad2a.training import distributed
 from metad2a.training.augment import augment
+from metad2a.training.depthwise import quicken
 from metad2a.training.device import DevicePlan
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 KEPT_BYTES = 2**31
 """Most bytes of kept outputs of frozen stages; fewer copies are kept where they need more."""
-EVALUATED = 64
-"""Images at a time where no gradient is needed."""
+EVALUATED = (64, 2**19)
+"""Most images, and most pixels of them, at a time where no gradient is needed."""
 
 
 def prepared(images: Tensor, mean: float | Tensor, deviation: float | Tensor) -> Tensor:
@@ -48,6 +49,12 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             yield
     finally:
         network.train(training)
+
+
+def passed(resolution: int) -> int:
+    """Return how many images of so many pixels a side go through at a time without a gradient."""
+    images, pixels = EVALUATED
+    return max(1, min(images, pixels // resolution**2))
 
 
 def _means(weight: Tensor) -> Tensor:
@@ -69,9 +76,9 @@ class Normalisation:
     def of(batches: Batches) -> Normalisation:
         """Return mean and deviation of up to 2,000 images; a constant channel is only centred."""
         some: list[Tensor] = []
-        for images, _, _ in batches.epoch(EVALUATED):
+        for images, _, _ in batches.epoch(passed(batches.resolution)):
             some.append(images.float().div(255))
-            if len(some) * EVALUATED >= 2000:
+            if sum(map(len, some)) >= 2000:
                 break
         pixels = torch.cat(some)
         deviation = pixels.std((0, 2, 3), keepdim=True)
@@ -89,11 +96,39 @@ def features_of(
     """Return float32 (n, features) on the CPU: what the classifier would see of every image."""
     found = []
     with evaluating(network):
-        for images, _, _ in batches.epoch(EVALUATED):
+        for images, _, _ in batches.epoch(passed(batches.resolution)):
             x = normal(images.flip(3) if flip else images)
             with place.autocast():
                 found.append(network.features(x).float().cpu())
     return torch.cat(found)
+
+
+def features_on_the_way(
+    networks: Sequence[Any], batches: Batches, place: DevicePlan, normal: Normalisation
+) -> list[Tensor]:
+    """Return what :func:`features_of` returns of each network, from one pass of the first.
+
+    Args:
+        networks: all stages of each are the first ones of that before it, with the same weights.
+        batches: the images.
+        place: device and precision.
+        normal: of the input.
+    """
+    longest, *_ = networks
+    depths = [len(network.stages) for network in networks]
+    found: list[list[Tensor]] = [[] for _ in networks]
+    with evaluating(longest):
+        for network in networks:
+            network.eval()
+        for images, _, _ in batches.epoch(passed(batches.resolution)):
+            with place.autocast():
+                x, done = longest.begin(normal(images), depths[-1]), depths[-1]
+                for number in reversed(range(len(networks))):
+                    for stage in longest.stages[done : depths[number]]:
+                        x = stage(x)
+                    done = depths[number]
+                    found[number].append(networks[number].finish(x, done).float().cpu())
+    return [torch.cat(parts) for parts in found]
 
 
 def closed_form(
@@ -138,7 +173,7 @@ def recalibrate(
     network.train()
     seen = 0
     with torch.no_grad():
-        for images, _, _ in batches.epoch(EVALUATED, np.random.default_rng(0)):
+        for images, _, _ in batches.epoch(passed(batches.resolution), np.random.default_rng(0)):
             if len(images) < 2 or seen >= most:
                 break
             with place.autocast():
@@ -188,11 +223,13 @@ class Training:
         groups = self._groups()
         self.optimiser: torch.optim.Optimizer
         if recipe.optimiser == "adamw":
-            self.optimiser = torch.optim.AdamW(groups, recipe.rate, recipe.momenta)
+            self.optimiser = torch.optim.AdamW(groups, recipe.rate, recipe.momenta, fused=True)
         else:
             self.optimiser = torch.optim.SGD(groups, recipe.rate, momentum=0.9, nesterov=True)
         self.loss = nn.CrossEntropyLoss(class_weights, label_smoothing=recipe.label_smoothing)
         self.averaged = copy.deepcopy(network).eval()
+        if place.device.type == "cpu":
+            quicken(network)
         self._order = np.empty(0, dtype=np.int64)
         self._stream: Iterator[tuple[Tensor, Tensor, Tensor]] = iter(())
         self._epoch = -1
@@ -233,7 +270,7 @@ class Training:
             rng = np.random.default_rng([self.seed, 1, number])
             parts: list[Tensor] = []
             with evaluating(self.network):
-                for images, _, _ in self.batches.epoch(EVALUATED):
+                for images, _, _ in self.batches.epoch(passed(self.batches.resolution)):
                     x = augment(self.normal(images), rng, flip=self.flip, zoom=self.recipe.zoom)
                     with self.place.autocast():
                         y = self.network.begin(x, self.frozen)

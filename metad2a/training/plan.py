@@ -12,9 +12,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -31,23 +33,34 @@ if TYPE_CHECKING:
 
 RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 """Peak rates among which is chosen, beside the frozen network."""
-FROZEN = {0: 1.0, 2: 0.62, 3: 0.5}
-"""First stages that stay frozen, and what a training step costs then, as a share of the whole. Early
+FROZEN = {
+    0: (1.0, 0.0, 0.0),
+    2: (0.58, 0.1, 0.45),
+    3: (0.44, 0.11, 0.55),
+    5: (0.18, 0.04, 0.85),
+}
+"""First stages that stay frozen; what a training step costs then, as a share of the whole, in a
+network of five stages, and what each further one adds; and how much of a forward pass they are. Early
 stages are the dearest and change least, and steps are what is short."""
-TRAINING_COST = (2.0, 350.0)
+EARLY = 0.17
+"""By how much each stage that a network lacks makes its multiply-adds slower on average: early stages
+have the most pixels and the fewest channels."""
+TRAINING_COST = (2.2, 217.0)
 """A training step's time over a forward pass's, of the same images: a constant, and what is divided
-by the resolution. Small images in batches of 16 leave a processor idle (7 to 8 times as long at 64
-px, 5.6 at 96, 4.2 at 128; two cores)."""
+by the resolution. Small images in batches of 16 leave a processor idle (5 to 6.4 times as long at 64
+px, 3.7 to 4.6 at 96, 3.7 to 4.2 at 128; two cores)."""
+PASSES = 1.6
+"""Forward passes over the training images that a training takes beside its steps and one pass: the
+classifier in closed form at the end, and looks at the images that choices are made by."""
 EPOCHS = (1.0, 40.0)
 """Fewer epochs are not worth the step, more are not needed."""
 LEARNT = (64, 5)
 """Least resolution, in pixels, and stages of the networks whose trainings were mostly learnt from. What
 is expected of others is a guess, and the best of hundreds of guesses is too good to be true."""
-CLOSE = 6.0
-"""Points by which a frozen network may be expected to lie behind and still be tried first."""
-CHEAP, HALF = 0.3, 0.5
-"""Share of the time that a frozen network may take that is tried first, and that one may take that
-is expected to be best and leaves the rest to another attempt."""
+UNSURE = 6.0
+"""Points by which the expected difference of two networks on a dataset is off (docs/training.md)."""
+WORTH = 0.1
+"""Points that a second attempt must promise."""
 
 
 class Outlook(Protocol):
@@ -63,6 +76,19 @@ class Outlook(Protocol):
         images: int,
     ) -> Any:
         """Return ``mean``, ``low`` and ``high``, percent, of pairs of network and recipe."""
+
+    def given(
+        self,
+        landmarks: Landmarks,
+        space: SearchSpace,
+        architectures: Sequence[Architecture],
+        recipes: Sequence[FineTune],
+        classes: int,
+        images: int,
+        accuracies: Sequence[float],
+        judged: int,
+    ) -> Outlook:
+        """Return the outlook that knows results, in percent of ``judged`` images."""
 
 
 @dataclass(frozen=True)
@@ -91,29 +117,28 @@ class Time:
     judged: int
     """Images that are judged, once."""
 
-    def frozen(self, macs: int) -> float:
+    def frozen(self, work: float) -> float:
         """Return the seconds of a frozen network: one pass over all images."""
-        return (self.images + self.judged) * macs / self.macs_per_second
+        return (self.images + self.judged) * work / self.macs_per_second
 
-    def recipes(self, macs: int, stages: int, resolution: int) -> list[FineTune]:
-        """Return the ways to spend the time on a network of so many multiply-adds and stages.
+    def recipes(self, work: float, stages: int, resolution: int) -> list[FineTune]:
+        """Return the ways to spend the time on a network of so much work (:func:`works`) and stages.
 
         Beside the frozen network: each rate with as many epochs as there is time for, after the
         passes that the closed forms and the judgement take; none where there is too little.
         """
         ways = []
-        if self.frozen(macs) <= self.seconds:
+        if self.frozen(work) <= self.seconds:
             ways.append(dataclasses.replace(FINE_TUNE, rate=0.0, epochs=0.0))
+        forward = work * self.images / self.macs_per_second
         times = TRAINING_COST[0] + TRAINING_COST[1] / resolution
-        each = times * macs * self.images / self.macs_per_second
-        for frozen, share in FROZEN.items():
+        for frozen, (share, more, part) in FROZEN.items():
             if frozen and frozen >= stages:
                 continue
-            # The closed form at the end, and what comes out of the frozen stages.
-            passes = 1 + (FINE_TUNE.copies if frozen else 0)
-            left = self.seconds - self.frozen(macs)
-            left -= passes * self.images * macs / self.macs_per_second
-            epochs = min(left / (share * each), EPOCHS[1])
+            passes = PASSES + FINE_TUNE.copies * part  # What comes out of the frozen ones is kept.
+            left = self.seconds - self.frozen(work) - passes * forward
+            step = (share + more * max(0, stages - 5)) * times
+            epochs = min(left / (step * forward), EPOCHS[1])
             if epochs >= EPOCHS[0]:
                 ways += [
                     dataclasses.replace(FINE_TUNE, rate=rate, epochs=epochs, frozen_stages=frozen)
@@ -122,15 +147,29 @@ class Time:
         return ways
 
 
+@lru_cache(maxsize=8)
+def _deepest(space: SearchSpace) -> tuple[list[Architecture], int]:
+    """Return members of full depth, and how many stages they have."""
+    pool = space.anchors() or space.pool(16, np.random.default_rng(0))
+    depth = max(space.depth_in_stages(one) for one in pool)
+    return [one for one in pool if space.depth_in_stages(one) == depth], depth
+
+
+def works(space: SearchSpace, architectures: Sequence[Architecture], classes: int) -> np.ndarray:
+    """Return float64 (n,): multiply-adds, as many as take as long in a network of full depth."""
+    _, depth = _deepest(space)
+    missing = np.array([depth - space.depth_in_stages(one) for one in architectures])
+    macs: np.ndarray = space.costs(np.asarray(architectures), classes)[:, 1]
+    return macs * (1 + EARLY * missing)
+
+
 def _typical(space: SearchSpace) -> Architecture:
     """Return the network by which a machine's pace is measured: of full depth, of middling cost.
 
     Early stages are slower by their multiply-adds than the rest, so that shallow networks would
     make the machine look slow.
     """
-    pool = space.anchors() or space.pool(16, np.random.default_rng(0))
-    depth = max(space.depth_in_stages(one) for one in pool)
-    deep = [one for one in pool if space.depth_in_stages(one) == depth]
+    deep, _ = _deepest(space)
     costs = space.costs(np.asarray(deep), 10)[:, 1]
     return deep[int(np.argsort(costs)[len(costs) // 2])]
 
@@ -180,70 +219,171 @@ def usual_pace(space: SearchSpace, place: DevicePlan) -> float:
     return known[key]
 
 
-def choose(
-    space: SearchSpace,
-    outlook: Outlook,
-    landmarks: Landmarks,
-    clock: Time,
-    classes: int,
-    architectures: Sequence[Architecture],
-) -> list[Plan]:
-    """Return one or two attempts, in the order in which they are made.
+def ways(
+    space: SearchSpace, clock: Time, architectures: Sequence[Architecture], classes: int
+) -> list[tuple[int, FineTune]]:
+    """Return the ways to spend the time: positions in ``architectures``, each with a recipe.
 
-    Args:
-        space: where the networks are from.
-        outlook: what is expected.
-        landmarks: of the dataset.
-        clock: what there is time for.
-        classes: of the dataset.
-        architectures: those that may be taken: one where the user chose, else members that obey
-            his limits.
+    Networks below :data:`LEARNT` are only taken frozen, unless all of them are.
     """
-    pairs: list[tuple[Architecture, FineTune]] = []
-    costs = space.costs(np.asarray(architectures), classes)[:, 1]
+    work = works(space, architectures, classes).tolist()
     sizes = [(space.resolution(one), space.depth_in_stages(one)) for one in architectures]
-    known = [side >= LEARNT[0] and depth >= LEARNT[1] for side, depth in sizes]
-    trained = known if any(known) else [True] * len(known)
-    for architecture, macs, (side, depth), learns in zip(
-        architectures, costs.tolist(), sizes, trained, strict=True
-    ):
-        ways = clock.recipes(macs, depth, side)
-        pairs += [(architecture, recipe) for recipe in ways if learns or recipe.rate == 0]
-    if not pairs:  # the cheapest, with what time there is
-        cheapest = architectures[int(costs.argmin())]
-        pairs = [(cheapest, dataclasses.replace(FINE_TUNE, rate=0.0, epochs=0.0))]
-    answer = outlook.predict(
-        landmarks, space, [a for a, _ in pairs], [r for _, r in pairs], classes, clock.images
-    )
-    mean = np.asarray(answer.mean)
-
-    def plan(at: int, reason: str) -> Plan:
-        interval = (float(answer.low[at]), float(answer.high[at]))
-        return Plan(*pairs[at], float(mean[at]), interval, reason)
-
-    best = int(mean.argmax())
-    frozen = np.array([recipe.rate == 0 for _, recipe in pairs])
-    cost = np.array([clock.frozen(macs) for macs in _macs(space, pairs, classes)])
-    close = mean >= mean[best] - CLOSE
-    told = f"the best expected of {len(pairs):,} ways to spend this time"
-    if frozen[best]:
-        attempts = [plan(best, f"frozen, {told}")]
-        others = ~frozen & close
-        if others.any() and cost[best] <= HALF * clock.seconds:
-            second = int(np.where(others, mean, -np.inf).argmax())
-            attempts.append(plan(second, "fine-tuned in the time that is left"))
-        return attempts
-    attempts = [plan(best, f"fine-tuned, {told}")]
-    worth = frozen & close & (cost <= CHEAP * clock.seconds)
-    if worth.any():
-        first = int(np.where(worth, mean, -np.inf).argmax())
-        attempts.insert(0, plan(first, "frozen, since that is quickly known and may suffice"))
-    return attempts
+    learnt = [side >= LEARNT[0] and depth >= LEARNT[1] for side, depth in sizes]
+    trained = learnt if any(learnt) else [True] * len(learnt)
+    return [
+        (number, recipe)
+        for number, (takes, (side, depth)) in enumerate(zip(work, sizes, strict=True))
+        for recipe in clock.recipes(takes, depth, side)
+        if trained[number] or recipe.rate == 0
+    ]
 
 
-def _macs(
-    space: SearchSpace, pairs: Sequence[tuple[Architecture, FineTune]], classes: int
-) -> list[int]:
-    rows = np.array([architecture for architecture, _ in pairs])
-    found: list[int] = space.costs(rows, classes)[:, 1].tolist()
-    return found
+@dataclass(frozen=True)
+class Planner:
+    """What is expected of every way to spend the time on one dataset, and what is best begun with."""
+
+    space: SearchSpace
+    """Where the networks are from."""
+    outlook: Outlook
+    landmarks: Landmarks
+    """Of the dataset."""
+    clock: Time
+    """What there is time for."""
+    classes: int
+    """Of the dataset."""
+    architectures: Sequence[Architecture]
+    """Those that may be taken: one where the user chose, else members that obey his limits."""
+
+    def expected(
+        self, pairs: Sequence[tuple[Architecture, FineTune]], reason: str, outlook: Outlook
+    ) -> list[Plan]:
+        """Return pairs of network and recipe with what is expected of them."""
+        answer = outlook.predict(
+            self.landmarks,
+            self.space,
+            [architecture for architecture, _ in pairs],
+            [recipe for _, recipe in pairs],
+            self.classes,
+            self.clock.images,
+        )
+        numbers = zip(pairs, answer.mean, answer.low, answer.high, strict=True)
+        return [
+            Plan(*pair, float(mean), (float(low), float(high)), reason)
+            for pair, mean, low, high in numbers
+        ]
+
+    def _ways(self, seconds: float, reason: str, outlook: Outlook) -> list[Plan]:
+        clock = dataclasses.replace(self.clock, seconds=seconds)
+        found = ways(self.space, clock, self.architectures, self.classes)
+        pairs = [(self.architectures[number], recipe) for number, recipe in found]
+        return self.expected(pairs, reason, outlook) if pairs else []
+
+    def exits(self, architecture: Architecture) -> list[Architecture]:
+        """Return what one pass of a frozen network gives: itself, and shorter ones admitted."""
+        shorter = self.space.shorter(architecture)
+        return [architecture, *(one for one in shorter if one in self.architectures)]
+
+    def first(self) -> list[Plan]:
+        """Return one or two attempts, in the order in which they are to be made.
+
+        A frozen network costs one pass and is known for certain; what time it leaves may be worth
+        less to the training after it. Whichever promises most, trained at once, frozen alone, or
+        frozen first, is taken, where the better of two attempts is kept.
+        """
+        found = self._ways(self.clock.seconds, "", self.outlook)
+        if not found:  # the cheapest, with what time there is
+            costs = self.space.costs(np.asarray(self.architectures), self.classes)[:, 1]
+            cheapest = self.architectures[int(costs.argmin())]
+            found = self.expected([(cheapest, _FROZEN)], "", self.outlook)
+        told = f"the best expected of {len(found):,} ways to spend this time"
+        frozen = {plan.architecture: plan for plan in found if plan.recipe.rate == 0}
+        promised: list[tuple[float, list[Plan]]] = []
+        trained = [plan for plan in found if plan.recipe.rate]
+        if trained:
+            plan = max(trained, key=_mean)
+            promised.append(
+                (_mean(plan), [dataclasses.replace(plan, reason=f"fine-tuned, {told}")])
+            )
+        # A pass of a longer network costs little more, and has the shorter ones on its way.
+        on_the_way = {one for longer in frozen for one in self.space.shorter(longer)}
+        groups = []
+        for architecture in frozen.keys() - on_the_way:
+            best = max(
+                (frozen[one] for one in self.exits(architecture) if one in frozen), key=_mean
+            )
+            groups.append((_mean(best), dataclasses.replace(best, architecture=architecture)))
+        # Of equals the shortest pass.
+        work = dict(
+            zip(frozen, works(self.space, list(frozen), self.classes).tolist(), strict=True)
+        )
+        groups.sort(key=lambda pair: (-pair[0], work[pair[1].architecture]))
+        for alone, plan in groups[:_COMPARED]:
+            left = self.clock.seconds - self.clock.frozen(work[plan.architecture])
+            second = self._trained(left, self.outlook)
+            both = alone if second is None else better_of_two(alone, _mean(second))
+            if second is None or both - alone <= WORTH:
+                attempt = dataclasses.replace(plan, reason=f"frozen, {told}")
+                promised.append((alone, [attempt]))
+                continue
+            attempt = dataclasses.replace(
+                plan, reason="frozen, since that is quickly known and may suffice"
+            )
+            promised.append((both - WORTH, [attempt, second]))
+        return max(promised, key=lambda pair: pair[0])[1]
+
+    def then(
+        self,
+        seconds: float,
+        tried: Sequence[Architecture],
+        accuracies: Sequence[float],
+        judged: int,
+    ) -> Plan | None:
+        """Return what the rest of the time is worth spending on, after frozen networks are known.
+
+        Args:
+            seconds: that are left.
+            tried: frozen networks.
+            accuracies: of them, percent, each image left out of the classifier that judged it.
+            judged: images.
+        """
+        frozen = [_FROZEN] * len(tried)
+        known = self.outlook.given(
+            self.landmarks,
+            self.space,
+            list(tried),
+            frozen,
+            self.classes,
+            self.clock.images,
+            accuracies,
+            judged,
+        )
+        second = self._trained(seconds, known)
+        reached = max(accuracies)
+        if second is None or better_of_two(reached, _mean(second)) - reached <= WORTH:
+            return None
+        return second
+
+    def _trained(self, seconds: float, outlook: Outlook) -> Plan | None:
+        """Return the best expected training for so many seconds, if there is time for one."""
+        found = self._ways(seconds, "fine-tuned in the time that is left", outlook)
+        return max((plan for plan in found if plan.recipe.rate), key=_mean, default=None)
+
+
+_COMPARED = 12
+_FROZEN = dataclasses.replace(FINE_TUNE, rate=0.0, epochs=0.0)
+
+
+def _mean(plan: Plan) -> float:
+    return -math.inf if plan.expected is None else plan.expected
+
+
+def better_of_two(one: float, other: float) -> float:
+    """Return what the better of two attempts is expected to reach, whose expectations may err.
+
+    The mean of the larger of two normal variables (Clark, "The greatest of a finite set of random
+    variables", Operations Research 1961), whose difference is off by :data:`UNSURE` points.
+    """
+    z = (one - other) / UNSURE
+    density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    below = (1 + math.erf(z / math.sqrt(2))) / 2
+    return one * below + other * (1 - below) + UNSURE * density

@@ -8,7 +8,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from metad2a.datasets.batches import Batches
     from metad2a.training.evaluate import Evaluation
     from metad2a.training.loop import Normalisation, Training
-    from metad2a.training.plan import Outlook, Plan
+    from metad2a.training.plan import Outlook, Plan, Planner
 
 MARGIN = 0.03
 """Share of the time that is left over, for what takes longer than foreseen."""
@@ -67,18 +67,40 @@ class _Attempt:
 
     plan: Plan
     module: Any
-    right: np.ndarray
-    """Bool (choice images,): answers of the network, or of a closed form fitted without them."""
+    right: int
+    """Of the choice images: answers of the network, or of a closed form fitted without them."""
+    judged: int
+    """Choice images."""
     curve: list[tuple[float, float]]
     epochs: float
     images: int
     normal: Normalisation
     partial: bool = False
+    exits: list[tuple[Architecture, float]] = field(default_factory=list)
+    """Frozen networks that were tried, with the accuracy of each, percent, leaving one image out."""
 
     @property
     def accuracy(self) -> float:
         """Percent on the choice side."""
-        return 100 * float(self.right.mean()) if len(self.right) else math.nan
+        return 100 * self.right / self.judged if self.judged else math.nan
+
+    def gain(self, other: _Attempt) -> float:
+        """Return above 0 where it is better than another attempt, below 0 where it is worse.
+
+        A few dozen choice images are off by as much as the model is, so that both are heard: the
+        difference on the choice side and the expected one, each by the inverse of its variance.
+        """
+        from metad2a.training.plan import UNSURE
+
+        expected = 0.0
+        if self.plan.expected is not None and other.plan.expected is not None:
+            expected = (self.plan.expected - other.plan.expected) / UNSURE**2
+        if not self.judged:
+            return expected
+        share = (self.right + other.right + 1) / (2 * self.judged + 2)
+        # Two networks err half on the same images: the variance is that of one, not of two.
+        variance = 100**2 * share * (1 - share) / self.judged
+        return (self.accuracy - other.accuracy) / variance + expected
 
 
 @usual()
@@ -195,8 +217,10 @@ class _Session:
         self.classes = len(dataset.classes)
         self.known = np.sort(np.concatenate([self.sides.train, self.sides.choice]))
         self._batches: dict[tuple[str, int], Batches] = {}
-        self.flip, self.predicted, self.curve = False, None, ()
+        self.flip = False
         self.report: DatasetReport | None = None
+        self.planner: Planner | None = None
+        """By which attempts are chosen; None where they are given."""
 
     # -- time and images ---------------------------------------------------------------------
 
@@ -286,7 +310,7 @@ class _Session:
     def plans(self, architectures: Sequence[Architecture], outlook: Outlook | None) -> list[Plan]:
         """Measure what the dataset asks for and what this machine does, and choose."""
         from metad2a.model import landmarks
-        from metad2a.training.plan import Time, choose, pace
+        from metad2a.training.plan import Planner, Time, pace
 
         self.told("looking at the images")
         marks, self.report = landmarks.described(self.dataset, self.known, self.seed)
@@ -301,7 +325,8 @@ class _Session:
             from metad2a.model.performance import packaged
 
             outlook = packaged()
-        return choose(self.space, outlook, marks, clock, self.classes, architectures)
+        self.planner = Planner(self.space, outlook, marks, clock, self.classes, architectures)
+        return self.planner.first()
 
     # -- attempts ----------------------------------------------------------------------------
 
@@ -310,35 +335,70 @@ class _Session:
     ) -> Trained:
         """Make the attempts, keep the one that the choice side finds best, judge it."""
         attempts: list[_Attempt] = []
+        plans = list(plans)
         for number, plan in enumerate(plans):
-            last = number == len(plans) - 1
-            if attempts and (self.should_stop() or self.left() < 2):
+            if attempts and self.should_stop():
                 break
             if plan.recipe.rate == 0:
                 attempts.append(self.frozen(plan))
+                plans[number] = attempts[-1].plan
+                if state is None:
+                    plans[number + 1 :] = self.next(attempts[-1])
             else:
-                attempts.append(self.tuned(plan, plans, state if last else None))
+                attempts.append(self.tuned(plan, plans, state))
         best = attempts[0]
         for one in attempts[1:]:
-            # Of equals the later one, which was expected to be better.
-            if not len(one.right) or one.right.sum() >= best.right.sum():
+            if one.gain(best) >= 0:  # Of equals the later one, which was expected to be better.
                 best = one
         return self.finished(best, attempts)
 
+    def next(self, frozen: _Attempt) -> list[Plan]:
+        """Return what is worth the rest of the time, now that frozen networks are known."""
+        from metad2a.training import distributed
+
+        if self.planner is None:
+            return []
+        networks, accuracies = zip(*frozen.exits, strict=True)
+        found = self.planner.then(self.left(), networks, accuracies, frozen.images)
+        found = distributed.agreed(found)
+        return [] if found is None else [found]
+
     def frozen(self, plan: Plan) -> _Attempt:
-        """Fit the classifier in closed form; what it says without an image judges that image."""
-        from metad2a.training.loop import Normalisation, closed_form
+        """Fit classifiers in closed form; what they say without an image judges that image.
+
+        One pass gives the features of a network and of all its first stages; the best is kept.
+        """
+        from metad2a.model.ridge import fit_ridge
+        from metad2a.training.loop import Normalisation, features_on_the_way, set_classifier
 
         normal = Normalisation()
-        resolution = self.space.resolution(plan.architecture)
-        module = self.placed(plan.architecture)
-        known = self.batches("known", resolution)
+        known = self.batches("known", self.space.resolution(plan.architecture))
+        exits = (
+            [plan.architecture] if self.planner is None else self.planner.exits(plan.architecture)
+        )
+        modules = [self.placed(one) for one in exits]
         self.told("fitting the classifier")
-        head = closed_form(module, known, self.place, normal, self.image_weights(known))
-        right = (head.left_out.argmax(1) == known.labels.cpu()).numpy()
-        chosen = np.isin(known.kept, self.sides.choice)
-        point = (0.0, 100 * float(right[chosen].mean()) if chosen.any() else math.nan)
-        return _Attempt(plan, module, right[chosen], [point], 0.0, len(known), normal)
+        labels, weights = known.labels.cpu(), self.image_weights(known)
+        start = time.perf_counter()
+        features = features_on_the_way(modules, known, self.place, normal)
+        # Whatever comes after it, there must be time to judge it.
+        each = (time.perf_counter() - start) / len(known)
+        self.deadline -= each * len(self.sides.test)
+        heads = [fit_ridge(one, labels, self.classes, weights) for one in features]
+        right = [(head.left_out.argmax(1) == labels).numpy() for head in heads]
+        accuracies = [100 * float(one.mean()) for one in right]
+        at = int(np.argmax(accuracies))
+        set_classifier(modules[at], heads[at])
+        if self.planner is not None:
+            pair = (exits[at], plan.recipe)
+            (plan,) = self.planner.expected([pair], plan.reason, self.planner.outlook)
+        chosen = right[at][np.isin(known.kept, self.sides.choice)]
+        attempt = _Attempt(
+            plan, modules[at], int(chosen.sum()), len(chosen), [], 0.0, len(known), normal
+        )
+        attempt.exits = list(zip(exits, accuracies, strict=True))
+        attempt.curve.append((0.0, attempt.accuracy))
+        return attempt
 
     def image_weights(self, batches: Batches) -> Tensor | None:
         """Return float (n,), what an image counts in a closed form; None where classes are even."""
@@ -395,8 +455,8 @@ class _Session:
         else:
             begun = time.perf_counter()
             watch.look()
-            if choice is not None:
-                passed = max(passed, (time.perf_counter() - begun) / len(choice))
+            if choice is not None:  # A first pass is slower than the others.
+                passed = (time.perf_counter() - begun) / len(choice)
         fitting = len(train) if plan.recipe.closed_form else 0
         seen = len(self.sides.test) + (CHECKS + 1) * len(self.sides.choice) + fitting
         partial = self.steps(training, 1.1 * passed * seen, watch, plan, plans, state is not None)
@@ -405,15 +465,13 @@ class _Session:
             watch.refit(self.image_weights(train))
         watch.settle()
         distributed.agreed(None)
-        right = np.empty(0, dtype=bool)
-        if choice is not None:
-            right = _right(training.averaged, choice, self.place, normal)
         done = dataclasses.replace(plan.recipe, epochs=round(training.epochs, 2))
         plan = dataclasses.replace(plan, recipe=done)
         return _Attempt(
             plan,
             training.averaged,
-            right,
+            watch.right,
+            0 if choice is None else len(choice),
             watch.curve,
             training.epochs,
             len(train),
@@ -576,7 +634,7 @@ class _Session:
             recipe=best.plan.recipe,
             reason=best.plan.reason,
             evaluation=found,
-            chosen_by=best.accuracy if len(best.right) else None,
+            chosen_by=best.accuracy if best.judged else None,
             predicted=best.plan.expected,
             interval=best.plan.interval,
             curve=tuple(best.curve),
@@ -599,7 +657,7 @@ class _Session:
             "architecture": self.space.format(attempt.plan.architecture),
             "rate": attempt.plan.recipe.rate,
             "epochs": round(attempt.epochs, 2),
-            "accuracy": attempt.accuracy if len(attempt.right) else None,
+            "accuracy": attempt.accuracy if attempt.judged else None,
             "reason": attempt.plan.reason,
         }
 
@@ -612,6 +670,8 @@ class _Watch:
     ) -> None:
         self.session, self.training, self.choice, self.normal = session, training, choice, normal
         self.curve: list[tuple[float, float]] = []
+        self.right = 0
+        """Choice images that the last look, or the state taken back, got right."""
         self.best: tuple[int, dict[str, Tensor]] | None = None
 
     def look(self) -> None:
@@ -622,54 +682,41 @@ class _Watch:
             return
         training = self.training
         found = evaluate(training.averaged, self.choice, self.session.place, self.normal)
-        right = int(np.trace(found.confusion))
+        self.right = int(np.trace(found.confusion))
         self.curve.append((round(training.epochs, 2), found.accuracy))
-        if self.best is None or right >= self.best[0]:
-            self.best = (right, _copied(training.averaged))
+        if self.best is None or self.right >= self.best[0]:
+            self.best = (self.right, _copied(training.averaged))
         self.session.told("training", training, accuracy=found.accuracy, curve=tuple(self.curve))
 
     def refit(self, weights: Tensor | None) -> None:
         """Find the classifier in closed form again; of it and the trained one the better stays."""
         from metad2a.training.loop import closed_form
 
-        training = self.training
+        training, before = self.training, self.right
         self.session.told("fitting the classifier", training, curve=tuple(self.curve))
         trained = _copied(training.averaged.classifier)
         closed_form(training.averaged, training.batches, self.session.place, self.normal, weights)
         self.look()
         if self.choice is not None:
-            worse = self.curve[-1][1] < self.curve[-2][1]
+            worse = self.right < before
             if worse:
                 training.averaged.classifier.load_state_dict(trained)
+                self.right = before
             del self.curve[-1 if worse else -2]
 
     def settle(self) -> None:
         """Take back a state on the way that was better by more than chance."""
         if self.choice is None or self.best is None:
             return
-        final = round(self.curve[-1][1] * len(self.choice) / 100)
+        final = self.right
         error = math.sqrt(max(1.0, final * (len(self.choice) - final) / len(self.choice)))
         if self.best[0] > final + error:
+            self.right = self.best[0]
             self.training.averaged.load_state_dict(self.best[1])
 
 
 def _copied(module: Any) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
-
-
-def _right(module: Any, batches: Batches, place: Any, normal: Normalisation) -> np.ndarray:
-    """Return bool (n,), which images a network gets right."""
-    import torch
-
-    from metad2a.training.loop import EVALUATED, evaluating
-
-    found: list[Tensor] = []
-    with evaluating(module):
-        for images, labels, _ in batches.epoch(EVALUATED):
-            with place.autocast():
-                found.append((module(normal(images)).argmax(1) == labels).cpu())
-    answers: np.ndarray = torch.cat(found).numpy()
-    return answers
 
 
 def _first(batches: Batches, count: int) -> torch.Tensor:
