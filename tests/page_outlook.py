@@ -29,6 +29,10 @@ class Outlook:
         )
         return SimpleNamespace(mean=mean, low=mean - 9, high=np.minimum(mean + 9, 100), note="")
 
+    def given(self, *_: Any) -> Outlook:
+        """Expect what was expected, whatever was measured."""
+        return self
+
 
 def looked_at(images: Any, labels: Any, counts: Any, side: float) -> Any:
     """Return landmarks without running a network."""
