@@ -207,14 +207,15 @@ def _known(fingerprint: str) -> Description | None:
     from metad2a.model.description_files import load_description
 
     path = _kept(fingerprint)
-    return load_description(path) if path.exists() else None
+    return load_description(path) if path is not None and path.exists() else None
 
 
-def _kept(fingerprint: str) -> Path:
-    """Return the file in which a dataset's description is kept."""
+def _kept(fingerprint: str) -> Path | None:
+    """Return the file in which a dataset's description is kept, where any is."""
     from metad2a.model.description_files import description_file
 
-    return description_file(cache_folder() / "descriptions", fingerprint[:32])
+    folder = cache_folder()
+    return None if folder is None else description_file(folder / "descriptions", fingerprint[:32])
 
 
 def _describe(dataset: ImageDataset, fingerprint: str) -> Description:
@@ -223,5 +224,7 @@ def _describe(dataset: ImageDataset, fingerprint: str) -> Description:
     from metad2a.model.description_files import save_description
 
     description, _ = describe(dataset, seed=0)
-    save_description(_kept(fingerprint), description)
+    path = _kept(fingerprint)
+    if path is not None:
+        save_description(path, description)
     return description

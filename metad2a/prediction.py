@@ -22,6 +22,7 @@ from metad2a.errors import ArtifactError, InputError
 if TYPE_CHECKING:
     from torch import nn
 
+    from metad2a.datasets.levels import Levels
     from metad2a.export.delivery import Delivery
 
 __all__ = ["Prediction", "Predictor", "load", "predict"]
@@ -69,11 +70,19 @@ class Predictor:
             (``metad2a.export.delivered.Delivered``), on any device.
         classes: names, in the order of the logits.
         resolution: height and width of its images, in pixels.
+        levels: black and white of the pictures with more than 8 bits that it was trained on; None:
+            there were none.
     """
 
-    def __init__(self, network: nn.Module, classes: Sequence[str], resolution: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        classes: Sequence[str],
+        resolution: int,
+        levels: Levels | None = None,
+    ) -> None:
         self.network = network.eval()
-        self.classes, self.resolution = tuple(classes), resolution
+        self.classes, self.resolution, self.levels = tuple(classes), resolution, levels
 
     @classmethod
     def of(cls, delivery: Delivery) -> Predictor:
@@ -82,7 +91,7 @@ class Predictor:
 
         device = next(delivery.network.parameters()).device
         network = Delivered(delivery.network, delivery.mean, delivery.deviation).to(device)
-        return cls(network, delivery.classes, delivery.resolution)
+        return cls(network, delivery.classes, delivery.resolution, delivery.levels)
 
     def predict(self, sources: Any, top: int = 3) -> list[Prediction]:
         """Return a prediction for every picture, in order; see :func:`predict`."""
@@ -135,17 +144,30 @@ class Predictor:
         """Return a picture as uint8 (resolution, resolution, 3)."""
         from PIL import Image, ImageOps
 
-        from metad2a.datasets.arrays import array_to_rgb, white_value
+        from metad2a.datasets.arrays import array_to_rgb, check_values
         from metad2a.datasets.base import read_image_file
         from metad2a.datasets.decode import decode, square, to_rgb
+        from metad2a.datasets.levels import levels_of, spread_of
+        from metad2a.settings import OWN
 
         if isinstance(picture, Path):
-            image = decode(read_image_file(picture), 2 * self.resolution)[0]
+            data = read_image_file(picture, OWN)
+            ending = picture.suffix.lower()
+            image = decode(data, 2 * self.resolution, self._levels, OWN, ending)[0]
         elif isinstance(picture, Image.Image):
-            image = to_rgb(ImageOps.exif_transpose(picture))
+            image = to_rgb(ImageOps.exif_transpose(picture), self._levels)
         else:
-            image = array_to_rgb(picture, white_value(picture), channels_first=False)
+            check_values(picture)
+            own = spread_of(picture)
+            levels = self.levels or levels_of([] if own is None else [own])
+            image = array_to_rgb(picture, levels, channels_first=False)
         return square(image, self.resolution)
+
+    @property
+    def _levels(self) -> Callable[[], Levels] | None:
+        """What decoding asks for black and white; None: a picture's own."""
+        levels = self.levels
+        return None if levels is None else lambda: levels
 
     def _likeliest(
         self, squares: Sequence[np.ndarray], top: int
@@ -269,7 +291,25 @@ def load(folder: str | Path) -> Predictor:
         raise _wrong(place, LABELS, "does not name the classes 0, 1, 2, ...")
     resolution, mean, deviation = _preprocessing(place, prepared)
     network = _network(place, described, len(names))
-    return Predictor(Delivered(network, mean, deviation), [str(name) for name in names], resolution)
+    return Predictor(
+        Delivered(network, mean, deviation),
+        [str(name) for name in names],
+        resolution,
+        _levels(place, prepared.get("levels")),
+    )
+
+
+def _levels(place: Path, found: Any) -> Levels | None:
+    """Return black and white of pictures with more than 8 bits, where the training had such."""
+    from metad2a.datasets.levels import Levels
+    from metad2a.export.folder import PREPROCESSING
+
+    if found is None:
+        return None
+    numbers = isinstance(found, list) and all(type(v) in (int, float) for v in found)
+    if not numbers or len(found) != 2 or not -1e38 < found[0] < found[1] < 1e38:
+        raise _wrong(place, PREPROCESSING, f"has {found!r:.60} for levels, not [black, white]")
+    return Levels(float(found[0]), float(found[1]))
 
 
 def _read(place: Path, name: str) -> dict[str, Any]:

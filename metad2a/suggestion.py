@@ -9,6 +9,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metad2a._torch_state import usual
 from metad2a.datasets import load_dataset
 from metad2a.errors import InputError
 from metad2a.latency import checked_limit, widened, within
@@ -198,6 +199,7 @@ class Candidate:
         }
 
 
+@usual()
 def suggest(
     source: Any,
     *,
@@ -302,6 +304,7 @@ def _answers(
     return CellAnswers(model, dataset, seed)
 
 
+@usual()
 def answered(
     answers: Answers, dataset: ImageDataset, limits: CostLimits, k: int = 5
 ) -> Suggestions:

@@ -60,6 +60,14 @@ def write_checkpoint(
             temporary.unlink()
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a checkpoint; in a folder that may not be looked into there is none."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def read_checkpoint(
     path: Path, identity: Mapping[str, Any]
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

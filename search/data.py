@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,6 +39,8 @@ class TaskData:
     test_x: Tensor
     test_y: Tensor
     classes: int
+    names: tuple[str, ...] = ()
+    """Of the classes, where they are known."""
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Return mean and deviation of the training images, float32 (1, 3, 1, 1), of 0..1."""
@@ -243,6 +245,8 @@ def search_task(dataset: ImageDataset, side: int, seed: int, most: int = MOST_IM
         InputError: fewer than two classes, a class too small to be split, or unreadable images.
     """
     own = np.flatnonzero(dataset.split == 0)
+    if not len(own):  # A test side alone is no side.
+        own = np.arange(len(dataset))
     counts = np.bincount(dataset.labels[own], minlength=len(dataset.classes))
     thin = np.flatnonzero(counts < _LEAST)
     if len(counts) < 2:
@@ -258,13 +262,14 @@ def search_task(dataset: ImageDataset, side: int, seed: int, most: int = MOST_IM
         )
     order = in_rounds(dataset.labels, own, np.random.default_rng(seed))[:most]
     train, valid = hold_out(dataset.labels, order)
-    return load_task(
+    task = load_task(
         dataset,
         np.sort(train),
         np.sort(valid),
         np.arange(len(counts)),
         min(side, image_side(dataset)),
     )
+    return replace(task, names=tuple(dataset.classes))
 
 
 def image_side(dataset: ImageDataset) -> int:

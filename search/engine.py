@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metad2a.errors import ArtifactError
 from search import snapshot
+from search.checkpoint import is_there
 from search.composition import Composition
 from search.method import Ranking
 from search.run import Run
@@ -39,7 +42,7 @@ class Engine:
         composed: the method and its wrappers.
         identity: JSON values that say which run this is; a checkpoint of another one is refused.
         checkpoint: a file to go on from where it exists; written every minute, when the search is
-            cancelled and at the end of the training.
+            cancelled and at the end of the training. One that cannot be written is warned of.
         progress: told after each step.
 
     Raises:
@@ -59,7 +62,8 @@ class Engine:
         self.checkpoint, self.progress = checkpoint, progress
         self.stages = composed.stages()
         self.loss = math.nan
-        run.method, run.resumed = composed.method, checkpoint is not None and checkpoint.exists()
+        run.method = composed.method
+        run.resumed = checkpoint is not None and is_there(checkpoint)
         for wrapper in composed.wrappers:
             wrapper.begin(run)
         if checkpoint is not None and run.resumed:
@@ -115,8 +119,13 @@ class Engine:
         phase.begin(self.run)
 
     def _save(self) -> None:
-        if self.checkpoint is not None:
+        if self.checkpoint is None:
+            return
+        try:
             snapshot.save(self.run, self.composed, self.checkpoint, self.identity)
+        except ArtifactError as error:  # What has been found is worth more than going on later.
+            warnings.warn(f"{error} The search goes on without it.", stacklevel=2)
+            self.checkpoint = None
 
     def _tell(self, stage: str, fraction: float) -> None:
         if self.progress is not None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from metad2a._torch_state import usual
 from metad2a.errors import BudgetError, InputError
 from metad2a.latency import timed
 from metad2a.spaces import SPACES, Architecture, WeightSharing
@@ -50,6 +51,7 @@ class Refined(Trained):
     """What the search itself returned; None in spaces in which none is conducted."""
 
 
+@usual()
 def refine(
     result: Suggestions,
     method: str | None = None,

@@ -54,6 +54,8 @@ class SearchResult:
     network: Delivered | None = None
     """What the method trained on the way, where it keeps that: a network of the sizes in ``macro``,
     often smaller than the one of ``cost``. It takes images from 0 to 1."""
+    class_names: tuple[str, ...] = ()
+    """Of the dataset, in the order of the outputs; empty where a task has no names."""
 
     def build(self, **macro: Any) -> nn.Module:
         """Return the plain PyTorch network, untrained; ``metad2a.train`` and ``refine`` train it.
@@ -121,6 +123,7 @@ class SearchResult:
             "seed": self.seed,
             "device": self.device,
             "classes": self.classes,
+            "class_names": list(self.class_names),
             "macro": dict(self.macro),
             "history": [dict(h) for h in self.history],
         }

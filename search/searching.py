@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from metad2a._torch_state import usual
 from metad2a.datasets import load_dataset
 from metad2a.errors import InputError
 from metad2a.export.delivered import Delivered
+from metad2a.export.untrained import LIMITS as MACRO_LIMITS
 from metad2a.spaces import Architecture, WeightSharing
 from metad2a.training.device import plan
 from search.budget import Budget
@@ -85,9 +87,11 @@ class Search:
             macro=dict(run.macro),
             history=tuple(run.history),
             network=kept,
+            class_names=run.data.names,
         )
 
 
+@usual()
 def search(
     dataset: Any,
     space: str = "nasbench201",
@@ -156,6 +160,7 @@ def search(
     ).result()
 
 
+@usual()
 def conduct(
     dataset: Any,
     space: str = "nasbench201",
@@ -185,6 +190,12 @@ def conduct(
         raise InputError(f"seed={seed!r} must be a whole number from 0 up.")
     if not isinstance(minutes, (int, float)) or not 0 < minutes < math.inf:
         raise InputError(f"minutes={minutes!r} must be a positive number.")
+    for name, value in (("channels", channels), ("cells", cells)):
+        if value is not None and (type(value) is not int or not 1 <= value <= MACRO_LIMITS[name]):
+            raise InputError(
+                f"{name}={value!r} must be a whole number from 1 to {MACRO_LIMITS[name]:,}: the size of "
+                "the supernet."
+            )
     budget = Budget(images=images) if images is not None else Budget(seconds=60 * minutes)
     place, chosen = plan(device), sharing(space)
     composed = compose(method, options, faithful)

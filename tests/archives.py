@@ -102,7 +102,7 @@ def refusal(folder: Path, data: bytes, ending: str = ".zip") -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(left))
         with pytest.raises(InputError) as caught:
-            load_dataset(path)
+            load_dataset(path, sandbox=True)
     assert list(left.iterdir()) == []
     assert open_files() == handles
     message = str(caught.value)

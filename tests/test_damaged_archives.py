@@ -254,7 +254,7 @@ def test_no_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("ending", [".zip", ".tar"])
 def test_the_file_shrinks_or_is_closed(tmp_path: Path, ending: str) -> None:
     large = np.random.default_rng(0).bytes(100_000)
-    data = PACKERS[ending](TREE | {"c/1.png": large})
+    data = PACKERS[ending](TREE | {"c/1.png": large, "c/2.png": large})
     index = listed(tmp_path, data, ending).index("c/1.png")
     path = tmp_path / f"x{ending}"
     with load_dataset(path) as dataset:

@@ -97,18 +97,67 @@ def huggingface(folder: Path) -> Any:
     return datasets.Dataset.from_dict({"image": images, "label": LABELS}, features=features)
 
 
+def saved(folder: Path) -> Path:
+    huggingface(folder).save_to_disk(folder / "saved")
+    return folder / "saved"
+
+
+def arrays(_: Path) -> dict[str, Any]:
+    return {"images": IMAGES, "labels": LABELS, "class_names": np.array(CLASSES)}
+
+
+def npz(folder: Path) -> Path:
+    np.savez(folder / "x.npz", **arrays(folder))
+    return folder / "x.npz"
+
+
+def hdf5(folder: Path) -> Path:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(folder / "x.h5", "w") as file:
+        file["images"], file["labels"], file["class_names"] = IMAGES, LABELS, list(CLASSES)
+    return folder / "x.h5"
+
+
+def frame(_: Path) -> Any:
+    pandas = pytest.importorskip("pandas")
+    names = [CLASSES[label] for label in LABELS]
+    return pandas.DataFrame({"image": list(IMAGES), "label": names})
+
+
+def shards(folder: Path) -> Path:
+    (folder / "shards").mkdir()
+    zipped(folder).rename(folder / "shards" / "train.zip")
+    return folder / "shards"
+
+
+def sevenzip(folder: Path) -> Path:
+    py7zr = pytest.importorskip("py7zr")
+    with py7zr.SevenZipFile(folder / "tree.7z", "w") as archive:
+        archive.writeall(folders(folder), "wrapping")
+    return folder / "tree.7z"
+
+
 MAKERS: dict[str, Callable[[Path], Any]] = {
+    "7z of class folders": sevenzip,
     "arrays": lambda _: (IMAGES, [CLASSES[label] for label in LABELS]),
     "class folders": folders,
+    "data frame": frame,
+    "folder of archives": shards,
+    "hdf5 arrays": hdf5,
     "hugging face dataset": huggingface,
     "image parquet": parquet,
+    "image paths": lambda folder: {name: folders(folder) / name for name in CLASSES},
     "manifest": manifest,
+    "mapping of arrays": arrays,
+    "npz arrays": npz,
+    "saved hugging face dataset": saved,
     "tar of class folders": tarred,
     "torch dataset": lambda _: Pairs(),
     "zip of class folders": zipped,
 }
-# The example is a fixed set, so it has a test of its own instead of a maker.
-FIXED = {"example": "sklearn:digits"}
+# These cannot hold the pictures of the others, so each has a test of its own instead of a maker: a
+# fixed set, gray ones, squares, and what is fetched.
+FIXED = ("example", "idx files", "cifar batches", "hub dataset")
 
 
 @pytest.fixture(params=sorted(set(FORMS.names()) - set(FIXED)))

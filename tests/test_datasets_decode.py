@@ -108,7 +108,7 @@ def test_i9_sixteen_bits_are_scaled_not_clipped(kind: str) -> None:
         ([0.0, 0.5, 1.0], [0, 128, 255]),
         ([0.0, 127.6, 255.0], [0, 128, 255]),
         ([-1.0, 0.0, 1.0], [0, 128, 255]),
-        ([300.0, 300.0, 300.0], [0, 0, 0]),
+        ([300.0, 300.0, 300.0], [75, 75, 75]),
     ],
 )
 def test_i9_float_tiff(values: list[float], expected: list[int]) -> None:
@@ -116,9 +116,11 @@ def test_i9_float_tiff(values: list[float], expected: list[int]) -> None:
     np.testing.assert_array_equal(out[0, :3, 0], expected)
 
 
-def test_i9_float_tiff_must_be_finite() -> None:
-    with pytest.raises(UnreadableImage, match="not finite"):
-        read(tiled([[0.0, np.nan]], np.float32), "TIFF")
+def test_i9_float_tiff_with_a_border_of_no_data() -> None:
+    out = read(tiled([[np.nan, 0.5, 1.0, np.inf]], np.float32), "TIFF")
+    np.testing.assert_array_equal(out[0, :4, 0], [0, 128, 255, 0])
+    with pytest.raises(UnreadableImage, match="no pixel value is finite"):
+        read(tiled([[np.nan, np.nan]], np.float32), "TIFF")
 
 
 def test_i9_int32_and_premultiplied_modes() -> None:

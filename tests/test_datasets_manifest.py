@@ -1,4 +1,4 @@
-"""CSV and JSONL manifests as people and strangers write them."""
+"""Tables of labels as people and strangers write them."""
 
 import json
 import os
@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from metad2a.datasets import check, load_dataset
-from metad2a.datasets.forms import _manifest_rows
+from metad2a.datasets import check, load_dataset, tables
 from metad2a.errors import InputError
 
 PLAIN = "file_name,label\na/1.png,cat\na/2.png,cat\nb/1.png,dog\nb/2.png,dog\n"
@@ -135,41 +134,45 @@ def test_t_missing_files(write: Write) -> None:
     for i in range(38):
         Image.new("RGB", (8, 8)).save(path.parent / "c" / f"{i}.png")
     report = check(load_dataset(path))
-    assert [entry.name for entry in report.skipped] == ["c/38.png", "c/39.png"]
-    assert report.skipped[0].reason == "cannot be read: No such file or directory"
+    missing = "2 of 44 files are missing and left out: 'c/38.png', 'c/39.png'."
+    assert (report.images, report.notes) == (42, (missing,))
     (path.parent / "c" / "5.png").unlink()
     os.mkfifo(path.parent / "c" / "5.png")  # Waiting for its writer would be for ever.
-    with pytest.raises(InputError, match="3 of 44 files are missing"):
-        load_dataset(path)
+    (skipped,) = check(load_dataset(path)).skipped
+    assert (skipped.name, skipped.reason) == ("c/5.png", "not a file")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "must name the column 'file_name' once; it names nothing"),
-        ("a/1.png,cat\na/2.png,cat\n", r"it names 'a/1\.png', 'cat'. Name the columns file_name"),
-        ("file_name,class\nx,y\n", "must name the column 'label' once"),
-        ("file_name,label,label\na,b,c\n", "must name the column 'label' once"),
-        (PLAIN + "b/3.png,dog,big\n", "Line 6 has 3 fields, but the header has 2"),
+        ("", "There is no row in it"),
+        ("file_name,label\n", "There is no row in it"),
+        ("sentence,note\nx,y\nz,u\n", "No column holds the names of images; .* 'sentence', 'note'"),
+        ("file_name,x,z\na/1.png,u,v\na/2.png,w,v\n", "No column is called 'label'"),
+        ("file_name,label,label\na,b,c\n", "names a column 'label' twice"),
+        (PLAIN + "b/3.png,dog,big\n", "Line 6 has 3 fields, but the first has 2"),
         (PLAIN + "b/3.png\n", "Line 6 has 1 fields"),
         (PLAIN + 'b/3.png,"dog\n\n\n', r"Line 8 is no CSV \(unexpected end of data\)"),
         (PLAIN + 'b/3.png,"dog"s\n', "Line 6 is no CSV"),
         (PLAIN + f"b/3.png,{'x' * 200_000}\n", r"Line 6 is no CSV \(field larger"),
-        (PLAIN + "b/3.png,\n,dog\n", "2 rows hold no file name or no label: lines 6, 7"),
         ("file_name,label," + ",".join(map(str, range(10**6))), "has 1,000,002 columns, more than"),
         (PLAIN + "b/3.png,dog" + "," * 10**6, "Line 6 has 1,000,002 fields"),
         (PLAIN + "a/1.png,dog\n", r"'a/1\.png' is there twice .* 'cat' in line 2 and 'dog'"),
-        (PLAIN.encode("utf-16"), r"no UTF-8 text \(byte 0\)"),
-        (PLAIN.replace("cat", "k\u00e4tze").encode("latin-1"), "no UTF-8 text"),
+        (PLAIN.encode("utf-16-le") + b"\0\xd8", "no text in UTF-16"),
+        (b"\x00\x01" + PLAIN.encode(), "there is a zero byte in it"),
         (PLAIN.replace("cat", '"c\nat"'), r"'c\\nat' has the control character U\+000A"),
         (PLAIN.replace("a/1", "a/\u202e1"), r"control character U\+202E"),
         ("file_name,label,split\na/1.png,cat,train\na/1.png,cat,test\n", "another label or split"),
-        ("file_name,label,split\na/1.png,cat,holdout\n", r"'holdout' is not known \(line 2\)"),
+        ("file_name,label,split\na/1.png,cat,later\n", r"'later' is not known \(line 2\)"),
         ("file_name,label\n" + "a/1.png,cat\n" * 2, None),
+        (PLAIN.replace("cat", "cat|out").replace("dog", "dog|out"), "several labels of one image"),
+        ("image,cat,dog\na/1.png,1,0\na/2.png,1,1\n", "a 1 in 2 columns: several labels"),
+        ("file_name,label\na/1.png,\na/2.png,nan\n", "2 of 2 labels are missing"),
     ],
     ids=[
         "empty",
-        "no header",
+        "a header alone",
+        "no file column",
         "no label column",
         "two label columns",
         "too many fields",
@@ -177,17 +180,19 @@ def test_t_missing_files(write: Write) -> None:
         "open quote",
         "text after quote",
         "huge field",
-        "gaps",
         "10^6 columns",
         "10^6 fields",
         "two labels",
         "UTF-16",
-        "Latin-1",
+        "binary",
         "newline in a label",
         "reordering",
         "both sides",
         "unknown side",
         "one class",
+        "several labels",
+        "several hot",
+        "no label at all",
     ],
 )
 def test_t_csv_that_cannot_be_used(write: Write, text: str | bytes, message: str | None) -> None:
@@ -213,13 +218,15 @@ GOOD_LINE = jsonl({"file_name": "a/1.png", "label": "cat"})
             "3 rows hold no JSON object: lines 2, 4, 5",
         ),
         (GOOD_LINE + "{\n" * 9, "lines 2, 3, 4, 5, 6 and 4 more"),
-        ("[" * 100_000 + "\n", "no JSON object: line 1"),
+        ("[" * 100_000 + "\n", "It is no JSON"),
         ('{"file_name": "a/1.png", "label": ' + "1" * 5000 + "}\n", "no JSON object: line 1"),
-        (jsonl({"file_name": "a/1.png"}), "no 'file_name' that is text.*: line 1"),
-        (jsonl({"file_name": 3, "label": "a"}), "no 'file_name' that is text"),
-        (jsonl({"file_name": "a/1.png", "label": ["a"]}), "no 'label' that is text or an integer"),
-        (jsonl({"file_name": "a/1.png", "label": True}), "no 'label' that is text or an integer"),
-        (jsonl({"file_name": "a/1.png", "label": "a", "split": 1}), "a 'split' that is no text"),
+        (jsonl({"file_name": "a/1.png"}), "No column is called 'label'"),
+        (jsonl({"file_name": [], "label": "a"}), "a file name or a split that is no text: line 1"),
+        (
+            jsonl({"file_name": "a/1.png", "label": ["a", "b"]}),
+            r"Row 1 holds several labels \(\['a'",
+        ),
+        (jsonl({"file_name": "a/1.png", "label": "a", "split": 1}), "a split that is no text"),
         (jsonl({"file_name": "a/1.png", "label": "\ud800"}), r"control character U\+D800"),
     ],
     ids=[
@@ -230,7 +237,6 @@ GOOD_LINE = jsonl({"file_name": "a/1.png", "label": "cat"})
         "no label",
         "odd name",
         "list label",
-        "bool label",
         "odd split",
         "surrogate",
     ],
@@ -241,7 +247,7 @@ def test_t_jsonl_that_cannot_be_used(write: Write, text: str, message: str) -> N
 
 
 def test_a_manifest_that_is_too_large(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_manifest_rows, "MOST_BYTES", 10)
+    monkeypatch.setattr(tables, "MOST_BYTES", 10)
     with pytest.raises(InputError, match="limit of a manifest"):
         load_dataset(write(PLAIN))
 
@@ -255,3 +261,92 @@ def test_bad_images_of_a_manifest_are_skipped(write: Write) -> None:
     with load_dataset(path, sandbox=True) as dataset:
         (skipped,) = check(dataset).skipped
     assert (skipped.name, skipped.reason) == ("c/7.png", "not an image")
+
+
+def sorted_labels(path: Path) -> list[tuple[str, str]]:
+    dataset = load_dataset(path)
+    names = [dataset.locate(i) for i in range(len(dataset))]
+    return sorted(zip(names, [dataset.classes[i] for i in dataset.labels], strict=True))
+
+
+CATS = [("a/1.png", "cat"), ("a/2.png", "cat"), ("b/1.png", "dog"), ("b/2.png", "dog")]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (PLAIN.split("\n", 1)[1], "no header.csv"),
+        (PLAIN.replace(",", "|"), "pipes.csv"),
+        ("sep=;\n" + PLAIN.replace(",", ";"), "excel says.csv"),
+        (PLAIN.replace("file_name,label", "Image Path,Class Name"), "names.csv"),
+        (PLAIN.replace("file_name,label", "picture,finding"), "odd names.csv"),
+        (PLAIN.replace(".png", ".PNG"), "case.csv"),
+        (PLAIN.replace(".png", ""), "no endings.csv"),
+        (PLAIN.replace(".png", ".jpg"), "converted.csv"),
+        (PLAIN.replace("a/", "/home/me/data/a/").replace("b/", "/home/me/data/b/"), "absolute.csv"),
+        (PLAIN.replace("a/", "C:\\me\\a\\").replace("b/", "C:\\me\\b\\"), "windows.csv"),
+        (PLAIN.replace("a/", "../pets/a/").replace("b/", "../pets/b/"), "up and down.csv"),
+        (PLAIN.encode("utf-16"), "unicode text.csv"),
+        (PLAIN.encode("utf-16-le"), "no mark.csv"),
+        (PLAIN.split("\n", 1)[1].replace(",", " "), "train.txt"),
+        (PLAIN, "table.txt"),
+        ("image,cat,dog\na/1,1.0,0.0\na/2,1,0\nb/1,0,1\nb/2,0,1\n", "one hot.csv"),
+        (
+            "id,age,sex,diagnosis\na/1,30,m,cat\na/2,31,f,cat\nb/1,30,m,dog\nb/2,12,f,dog\n",
+            "others.csv",
+        ),
+        (json.dumps([{"file_name": f, "label": c} for f, c in CATS], indent=1), "list.json"),
+        (json.dumps({"labels": CATS}), "pairs.json"),
+        (json.dumps(dict(CATS), indent=1), "mapping.json"),
+        (json.dumps({"cat": ["a/1.png", "a/2.png"], "dog": ["b/1.png", "b/2.png"]}), "lists.json"),
+        (PLAIN.replace("cat\na/2.png,cat", "cat\na/2.png, Cat "), "spelling.csv"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 20 else "",
+)
+def test_tables_of_other_tools(write: Write, text: str | bytes, name: str) -> None:
+    assert [(f, c.lower()) for f, c in sorted_labels(write(text, name))] == CATS
+
+
+def test_a_name_that_fits_several_files(write: Write) -> None:
+    path = write("file_name,label\n1.png,cat\n2.png,dog\n")
+    with pytest.raises(
+        InputError, match=r"'1\.png' in line 2 stands for 2 files: 'a/1\.png', 'b/1"
+    ):
+        load_dataset(path)
+    # The folder that is called like the table is meant.
+    assert sorted_labels(write(path.read_bytes(), "b_labels.csv")) == [
+        ("b/1.png", "cat"),
+        ("b/2.png", "dog"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "cat", "dog"),
+    [
+        ("cp1252", "Kätzchen", "Hündchen"),
+        ("gbk", "\u732b", "\u72d7"),
+        ("cp932", "ねこの写真", "いぬの写真"),
+        ("cp1251", "кошка", "собака"),
+    ],
+)
+def test_encodings(write: Write, encoding: str, cat: str, dog: str) -> None:
+    text = PLAIN.replace("cat", cat).replace("dog", dog)
+    dataset = load_dataset(write(text.encode(encoding)))
+    assert set(dataset.classes) == {cat, dog}
+    assert dataset.notes == (f"It is no UTF-8 text and was read as {encoding}.",)
+
+
+def test_rows_without_a_label_are_left_out_and_counted(write: Write) -> None:
+    path = write(PLAIN)
+    Image.new("RGB", (8, 8)).save(path.parent / "a" / "3.png")
+    for none in ("", "nan", "<NA>", "null"):
+        report = check(load_dataset(write(PLAIN + f"a/3.png,{none}\n", "x.csv")))
+        assert (report.images, report.classes) == (4, 2)
+        assert "1 of 5 images have no label" in str(report)
+    rows = "a/1.png,-1\na/2.png,0\nb/1.png,1\nb/2.png,\n,1\n"
+    dataset = load_dataset(write("file_name,label\n" + rows))
+    assert (dataset.classes, dataset.labels.tolist()) == (("0", "1"), [0, 1])
+    assert dataset.notes == (
+        "1 rows without a file name are left out.",
+        "2 of 4 images have no label and are left out.",
+    )

@@ -68,7 +68,6 @@ def test_transparent_array_goes_on_white() -> None:
         (IMAGES - 300.0, "negative pixel values"),
         (np.where(IMAGES > 250, np.nan, IMAGES / 255), "not finite"),
         (np.where(IMAGES > 250, np.inf, IMAGES / 255), "not finite"),
-        (IMAGES * 4.0, "pixel values up to"),
         (IMAGES[0, 0], "shape"),
         (IMAGES[..., :2], "shape"),
         (IMAGES[:, :0], "shape"),
@@ -111,12 +110,11 @@ def test_i19_labels(labels: Any, classes: tuple[str, ...]) -> None:
     ("labels", "message"),
     [
         ([0.5] * 6, "0.5 is not a class"),
-        ([np.nan] * 6, "nan is not a class"),
+        ([np.nan] * 6, "6 of 6 labels are missing"),
         (np.full((6, 3), 0.3), "not one-hot"),
         (np.zeros((6, 2, 2)), "shape"),
         (np.zeros(6, dtype="datetime64[s]"), "datetime64"),
-        ([None, "a", "a", "b", "b", "b"], "1 of 6 labels are missing"),
-        ([[1], [1, 2]], "Labels cannot be read"),
+        ([[1], [1, 2]], "several labels of one image"),
     ],
 )
 def test_i19_labels_that_are_none(labels: Any, message: str) -> None:
@@ -211,7 +209,8 @@ def test_items_that_raise_are_skipped() -> None:
     report = check(load_dataset(Shaky()))
     assert [entry.reason for entry in report.skipped] == [
         "reading it raised OSError",
-        "negative pixel values, down to -1",
+        "negative pixel values, down to -1: leave Normalize out of the transforms, as networks here "
+        "normalise by themselves",
     ]
     assert report.skipped[0].name == "item 7"
 

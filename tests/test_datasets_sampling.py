@@ -8,12 +8,13 @@ import pytest
 from metad2a.datasets import ImageDataset, UnreadableImage, check, draw, load_dataset
 from metad2a.datasets.sampling import SAMPLE_SIDE
 from metad2a.errors import InputError
+from metad2a.settings import LIMITS
 
 
 class Fake(ImageDataset):
-    """Images that tell their index; those in ``bad`` are unreadable."""
+    """Images of a stranger that tell their index; those in ``bad`` are unreadable."""
 
-    name, form = "fake", "fake"
+    name, form, limits = "fake", "fake", LIMITS
 
     def __init__(self, labels: Any, bad: Any = ()) -> None:
         self.labels = np.asarray(labels, dtype=np.int64)
@@ -137,3 +138,12 @@ def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> 
     out, err = capsys.readouterr()
     assert out == ""
     assert "4/4" in err
+
+
+def test_check_decodes_some_of_many_and_all_for_quality() -> None:
+    dataset = Fake(np.arange(5_000) % 2)
+    report = check(dataset)
+    assert (report.checked, report.images) == (3_000, 5_000)
+    assert {dataset.opened[0], dataset.opened[-1]} == {0, 4_999}
+    assert "3,000 of them looked at" in str(report)
+    assert check(dataset, quality=True).checked == 5_000

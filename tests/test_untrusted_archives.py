@@ -107,8 +107,11 @@ def test_z5_the_size_is_a_lie(tmp_path: Path, told: int) -> None:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 500_000  # 12 MB are behind it.
-        with pytest.raises(InputError, match=r"1 of the 4 images .*a/1.png \(damaged in the"):
-            check(dataset)
+    with (
+        load_dataset(path, sandbox=True) as dataset,
+        pytest.raises(InputError, match=r"1 of the 4 images .*a/1.png \(damaged in the"),
+    ):
+        check(dataset)
 
 
 def test_z5_a_stored_file_with_two_sizes_and_a_tar_that_promises(tmp_path: Path) -> None:

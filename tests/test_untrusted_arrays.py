@@ -30,29 +30,29 @@ def test_images_without_any_variation_are_described(images: np.ndarray) -> None:
     ("labels", "message"),
     [
         ([1, 2, 3] * 4, "Label 3 is outside 0 to 2"),
-        ([-1, 0, 1] * 4, "Label -1 is outside 0 to 2"),
+        ([-2, 0, 1] * 4, "Label -2 is outside 0 to 2"),
         ([2**70, 1, 2] * 4, "more than 63 bits"),
         ([10**5000, 1, 2] * 4, "more than 63 bits"),
         (np.array([2**64 - 1, 1, 2] * 4, dtype=np.uint64), "18446744073709551615 is not a class"),
         ([1e300, 1.0, 2.0] * 4, "1e.300 is not a class"),
-        (["a", float("nan"), "b"] * 4, "4 of 12 labels are missing"),
-        (["a", None, "b"] * 4, "4 of 12 labels are missing"),
+        ([float("nan"), "nan", ""] * 4, "12 of 12 labels are missing"),
+        ([None] * 12, "12 of 12 labels are missing"),
         (["a", ("b",), "c"] * 4, "is a tuple, not a class"),
         ([{"a": 1}] * 12, "is a dict, not a class"),
         (np.eye(3)[LABELS] * 0.9, "not one-hot"),
         (LABELS[:-1], "12 images but 11 labels"),
         ([*LABELS, 0], "12 images but 13 labels"),
-        ("cat", "Labels have shape"),
+        ("cat", "is the path of a manifest"),
     ],
     ids=[
         "off by one",
-        "-1",
+        "-2",
         "2^70",
         "10^5000",
         "uint64",
         "1e300",
-        "NaN among strings",
-        "None among strings",
+        "NaN",
+        "None",
         "tuple",
         "dicts",
         "soft one-hot",
@@ -65,6 +65,14 @@ def test_i19_labels(labels: Any, message: str) -> None:
     names = ["x", "y", "z"] if "outside" in message else None
     with pytest.raises(InputError, match=message):
         load_dataset(IMAGES, labels, classes=names)
+
+
+@pytest.mark.parametrize("none", [None, float("nan"), "", "nan"])
+def test_i19_images_without_a_label_are_left_out(none: Any) -> None:
+    dataset = load_dataset(IMAGES, ["a", none, "b"] * 4)
+    assert (dataset.classes, len(dataset), dataset.locate(1)) == (("a", "b"), 8, "image 2")
+    assert dataset.notes == ("4 of 12 images have no label and are left out.",)
+    np.testing.assert_array_equal(dataset.image(1), IMAGES[2])
 
 
 def test_i19_bytes_are_text() -> None:

@@ -40,10 +40,16 @@ def test_t_hugging_face_label_columns(hf: Any) -> None:
         load_dataset(table(hf, hf.Value("float32"), [0.5] * 4, "score"))
     with pytest.raises(InputError, match="no column of type Image; its columns are label"):
         load_dataset(table(hf, names).remove_columns("image"))
-    with pytest.raises(InputError, match="1 of 2 labels are missing"):
-        load_dataset(table(hf, names, [1, None]))
-    with pytest.raises(InputError, match="Label -1 is outside 0 to 3"):
-        load_dataset(table(hf, names, [1, -1]))
+    for none in (None, -1):
+        part = load_dataset(table(hf, names, [1, none, 2]))
+        assert (part.classes, part.locate(1)) == (("cow", "dog"), "row 2")
+        assert part.notes == ("1 of 3 images have no label and are left out.",)
+    species = table(hf, hf.Value("string"), ["b", "b", "a", "a"], "species")
+    assert load_dataset(species).classes == ("a", "b")
+    assert load_dataset(table(hf, hf.Value("bool"), [True, False])).classes == ("0", "1")
+    several = hf.Sequence(hf.Value("int64"))
+    with pytest.raises(InputError, match="'label' holds several labels of each image"):
+        load_dataset(table(hf, several, [[0, 1], [1]]))
 
 
 def test_t_hugging_face_splits(hf: Any) -> None:
@@ -58,6 +64,10 @@ def test_t_hugging_face_splits(hf: Any) -> None:
     parts["other"] = table(hf, hf.ClassLabel(names=["x", "y", "z"]))
     with pytest.raises(InputError, match=r"has other class names than the split '\w+'"):
         load_dataset(parts)
+    lacking = hf.DatasetDict({"train": whole, "test": whole.remove_columns("label")})
+    assert load_dataset(lacking).notes == (
+        "The split 'test' of the dataset has no label column and is left out.",
+    )
     with pytest.raises(InputError, match="no dataset of a known form"):
         load_dataset(hf.DatasetDict())
     with pytest.raises(InputError, match="is streamed and cannot be sampled"):

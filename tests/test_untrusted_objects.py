@@ -63,7 +63,7 @@ def raising(index: int) -> Any:
     ("source", "message"),
     [
         (Items(raising), "reading item 5 for its label raised RuntimeError: item 5 is gone"),
-        (Items(lambda i: (IMAGES[i], LABELS[i], i)), "Item 0 of Items is a tuple of 3; expected a"),
+        (Items(lambda i: (IMAGES[i],)), "Item 0 of Items is a tuple of 1; expected a"),
         (Items(lambda i: IMAGES[i]), "Item 0 of Items is a ndarray; expected a pair"),
         (Items(lambda i: (IMAGES[i], None)), "12 of 12 labels are missing"),
         (Endless(), "Endless has no length, so it cannot be sampled"),
@@ -73,7 +73,7 @@ def raising(index: int) -> Any:
     ],
     ids=[
         "raises at item k",
-        "tuple of 3",
+        "tuple of 1",
         "no label",
         "label None",
         "iterable and infinite",

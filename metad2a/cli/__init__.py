@@ -10,11 +10,13 @@ Exit codes: 0 done, 1 failed (model folder, database), 2 wrong usage, 3 bad inpu
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import io
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,25 +64,51 @@ class _Version(argparse.Action):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (by default the process's own) and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # File names may hold what the terminal cannot show; that must not end a command.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = _run(arguments or ["--help"])
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            code = _run(arguments or ["--help"])
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader, `head` say, has enough. Without this the flush at exit would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         return 1
-    except UsageError as error:
-        return _fail(error, 2, arguments)
-    except InputError as error:
-        return _fail(error, 3, arguments)
-    except MetaD2AError as error:
-        return _fail(error, 1, arguments)
-    except KeyboardInterrupt:
-        return _fail(KeyboardInterrupt("Interrupted."), 130, arguments)
+    except (UsageError, MetaD2AError, KeyboardInterrupt) as error:
+        kinds = ((UsageError, 2), (InputError, 3), (MetaD2AError, 1), (KeyboardInterrupt, 130))
+        code = next(code for kind, code in kinds if isinstance(error, kind))
+        told = KeyboardInterrupt("Interrupted.") if code == 130 else error
+        return _fail(told, code, arguments)
+    except OSError as error:
+        # Nobody foresaw it: a name too long, a disk that is full. It is no fault of the program's.
+        about = "" if error.filename is None else f"{str(error.filename)[:200]!r}: "
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EBADF, errno.EIO):
+            _silence()
+            about, arguments = "The answer cannot be written: ", []
+        return _fail(MetaD2AError(f"{about}{error.strerror or error}."), 1, arguments)
     return code
+
+
+def _open_streams() -> None:
+    """Put something in the place of standard streams that are closed.
+
+    Without that the next file that is opened would become one, and be written to.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123
+
+
+def _silence() -> None:
+    """Let go what standard output still holds: the flush at exit would complain again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _warn(message: Warning | str, *about: Any, **more: Any) -> None:
+    print(f"Warning: {message}", file=sys.stderr)
 
 
 def _run(arguments: list[str]) -> int:

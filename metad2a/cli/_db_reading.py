@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metad2a.cli._bar import counting
+from metad2a.cli._data import DATA
 from metad2a.cli.common import DATABASE, add_json, answer, columns, existing, integer
-from metad2a.cli.suggest import DATA
 
 if TYPE_CHECKING:
     from database import Store

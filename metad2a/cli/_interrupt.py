@@ -8,13 +8,17 @@ import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 _STOPPING = b"\nStopping in good order; Ctrl-C again stops at once.\n"
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Make the first Ctrl-C (or SIGTERM) a wish, told by the function given, not an exception.
+    """Make the first Ctrl-C a wish, told by the function given, not an exception.
+
+    So is a SIGTERM, and the SIGHUP of a terminal that is closed, unless ``nohup`` has it ignored.
 
     Raises:
         KeyboardInterrupt: at the second one.
@@ -26,9 +30,14 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        os.write(2, _STOPPING)  # sys.stderr may be in the middle of a write
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            os.write(2, _STOPPING)  # sys.stderr may be in the middle of a write
 
-    before = {number: signal.signal(number, ask) for number in _SIGNALS}
+    before = {
+        number: signal.signal(number, ask)
+        for number in _SIGNALS
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield lambda: asked
     finally:

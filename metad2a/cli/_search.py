@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import Any
 
+from metad2a.cli._data import add_data, open_data
 from metad2a.cli._interrupt import interruptible
 from metad2a.cli.common import add_json, answer, integer
-from metad2a.cli.suggest import DATA
 
 _RUN = (
     "space",
@@ -41,7 +42,7 @@ def _option(text: str) -> tuple[str, str]:
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("data", metavar="DATA", help=DATA)
+    add_data(parser)
     parser.add_argument(
         "--space", metavar="S", default="nasbench201", help="search space (default: nasbench201)"
     )
@@ -122,6 +123,7 @@ def run(args: Namespace) -> int:
     from tqdm import tqdm
 
     from search import Progress, search
+    from search.checkpoint import is_there
 
     options: dict[str, Any] = dict(args.options)
     if args.past is not None:
@@ -131,7 +133,7 @@ def run(args: Namespace) -> int:
         database, folder = args.past
         options["fisher.tasks"] = past_tasks(database, folder, SPACES.get(args.space))
     checkpoint = args.checkpoint or _kept(args)
-    if checkpoint.exists():
+    if checkpoint is not None and is_there(checkpoint):
         print(f"Going on from {checkpoint}.", file=sys.stderr)
     with (
         contextlib.redirect_stdout(sys.stderr),
@@ -147,7 +149,7 @@ def run(args: Namespace) -> int:
             bar.update(100 * progress.fraction - bar.n)
 
         result = search(
-            args.data,
+            open_data(args),
             progress=show,
             checkpoint=checkpoint,
             should_stop=should_stop,
@@ -156,19 +158,25 @@ def run(args: Namespace) -> int:
         )
     answer(args, result.to_dict(), str(result))
     if not result.complete:
-        print(f"Interrupted. The same command goes on from {checkpoint}.", file=sys.stderr)
+        kept = checkpoint is not None and is_there(checkpoint)
+        further = f" The same command goes on from {checkpoint}." if kept else ""
+        print(f"Interrupted.{further}", file=sys.stderr)
         return 130
-    if args.checkpoint is None:
-        checkpoint.unlink(missing_ok=True)
+    if args.checkpoint is None and checkpoint is not None:
+        with contextlib.suppress(OSError):
+            checkpoint.unlink(missing_ok=True)
     return 0
 
 
-def _kept(args: Namespace) -> Path:
-    """Return the file in the cache folder that belongs to exactly this command."""
+def _kept(args: Namespace) -> Path | None:
+    """Return the file in the cache folder that belongs to exactly this command, if there is one."""
     from metad2a.settings import cache_folder
 
-    source = args.data if args.data.startswith("sklearn:") else str(Path(args.data).resolve())
+    folder = cache_folder()
+    if folder is None:
+        return None
+    source = args.data if args.data.startswith("sklearn:") else os.path.abspath(args.data)  # noqa: PTH100  (a link may lead elsewhere tomorrow, or in a circle)
     asked = {name: value for name, value in vars(args).items() if name != "json"}
     text = json.dumps({**asked, "data": source}, default=str, sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return cache_folder() / "searches" / f"{key}.safetensors"
+    return folder / "searches" / f"{key}.safetensors"

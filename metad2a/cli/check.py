@@ -1,17 +1,23 @@
-"""``metad2a check DATA``: what was understood of labelled images, all of them decoded."""
+"""``metad2a check DATA``: what was understood of labelled images; ``--quality`` decodes them all."""
 
 from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
 
+from metad2a.cli._data import add_data, open_data
 from metad2a.cli.common import add_json, answer
-from metad2a.cli.suggest import DATA
 
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("data", metavar="DATA", help=DATA)
+    add_data(parser)
+    parser.add_argument(
+        "--quality",
+        action="store_true",
+        help="decode every image; look for copies (also between training and test), pictures alike "
+        "and labels in doubt",
+    )
     add_json(parser)
 
 
@@ -19,7 +25,11 @@ def run(args: Namespace) -> int:
     """Print the report."""
     from metad2a.datasets import check, load_dataset
 
-    with load_dataset(args.data) as dataset:
-        report = check(dataset, progress=sys.stderr.isatty())
-    answer(args, report.to_dict(), f"{report.name}: {report}")
+    with load_dataset(open_data(args)) as dataset:
+        report = check(dataset, progress=sys.stderr.isatty(), quality=args.quality)
+        if args.quality:
+            from metad2a.model.landmarks import with_doubts
+
+            report = with_doubts(dataset, report)
+    answer(args, report.to_dict(), f"{report.name}: {report}\n{report.details()}")
     return 0

@@ -47,7 +47,7 @@ def run(args: Namespace) -> int:
         "devices": devices,
         "threads": threads,
         "cores": os.cpu_count(),
-        "cache": str(cache_folder()),
+        "cache": None if (cache := cache_folder()) is None else str(cache),
         "hub_cache": _hub_cache(),
         "model": {"folder": str(model), "present": not missing, "missing": missing},
     }
@@ -94,7 +94,7 @@ def _text(found: dict[str, Any]) -> str:
         ("torchvision", found["torchvision"]),
         ("devices", ", ".join(found["devices"])),
         ("threads", f"{found['threads']} of {found['cores']} cores"),
-        ("cache", found["cache"]),
+        ("cache", found["cache"] or "none: this user has no home; METAD2A_CACHE names a folder"),
         ("hub cache", str(found["hub_cache"])),
         ("model", f"{model['folder']}: {state}"),
     ]

@@ -6,17 +6,13 @@ import contextlib
 import sys
 from argparse import ArgumentParser, Namespace
 
+from metad2a.cli._data import add_data, open_data
 from metad2a.cli.common import add_json, answer, integer
-
-DATA = (
-    "folder with one folder of images a class, zip or tar of one, image Parquet, CSV or JSONL "
-    "manifest, or 'sklearn:digits'"
-)
 
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("data", metavar="DATA", help=DATA)
+    add_data(parser)
     parser.add_argument("--k", type=integer, default=5, help="number of networks (default: 5)")
     parser.add_argument(
         "--seed", type=integer, default=0, help="the same seed gives the same answer (default: 0)"
@@ -68,7 +64,7 @@ def run(args: Namespace) -> int:
     # Whatever a library prints on the way must not mix with the answer.
     with contextlib.redirect_stdout(sys.stderr):
         result = suggest(
-            args.data,
+            open_data(args),
             k=args.k,
             seed=args.seed,
             minutes=args.minutes,

@@ -10,9 +10,9 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import Any
 
+from metad2a.cli._data import add_data, open_data
 from metad2a.cli._interrupt import interruptible
 from metad2a.cli.common import add_json, answer, integer
-from metad2a.cli.suggest import DATA
 from metad2a.errors import InputError
 
 
@@ -28,7 +28,7 @@ def _minutes(text: str) -> float:
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("data", metavar="DATA", help=DATA)
+    add_data(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", required=True, help="folder for what was trained"
     )
@@ -83,6 +83,7 @@ def run(args: Namespace) -> int:
     """Train with a progress bar and write the folder; Ctrl-C ends with what there is."""
     from tqdm import tqdm
 
+    from metad2a.datasets import load_dataset
     from metad2a.export.folder import check_free
     from metad2a.training.train import TrainProgress, train
 
@@ -121,9 +122,12 @@ def run(args: Namespace) -> int:
             bar.set_postfix_str(", ".join(parts), refresh=False)
             bar.update(100 * progress.fraction - bar.n)
 
-        source, network = args.data, args.network
+        source, network = load_dataset(open_data(args)), args.network
+        if not quiet:
+            for note in source.notes:
+                print(note, file=sys.stderr)
         if network is not None and network.isdigit():
-            source, network = _suggested(args, int(network)), None
+            source, network = _suggested(args, source, int(network)), None
         trained = train(
             source,
             minutes=max(0.05, args.minutes - (time.perf_counter() - started) / 60),
@@ -148,12 +152,12 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _suggested(args: Namespace, number: int) -> Any:
+def _suggested(args: Namespace, source: Any, number: int) -> Any:
     """Return a suggestion by its number."""
     from metad2a import suggest
 
     found = suggest(
-        args.data,
+        source,
         k=max(5, number),
         space=args.space,
         max_params=args.max_params,

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from metad2a.datasets.decode import UnreadableImage, to_rgb
+from metad2a.datasets.levels import Levels
 from metad2a.errors import InputError
 
 _CHANNELS = (1, 3, 4)
@@ -30,28 +31,24 @@ def as_numpy(values: Any, what: str) -> np.ndarray:
         ) from error
 
 
-def white_value(array: np.ndarray) -> float:
-    """Return the value that stands for white: 1, 255 or 65535, by type and largest value.
+def check_values(array: np.ndarray) -> None:
+    """Refuse values that are no picture: not finite, negative, or of a type without an order.
 
     Raises:
-        UnreadableImage: the values are not finite, negative, or in no known range.
+        UnreadableImage: they are.
     """
     if array.dtype.kind not in "biuf":
         raise UnreadableImage(f"pixels of type {array.dtype}")
     if array.dtype == np.uint8:
-        return 255.0
+        return
     low, high = float(array.min()), float(array.max())
     if not np.isfinite([low, high]).all():
         raise UnreadableImage("pixel values that are not finite")
     if low < 0:
-        raise UnreadableImage(f"negative pixel values, down to {low:g}")
-    if array.dtype.kind == "b" or (array.dtype.kind == "f" and high <= 1):
-        return 1.0
-    if high <= 255:
-        return 255.0
-    if array.dtype == np.uint16:
-        return 65535.0
-    raise UnreadableImage(f"pixel values up to {high:g}")
+        raise UnreadableImage(
+            f"negative pixel values, down to {low:g}: leave Normalize out of the transforms, as "
+            "networks here normalise by themselves"
+        )
 
 
 def check_shape(shape: tuple[int, ...]) -> None:
@@ -67,12 +64,12 @@ def check_shape(shape: tuple[int, ...]) -> None:
         raise UnreadableImage(f"an array of shape {tuple(shape)}")
 
 
-def array_to_rgb(array: np.ndarray, white: float, channels_first: bool) -> np.ndarray:
+def array_to_rgb(array: np.ndarray, levels: Levels, channels_first: bool) -> np.ndarray:
     """Convert one image to uint8 (H, W, 3); alpha goes on white.
 
     Args:
         array: (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels.
-        white: the value that becomes 255.
+        levels: which values become 0 and 255; those of uint8 are 0 and 255.
         channels_first: which layout to believe where both would fit.
 
     Raises:
@@ -84,7 +81,7 @@ def array_to_rgb(array: np.ndarray, white: float, channels_first: bool) -> np.nd
     elif array.shape[0] in _CHANNELS and (channels_first or array.shape[2] not in _CHANNELS):
         array = array.transpose(1, 2, 0)
     if array.dtype != np.uint8:
-        array = np.rint(array.astype(np.float64) * (255.0 / white)).astype(np.uint8)
+        array = levels.eight_bits(array)
     if array.shape[2] == 1:
         array = np.repeat(array, 3, axis=2)
     if array.shape[2] == 4:

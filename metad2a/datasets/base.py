@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import stat
 from abc import ABC, abstractmethod
-from pathlib import Path
-from types import TracebackType
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import numpy as np
 
-from metad2a.datasets.decode import UnreadableImage, decode, square
+from metad2a.datasets.decode import UnreadableImage, decode, spread, square
+from metad2a.datasets.layout import Listing, Unused, Wish
+from metad2a.datasets.levels import LOOKED, Levels, Spread, levels_of
+from metad2a.errors import InputError
 from metad2a.registry import Registry
-from metad2a.settings import LIMITS
+from metad2a.settings import LIMITS, OWN, Limits
 
 
 class ImageDataset(ABC):
@@ -30,6 +35,16 @@ class ImageDataset(ABC):
     """int8 (N,): 0 = train or unspecified, 1 = validation or test."""
     threads = True
     """Whether several threads may decode at a time."""
+    limits: Limits = OWN
+    """Of the size of its images: those of a user's own files, or of strangers'."""
+    notes: tuple[str, ...] = ()
+    """What the listing left out or decided, a sentence each; the report repeats them."""
+    unused: tuple[Unused, ...] = ()
+    """Folders and files that give no image, and why."""
+    layouts: tuple[str, ...] = ()
+    """Names of the layouts by which a tree was read, outermost first."""
+    kinds: Mapping[str, int] = MappingProxyType({})
+    """Files beside that are no images, by their endings."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -45,6 +60,27 @@ class ImageDataset(ABC):
     @abstractmethod
     def locate(self, index: int) -> str:
         """Return the name under which an image appears in reports."""
+
+    def spread(self, index: int) -> Spread | None:
+        """Measure the values of an image with more than 8 bits; None for any other.
+
+        Raises:
+            UnreadableImage: it cannot be decoded.
+        """
+        return None
+
+    def levels(self) -> Levels:
+        """Return black and white of the images with more than 8 bits, one rule for all of them."""
+        if self.decided is None:
+            found = []
+            for index in np.unique(np.linspace(0, len(self) - 1, LOOKED).astype(int)):
+                with contextlib.suppress(UnreadableImage):
+                    found.append(self.spread(int(index)))
+            self.decided = levels_of(one for one in found if one is not None)
+        return self.decided
+
+    decided: Levels | None = None
+    """What :meth:`levels` has returned; None where no image has asked for it yet."""
 
     def content(self, index: int) -> bytes:
         """Return the bytes that identify an image; none stand for an unreadable one."""
@@ -93,6 +129,12 @@ class ImageDataset(ABC):
             digest.update(hashlib.sha256(self.content(index)).digest())
         return digest.hexdigest()
 
+    def take(self, listing: Listing) -> None:
+        """Take over what a layout has made of a tree."""
+        self.labels, self.classes, self.split = listing.labels, listing.classes, listing.split
+        self.notes, self.unused = listing.notes, listing.unused
+        self.layouts, self.kinds = listing.layouts, listing.kinds
+
     def close(self) -> None:  # noqa: B027  (most forms have nothing to do)
         """Let go of whatever file is held open; the default holds none."""
 
@@ -127,11 +169,19 @@ class EncodedDataset(ImageDataset):
 
     def image(self, index: int) -> np.ndarray:
         """Decode an image to uint8 (height, width, 3), RGB."""
-        return decode(self.encoded(index))[0]
+        return decode(self.encoded(index), None, self.levels, self.limits, self._ending(index))[0]
 
     def reduced(self, index: int, side: int) -> tuple[np.ndarray, tuple[int, int]]:
         """Decode an image, a large JPEG at a fraction of its size."""
-        return decode(self.encoded(index), side)
+        return decode(self.encoded(index), side, self.levels, self.limits, self._ending(index))
+
+    def _ending(self, index: int) -> str:
+        """Return the ending of the file's name, in lower case."""
+        return PurePosixPath(self.locate(index)).suffix.lower()
+
+    def spread(self, index: int) -> Spread | None:
+        """Measure the values of an image with more than 8 bits; None for any other."""
+        return spread(self.encoded(index), self.limits)
 
     def content(self, index: int) -> bytes:
         """Return the file's bytes, or nothing where they cannot be had."""
@@ -141,7 +191,7 @@ class EncodedDataset(ImageDataset):
             return b""
 
 
-def read_image_file(path: Path) -> bytes:
+def read_image_file(path: Path, limits: Limits = LIMITS) -> bytes:
     """Return the bytes of an image file, unless it is too large or no plain file.
 
     Raises:
@@ -151,10 +201,10 @@ def read_image_file(path: Path) -> bytes:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # Reading a pipe would wait for ever.
             raise UnreadableImage("not a file")
-        if status.st_size > LIMITS.image_bytes:
+        if status.st_size > limits.image_bytes:
             raise UnreadableImage(
                 f"{status.st_size / 2**20:.0f} MiB, more than the limit of "
-                f"{LIMITS.image_bytes / 2**20:.0f} MiB"
+                f"{limits.image_bytes / 2**20:.0f} MiB"
             )
         return path.read_bytes()
     except OSError as error:
@@ -170,6 +220,12 @@ class DatasetForm(ABC):
     """How reports call it."""
     wanted: str
     """What it looks like, for the message that says what could have been given."""
+    general = False
+    """Whether it takes whatever no other form knows: it is asked after those that are not."""
+    arranged = False
+    """Whether it is a tree of files, of which the user may say how it is arranged."""
+    for_strangers = True
+    """Whether a stranger's file may be opened in this process."""
 
     @abstractmethod
     def accepts(self, source: Any) -> bool:
@@ -182,6 +238,17 @@ class DatasetForm(ABC):
         Raises:
             InputError: it cannot be used.
         """
+
+    def open_as(self, source: Any, wish: Wish) -> ImageDataset:
+        """List the images of an accepted source that is arranged as the user says.
+
+        Raises:
+            InputError: it cannot be used, or is not :attr:`arranged`.
+        """
+        raise InputError(
+            f"A {self.name} brings its own labels and sides. Leave out layout, classes_at and "
+            "split, which are for folders and archives."
+        )
 
 
 FORMS: Registry[DatasetForm] = Registry("dataset form", "metad2a.datasets.forms")

@@ -7,7 +7,9 @@ time and gives back its pixels. It limits its own memory and writes no file.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import math
 import os
 import signal
 import socket
@@ -20,14 +22,18 @@ from pathlib import Path
 
 import numpy as np
 
-from metad2a.datasets.decode import UnreadableImage, decode
+from metad2a.datasets.decode import UnreadableImage, decode, spread
+from metad2a.datasets.levels import Levels, Spread
 from metad2a.errors import MetaD2AError
 from metad2a.settings import LIMITS
 
-_REQUEST = struct.Struct("<QI")
-"""Bytes of the file, and the side that a JPEG may be reduced to (0: none)."""
+_REQUEST = struct.Struct("<?QI2d")
+"""Whether to decode or to measure, bytes of the file, the side that a JPEG may be reduced to (0:
+none), black and white of an image with more than 8 bits (NaN: its own)."""
 _REPLY = struct.Struct("<?4I")
 """True, height, width, stored height, stored width; or False, bytes of the reason, 0, 0, 0."""
+_MEASURED = struct.Struct("<?4d")
+"""Whether there is a :class:`Spread`, and its numbers."""
 _REASON_BYTES = 500
 _START_SECONDS = 60.0
 _BOOT = (
@@ -69,27 +75,47 @@ class Child:
                 f"({type(error).__name__}). Is there memory for it?"
             ) from error
 
-    def decode(self, data: bytes, side: int, until: float) -> tuple[np.ndarray, tuple[int, int]]:
+    def decode(
+        self, data: bytes, side: int, levels: Levels | None, until: float
+    ) -> tuple[np.ndarray, tuple[int, int]]:
         """Decode in the child.
 
         Raises:
             UnreadableImage: the child says so.
             OSError, EOFError: there was no answer before ``until``, or none will come.
         """
-        self.connection.settimeout(max(until - time.monotonic(), 0.001))
-        self.connection.sendall(_REQUEST.pack(len(data), side))
-        self.connection.sendall(data)
+        values = (math.nan, math.nan) if levels is None else (levels.black, levels.white)
+        self._send(_REQUEST.pack(True, len(data), side, *values), data, until)
         good, height, width, stored_height, stored_width = _REPLY.unpack(
             self._receive(_REPLY.size, until)
         )
         # Checked again here: a child that an image took over can answer anything.
         if not good and height <= _REASON_BYTES:
             raise UnreadableImage(self._receive(height, until).decode("utf-8", "replace"))
-        if not 0 < height * width <= stored_height * stored_width <= LIMITS.image_pixels:
+        stored = stored_height * stored_width
+        most = LIMITS.photo_pixels if stored > height * width else LIMITS.image_pixels
+        if not 0 < height * width <= stored <= most or height * width > LIMITS.image_pixels:
             raise EOFError
         pixels = self._receive(height * width * 3, until)
         image = np.frombuffer(pixels, dtype=np.uint8).reshape(height, width, 3)
         return image, (stored_height, stored_width)
+
+    def spread(self, data: bytes, until: float) -> Spread | None:
+        """Measure in the child the values of an image with more than 8 bits; None for any other.
+
+        Raises:
+            OSError, EOFError: there was no answer before ``until``, or none will come.
+        """
+        self._send(_REQUEST.pack(False, len(data), 0, math.nan, math.nan), data, until)
+        there, *numbers = _MEASURED.unpack(self._receive(_MEASURED.size, until))
+        if there and not all(map(math.isfinite, numbers)):
+            raise EOFError
+        return Spread(*numbers) if there else None
+
+    def _send(self, request: bytes, data: bytes, until: float) -> None:
+        self.connection.settimeout(max(until - time.monotonic(), 0.001))
+        self.connection.sendall(request)
+        self.connection.sendall(data)
 
     def _receive(self, count: int, until: float) -> bytearray:
         data = bytearray(count)
@@ -130,11 +156,17 @@ def serve(memory: int) -> None:
     connection.sendall(b"+")
     stream = connection.makefile("rb")
     while len(head := stream.read(_REQUEST.size)) == _REQUEST.size:
-        size, side = _REQUEST.unpack(head)
+        wanted, size, side, *values = _REQUEST.unpack(head)
         # The parent's clock comes first; this one ends a child that has lost its parent.
         signal.alarm(2 * int(LIMITS.decode_seconds) + 1)
+        data = stream.read(size)
+        if not wanted:
+            connection.sendall(_MEASURED.pack(*_measured(data)))
+            signal.alarm(0)
+            continue
+        levels = None if math.isnan(values[0]) else functools.partial(Levels, *values)
         try:
-            image, stored = decode(stream.read(size), side or None)
+            image, stored = decode(data, side or None, levels)
         except UnreadableImage as error:
             reason = str(error).encode()[:_REASON_BYTES]
             connection.sendall(_REPLY.pack(False, len(reason), 0, 0, 0) + reason)
@@ -142,3 +174,11 @@ def serve(memory: int) -> None:
             connection.sendall(_REPLY.pack(True, *image.shape[:2], *stored))
             connection.sendall(image.data.cast("B"))
         signal.alarm(0)
+
+
+def _measured(data: bytes) -> tuple[bool, float, float, float, float]:
+    with contextlib.suppress(UnreadableImage):
+        found = spread(data)
+        if found is not None:
+            return True, found.lowest, found.highest, found.low, found.high
+    return False, 0.0, 0.0, 0.0, 0.0

@@ -6,13 +6,15 @@ After the listing, a sample of 500,000 images costs what a sample of 5,000 costs
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from metad2a.datasets.base import ImageDataset
 from metad2a.datasets.batch import resize
 from metad2a.datasets.decode import UnreadableImage
+from metad2a.datasets.levels import EIGHT_BITS
+from metad2a.datasets.quality import Print, compare, print_of
 from metad2a.datasets.report import DatasetReport, Skipped, list_skipped
 from metad2a.errors import InputError
 from metad2a.settings import LIMITS
@@ -21,8 +23,11 @@ SAMPLE_SIDE = 256
 """Shorter side, in pixels, to which larger images of a sample are reduced, to bound memory."""
 AUDIT_MOST = 1000
 """Most images looked at."""
+CHECKED = 3_000
+"""Images that :func:`check` decodes, unless it is asked for quality."""
 AUDIT_PIXELS = 30_000_000
 """Stored pixels after which no more are looked at than need be."""
+_LISTED = 5
 _ATTEMPTS = 4
 """Candidates a class, as a multiple of the images wanted of it."""
 
@@ -107,17 +112,21 @@ def draw(
             break
     report = tally.report(counts)
     labels = dataset.labels[indices].astype(np.int64)
-    _refuse_thin_classes(dataset, chosen, np.bincount(labels, minlength=len(counts)))
+    report = _thinned(dataset, chosen, np.bincount(labels, minlength=len(counts)), report)
     sizes = np.array([tally.sizes[int(i)] for i in indices], dtype=np.int64)
     return Sample([taken[int(i)] for i in indices], sizes, labels, indices, report)
 
 
-def check(dataset: ImageDataset, progress: bool = False) -> DatasetReport:
-    """Decode every image and report on the dataset.
+def check(dataset: ImageDataset, progress: bool = False, quality: bool = False) -> DatasetReport:
+    """Decode the images of a dataset and report on it.
+
+    Of a large dataset :data:`CHECKED` images are decoded, evenly spread, so that the answer is
+    there within seconds.
 
     Args:
         dataset: what to look through.
         progress: show a bar on standard error.
+        quality: decode every image, and look for copies and pictures alike among them.
 
     Raises:
         InputError: as in :func:`draw`.
@@ -125,24 +134,32 @@ def check(dataset: ImageDataset, progress: bool = False) -> DatasetReport:
     from tqdm import tqdm
 
     counts = _class_counts(dataset)
-    tally = _Tally(dataset)
-    bar = tqdm(total=len(dataset), unit="image", disable=not progress)
-    for _ in tally.look(range(len(dataset))):
+    tally = _Tally(dataset, quality)
+    looked = np.arange(len(dataset))
+    if not quality and len(dataset) > CHECKED:
+        looked = np.linspace(0, len(dataset) - 1, CHECKED).astype(np.int64)
+    bar = tqdm(total=len(looked), unit="image", disable=not progress)
+    for _ in tally.look(looked):
         bar.update()
     bar.close()
     report = tally.report(counts)
     readable = counts - np.bincount(
         dataset.labels[list(tally.skipped)].astype(np.int64), minlength=len(counts)
     )
-    _refuse_thin_classes(dataset, np.arange(len(counts)), readable)
-    return report
+    return _thinned(dataset, np.arange(len(counts)), readable, report)
 
 
 class _Tally:
-    """Decodes images and counts what comes out."""
+    """Decodes images and counts what comes out.
 
-    def __init__(self, dataset: ImageDataset) -> None:
-        self.dataset = dataset
+    Args:
+        dataset: where they come from.
+        compares: whether copies and pictures alike are looked for.
+    """
+
+    def __init__(self, dataset: ImageDataset, compares: bool = True) -> None:
+        self.dataset, self.compares = dataset, compares
+        self.prints: dict[int, Print] = {}
         self.sizes: dict[int, tuple[int, int]] = {}
         self.skipped: dict[int, Skipped] = {}
         self.pixels = 0
@@ -166,6 +183,8 @@ class _Tally:
             self.pixels += size[0] * size[1]
             image = _shrink(image)
             self._gray = self._gray and bool((image == image[:, :, :1]).all())
+            if self.compares:
+                self.prints[index] = print_of(image)
             yield index, image
 
     def decode(self, indices: Iterable[int]) -> dict[int, np.ndarray]:
@@ -180,7 +199,7 @@ class _Tally:
             InputError: too large a share of the images looked at is unreadable.
         """
         skipped = tuple(self.skipped[index] for index in sorted(self.skipped))
-        share, limit = len(skipped) / self.checked, LIMITS.unreadable_share
+        share, limit = len(skipped) / self.checked, self.dataset.limits.unreadable_share
         if share > limit:
             raise InputError(
                 f"{len(skipped):,} of the {self.checked:,} images looked at are unreadable "
@@ -189,7 +208,8 @@ class _Tally:
             )
         dataset, sides = self.dataset, np.array(list(self.sizes.values()))
         small, large = int(counts.argmin()), int(counts.argmax())
-        test = int(dataset.split.astype(bool).sum())
+        tests = np.bincount(dataset.labels[dataset.split == 1], minlength=len(counts))
+        test = int(tests.sum())
         return DatasetReport(
             name=dataset.name,
             form=dataset.form,
@@ -202,7 +222,47 @@ class _Tally:
             sizes=(int(sides.min()), int(np.median(sides)), int(sides.max())),
             gray=self._gray,
             split=(len(dataset) - test, test),
+            notes=(
+                *dataset.notes,
+                *_levels_told(dataset),
+                *_many_unreadable(len(skipped), share),
+                *_on_one_side(dataset, counts - tests, tests),
+            ),
+            quality=compare(dataset, self.prints) if self.compares else None,
+            class_counts=tuple(
+                zip(dataset.classes, (counts - tests).tolist(), tests.tolist(), strict=True)
+            ),
+            unused=dataset.unused,
+            layouts=dataset.layouts,
+            other_files=tuple(dataset.kinds.items()),
         )
+
+
+def _levels_told(dataset: ImageDataset) -> tuple[str, ...]:
+    return () if dataset.decided in (None, EIGHT_BITS) else (str(dataset.decided),)
+
+
+def _on_one_side(dataset: ImageDataset, train: np.ndarray, test: np.ndarray) -> tuple[str, ...]:
+    """Tell of classes that are only for training, or only for validation or test."""
+    if not (train.any() and test.any()):
+        return ()
+    told = []
+    for other, where in ((train, "validation or test"), (test, "training")):
+        lone = np.flatnonzero(other == 0)
+        if len(lone):
+            listed = ", ".join(repr(dataset.classes[c]) for c in lone[:_LISTED])
+            more = f" and {len(lone) - _LISTED:,} more" if len(lone) > _LISTED else ""
+            told.append(f"Warning: only for {where} there are images of {listed}{more}.")
+    return tuple(told)
+
+
+def _many_unreadable(skipped: int, share: float) -> tuple[str, ...]:
+    if share <= LIMITS.unreadable_share:
+        return ()
+    return (
+        f"Warning: {skipped:,} of the images looked at, {100 * share:.1f} %, are unreadable and "
+        "left out. Are the files whole?",
+    )
 
 
 def _shrink(image: np.ndarray) -> np.ndarray:
@@ -235,6 +295,20 @@ def _class_counts(dataset: ImageDataset) -> np.ndarray:
         )
     _refuse_thin_classes(dataset, np.arange(len(counts)), counts)
     return counts
+
+
+def _thinned(
+    dataset: ImageDataset, classes: np.ndarray, readable: np.ndarray, report: DatasetReport
+) -> DatasetReport:
+    """Tell of classes that unreadable images have left too few of, or refuse a stranger's."""
+    try:
+        _refuse_thin_classes(dataset, classes, readable)
+    except InputError as error:
+        enough = (readable[classes] >= LIMITS.min_class_images).sum() >= LIMITS.min_classes
+        if dataset.limits == LIMITS or not enough:
+            raise
+        return replace(report, notes=(*report.notes, f"Warning: {error}"))
+    return report
 
 
 def _refuse_thin_classes(dataset: ImageDataset, classes: np.ndarray, counts: np.ndarray) -> None:

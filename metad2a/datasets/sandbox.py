@@ -14,14 +14,19 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
 from metad2a.datasets.base import EncodedDataset
 from metad2a.datasets.child import Child
 from metad2a.datasets.decode import UnreadableImage
+from metad2a.datasets.levels import Levels, Spread
 from metad2a.errors import InputError
 from metad2a.settings import LIMITS
+
+T = TypeVar("T")
 
 
 class Sandbox:
@@ -39,13 +44,27 @@ class Sandbox:
         self._lock = threading.Lock()
         self._owner = os.getpid()
 
-    def decode(self, data: bytes, side: int = 0) -> tuple[np.ndarray, tuple[int, int]]:
+    def decode(
+        self, data: bytes, side: int = 0, levels: Levels | None = None
+    ) -> tuple[np.ndarray, tuple[int, int]]:
         """Decode as :func:`metad2a.datasets.decode.decode` does, with its arguments and results.
 
         Raises:
             UnreadableImage: the image cannot be decoded, takes too long, or ends the process.
             MetaD2AError: no process can be started.
         """
+        return self._asked(lambda child, until: child.decode(data, side, levels, until))
+
+    def spread(self, data: bytes) -> Spread | None:
+        """Measure as :func:`metad2a.datasets.decode.spread` does; None also where it cannot.
+
+        Raises:
+            UnreadableImage: the image takes too long, or ends the process.
+            MetaD2AError: no process can be started.
+        """
+        return self._asked(lambda child, until: child.spread(data, until))
+
+    def _asked(self, ask: Callable[[Child, float], T]) -> T:
         if os.getpid() != self._owner:
             self._lock, self._child, self._owner = threading.Lock(), None, os.getpid()
         with self._lock:
@@ -53,7 +72,7 @@ class Sandbox:
                 self._drop()  # It died between two images: none of them is to blame.
             child = self._child = self._child or Child()
             try:
-                return child.decode(data, side, time.monotonic() + LIMITS.decode_seconds)
+                return ask(child, time.monotonic() + LIMITS.decode_seconds)
             except UnreadableImage:
                 raise
             except TimeoutError:
@@ -99,7 +118,9 @@ class SandboxedDataset(EncodedDataset):
 
     def __init__(self, dataset: EncodedDataset) -> None:
         self.name, self.form, self.classes = dataset.name, dataset.form, dataset.classes
-        self.labels, self.split = dataset.labels, dataset.split
+        self.labels, self.split, self.notes = dataset.labels, dataset.split, dataset.notes
+        self.unused, self.layouts, self.kinds = dataset.unused, dataset.layouts, dataset.kinds
+        self.limits = dataset.limits = LIMITS
         self._dataset, self._sandbox = dataset, Sandbox()
         self._seconds = 0.0
 
@@ -123,9 +144,18 @@ class SandboxedDataset(EncodedDataset):
                 f"Reading the images of {self.name!r} has taken {self._seconds:.0f} s, more than "
                 f"the limit of {LIMITS.ingest_seconds:g} s. Give fewer or smaller images."
             )
+        levels = self.levels()  # The child cannot ask for them.
         start = time.monotonic()
         try:
-            return self._sandbox.decode(self.encoded(index), side)
+            return self._sandbox.decode(self.encoded(index), side, levels)
+        finally:
+            self._seconds += time.monotonic() - start
+
+    def spread(self, index: int) -> Spread | None:
+        """Measure the values of an image with more than 8 bits; None for any other."""
+        start = time.monotonic()
+        try:
+            return self._sandbox.spread(self.encoded(index))
         finally:
             self._seconds += time.monotonic() - start
 

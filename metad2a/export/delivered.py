@@ -24,6 +24,7 @@ CONFIG: dict[str, Any] = {}
 CLASSES: list[str] = []
 MEAN, DEVIATION = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 RESOLUTION, FILL, LONGEST = 224, 127, 1.5
+LEVELS: list[float] | None = None
 
 
 class Delivered(nn.Module):
@@ -145,6 +146,25 @@ def preprocess(image: Any) -> Tensor:
     return pixels.contiguous().float() / 255
 
 
+def own_levels(values: Tensor) -> list[float]:
+    """Return the values of black and white of one picture with more than 8 bits, float64 (n,).
+
+    White is the end of the range of 1, 8, 10, 12, 14 or 16 bits that holds all values, if an eighth
+    of that is used; else black and white are the lowest and the highest, less some odd pixels.
+    """
+    values = values[values.isfinite()]
+    if not len(values):
+        raise ValueError("no pixel value is finite")
+    some = values[:: max(1, len(values) // 2**20)]
+    low, high = some.quantile(torch.tensor([0.001, 0.999], dtype=some.dtype)).tolist()
+    lowest, highest = values.min().item(), values.max().item()
+    if lowest >= 0 and highest <= 65535:
+        white = next(2.0**bits - 1 for bits in (1, 8, 10, 12, 14, 16) if highest <= 2**bits - 1)
+        if high - low >= white / 8 or high == low:
+            return [0.0, white]
+    return [low, high if high > low else low + 1.0]
+
+
 def to_rgb(image: Any) -> Any:
     """Return a Pillow image of any mode as RGB: alpha on white, 16-bit and float gray scaled."""
     from PIL import Image
@@ -154,18 +174,16 @@ def to_rgb(image: Any) -> Any:
         image = image if real else image.convert("I")
         kind = torch.float32 if real else torch.int32
         values = torch.frombuffer(bytearray(image.tobytes()), dtype=kind).double()
-        low, high = values.min().item(), values.max().item()
-        top = (1.0 if high <= 1 else 255.0) if real else 65535.0
-        if low < 0 or high > top:
-            values, top = values - low, (high - low) or 1.0
-        gray = (values * (255.0 / top)).round().to(torch.uint8)
+        black, white = LEVELS or own_levels(values)
+        gray = ((values - black) * (255.0 / (white - black))).round()
+        gray = torch.where(values.isfinite(), gray, 0.0).clamp(0, 255).to(torch.uint8)
         return Image.frombytes("L", image.size, bytes(gray.tolist())).convert("RGB")
     if "transparency" in image.info or image.mode in ("RGBA", "RGBa", "LA", "La", "PA"):
         if image.mode in ("La", "RGBa"):
             image = image.convert(image.mode.upper())
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
+        ground = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(ground, image)
     return image.convert("RGB")
 
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
+    from metad2a.datasets.levels import Levels
+
 FIT = "shorter side to the resolution, middle of the longer side"
 """What becomes of a picture's sides, as ``preprocessing.json`` says it."""
 
@@ -77,6 +79,8 @@ class Delivery:
     drop of int8 is measured; what else a batch holds is passed over."""
     trained: bool = True
     """An untrained network leaves without weights."""
+    levels: Levels | None = None
+    """Black and white of the training's pictures with more than 8 bits; None: there were none."""
 
     def __post_init__(self) -> None:
         outputs = getattr(getattr(self.network, "classifier", None), "out_features", None)
@@ -100,6 +104,7 @@ class Delivery:
             "alpha": "on white",
             "layout": "NCHW",
             "range": [0, 1],
+            "levels": None if self.levels is None else [self.levels.black, self.levels.white],
             "normalisation": {
                 "mean": list(map(float, self.mean)),
                 "deviation": list(map(float, self.deviation)),

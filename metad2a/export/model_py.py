@@ -60,6 +60,8 @@ def code(delivery: Delivery) -> str:
         "RESOLUTION": delivery.resolution,
         "FILL": decode.FILL,
         "LONGEST": decode.LONGEST,
+        # Black and white of the pictures with more than 8 bits in the training.
+        "LEVELS": delivery.levels and [delivery.levels.black, delivery.levels.white],
     }
     head = [
         _docstring(delivery, about),

@@ -48,7 +48,8 @@ def local_models() -> Iterator[LocalModel]:
         yield packaged
     try:
         repos = scan_cache_dir().repos
-    except (CacheNotFound, ValueError):  # none yet, or a file in its place
+    except (CacheNotFound, ValueError, OSError, RuntimeError):
+        # None yet, a file in its place, one that may not be read, or a user without a home.
         return
     for repo in sorted(repos, key=lambda repo: repo.repo_id):
         for revision in sorted(repo.revisions, key=lambda one: one.last_modified, reverse=True):

@@ -9,6 +9,8 @@ and whether its labels can be told from the images at all.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -21,6 +23,7 @@ from torch import Tensor
 
 from metad2a.datasets.base import ImageDataset
 from metad2a.datasets.decode import UnreadableImage, square
+from metad2a.datasets.quality import DOUBTS, Doubt
 from metad2a.datasets.report import DatasetReport
 from metad2a.datasets.sampling import SAMPLE_SIDE, draw
 from metad2a.errors import InputError
@@ -52,6 +55,11 @@ _GROWTH = ((64, 5), (64, HEAD), (128, 7), (128, HEAD))
 """Where it is measured what half the images are worth."""
 _CHANCE_RISK = 0.01
 """Share of datasets with random labels that are taken for more than that."""
+MOST_JUDGED = 2_000
+"""Images whose labels are held against one another where quality is asked for."""
+_JUDGED_AT = 96
+_TRUSTED, _SURE = 0.6, 0.8
+"""Accuracy from which a head is asked which labels are wrong, and how sure it must be, 0..1."""
 # A coarser grid than the head's own: thirty fits must not take longer than the network.
 _PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
 _SCALES = (4.0, 8.0, 16.0, 32.0)
@@ -227,7 +235,73 @@ def described(
     counts = np.bincount(dataset.labels[indices], minlength=len(dataset.classes)).astype(float)
     _, labels = np.unique(sample.labels, return_inverse=True)
     side = float(np.median(sample.sizes.min(1)))
-    return measure(sample.images, labels, counts, side), sample.report
+    marks, best = _measured(sample.images, labels, counts, side)
+    return marks, _doubted(sample.report, dataset, sample.indices, best)
+
+
+def with_doubts(dataset: ImageDataset, report: DatasetReport, seed: int = 0) -> DatasetReport:
+    """Return a report on a dataset's quality with its labels in doubt.
+
+    The labels of up to :data:`MOST_JUDGED` images of both sides are held against one another.
+
+    Args:
+        dataset: where the images come from.
+        report: with :attr:`DatasetReport.quality`.
+        seed: of the sample.
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(dataset))
+    turn = np.empty(len(dataset), dtype=np.int64)
+    for label in range(len(dataset.classes)):
+        mine = order[dataset.labels[order] == label]
+        turn[mine] = np.arange(len(mine))
+    squares, kept = [], []
+    for index in np.sort(np.argsort(turn, kind="stable")[:MOST_JUDGED]):
+        with contextlib.suppress(UnreadableImage):
+            squares.append(dataset.square(int(index), _JUDGED_AT))
+            kept.append(int(index))
+    present, labels = np.unique(dataset.labels[kept], return_inverse=True)
+    if len(present) < 2:
+        return report
+    targets = torch.from_numpy(labels.astype(np.int64))
+    heads = [_fit(one, targets, len(present)) for one in pooled(np.stack(squares))]
+    best = max(heads, key=lambda head: head.accuracy)
+    return _doubted(report, dataset, np.array(kept), best)
+
+
+def _doubted(
+    report: DatasetReport, dataset: ImageDataset, indices: np.ndarray, best: RidgeHead
+) -> DatasetReport:
+    """Return the report with the labels that the best head is sure are others.
+
+    Args:
+        report: on the dataset.
+        dataset: the dataset.
+        indices: int64 (n,), images measured, of c classes in the order of their numbers.
+        best: what was fitted to them.
+    """
+    if report.quality is None:
+        return report
+    present, labels = np.unique(dataset.labels[indices], return_inverse=True)
+    guess = float(np.bincount(labels).max()) / len(labels)
+    doubts: tuple[Doubt, ...] = ()
+    if best.accuracy >= max(_TRUSTED, 1.5 * guess):
+        chances = best.left_out.softmax(1).numpy()
+        own = chances[np.arange(len(labels)), labels]
+        likelier = chances.argmax(1)
+        sure = np.flatnonzero((likelier != labels) & (chances.max(1) >= _SURE))
+        doubts = tuple(
+            Doubt(
+                int(indices[i]),
+                dataset.locate(int(indices[i])),
+                dataset.classes[present[labels[i]]],
+                dataset.classes[present[likelier[i]]],
+                round(float(chances[i, likelier[i]]), 4),
+            )
+            for i in sure[np.argsort(own[sure], kind="stable")][:DOUBTS]
+        )
+    quality = dataclasses.replace(report.quality, judged=len(labels), doubts=doubts)
+    return dataclasses.replace(report, quality=quality)
 
 
 def measure(
@@ -241,15 +315,25 @@ def measure(
         counts: float (classes,), training images of every class of the dataset, sampled or not.
         side: median shorter side of the images as stored, in pixels.
     """
+    return _measured(images, labels, counts, side)[0]
+
+
+def _measured(
+    images: Sequence[np.ndarray], labels: np.ndarray, counts: np.ndarray, side: float
+) -> tuple[Landmarks, RidgeHead]:
+    """Return the landmarks, and the head of the best among those of all images."""
     n, targets = len(images), torch.from_numpy(np.asarray(labels, dtype=np.int64))
     classes = int(targets.max()) + 1
     large = _subset(np.asarray(labels), LARGE_IMAGES) if side > _LARGE_FROM else np.empty(0, int)
     accuracy = np.full((len(RESOLUTIONS), len(STAGES)), np.nan)
     features: dict[int, list[Tensor]] = {}
+    fitted: list[RidgeHead] = []
     for row, resolution in enumerate(RESOLUTIONS[:-1]):
         squares = np.stack([square(image, resolution) for image in images])
         features[resolution] = pooled(squares)
-        accuracy[row] = [_left_out(one, targets, classes) for one in features[resolution]]
+        heads = [_fit(one, targets, classes) for one in features[resolution]]
+        accuracy[row] = [found.accuracy for found in heads]
+        fitted += heads
         if resolution == _FLIP_RESOLUTION:
             mirrored = pooled(np.ascontiguousarray(squares[:, :, ::-1]))
     if len(large):
@@ -265,7 +349,7 @@ def measure(
     kept = counts[counts > 0]
     shares = kept / kept.sum()
     head = features[RESOLUTIONS[-2]][-1]
-    return Landmarks(
+    marks = Landmarks(
         accuracy=accuracy,
         count=n,
         classes=len(kept),
@@ -282,6 +366,7 @@ def measure(
         between=_between(head, targets, classes),
         alike=_alike(head),
     )
+    return marks, max(fitted, key=lambda found: found.accuracy)
 
 
 @torch.inference_mode()

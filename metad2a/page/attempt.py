@@ -37,7 +37,7 @@ def attempt(trained: TrainedHere, path: Path) -> tuple[Prediction, str]:
     sandbox = Sandbox()
     try:
         side = max(2 * predictor.resolution, _LEAST)
-        image, _ = sandbox.decode(read_image_file(path), side)
+        image, _ = sandbox.decode(read_image_file(path), side, predictor.levels)
     except UnreadableImage as error:
         raise InputError(f"{path.name!r} cannot be read as a picture: {error}.") from error
     finally:

@@ -13,11 +13,14 @@ _LONG = 120
 
 
 def dataset_view(described: Described) -> str:
-    """Return figures, sample images, class balance and skipped files."""
+    """Return figures, notes, sample images, class balance, doubtful labels and skipped files."""
     return (
         '<section class="m2"><h2>What was read</h2>'
         + _facts(described)
+        + _notes(described)
         + f'<div class="pair">{_samples(described)}{_balance(described)}</div>'
+        + _doubts(described)
+        + _twins(described)
         + _skipped(described)
         + "</section>"
     )
@@ -86,6 +89,45 @@ def _balance(described: Described) -> str:
     return (
         f'<figure class="card"><figcaption><b>Images of each class</b>{words}</figcaption>'
         f"{bars([(_cut(name), count) for name, count in shown])}{between}</figure>"
+    )
+
+
+def _notes(described: Described) -> str:
+    """Return what the listing decided and what is wrong with the images, in words."""
+    quality = described.report.quality
+    notes = (*described.report.notes, *(quality.notes() if quality else ()))
+    lines = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    return f'<ul class="notes">{lines}</ul>' if notes else ""
+
+
+def _doubts(described: Described) -> str:
+    """Return the pictures whose labels the other images speak against."""
+    quality = described.report.quality
+    if quality is None or not quality.doubts:
+        return ""
+    pictures = "".join(
+        '<figure class="doubt">'
+        + (_image(uri, one.name) if uri else "")
+        + f'<figcaption title="{_name(one.name)}">{_name(one.label)}, or '
+        f"<b>{_name(one.likelier)}</b>? {one.probability:.0%}</figcaption></figure>"
+        for one, uri in zip(quality.doubts, described.doubted, strict=False)
+    )
+    return (
+        '<figure class="card"><figcaption><b>Labels in doubt</b>What a classifier fitted to the '
+        f"other images takes these for, of {quality.judged:,} that it was asked about."
+        f'</figcaption><div class="doubts">{pictures}</div></figure>'
+    )
+
+
+def _twins(described: Described) -> str:
+    quality = described.report.quality
+    if quality is None or not quality.twins:
+        return ""
+    lines = "".join(f"<li>{escape(str(one))}</li>" for one in quality.twins)
+    pairs = "1 pair" if len(quality.twins) == 1 else f"{len(quality.twins):,} pairs"
+    return (
+        f'<details class="fold"><summary>{pairs} of pictures that are the same, or nearly'
+        f"</summary><ul>{lines}</ul></details>"
     )
 
 

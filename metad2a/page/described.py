@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from metad2a.result import Suggestions
 
 SHOWN_CLASSES, SHOWN_IMAGES = 12, 8
-_THUMBNAIL = 56
+_THUMBNAIL, _DOUBTED = 56, 112
 _TRIES = 3
 """Images tried for each one shown, where some cannot be read."""
 
@@ -35,6 +35,9 @@ class Described:
     """Some images of each of the first classes, as data URIs."""
     first: Suggestions
     """All that is suggested without limits, best first."""
+    doubted: tuple[str, ...] = ()
+    """The pictures whose labels are in doubt, as ``report.quality.doubts`` lists them, as data
+    URIs; empty where one cannot be read again."""
 
     def within(self, max_params: int | None, max_macs: int | None) -> Suggestions:
         """Return all that is suggested within limits, best first; the dataset is not read again.
@@ -84,7 +87,19 @@ def describe_source(source: str, uploaded: bool, space: str) -> Described:
             tuple(zip(dataset.classes, counts, strict=True)),
             samples,
             first,
+            _doubted(dataset, first.report),
         )
+
+
+def _doubted(dataset: ImageDataset, report: DatasetReport) -> tuple[str, ...]:
+    found = []
+    for one in report.quality.doubts if report.quality else ():
+        try:
+            image, _ = dataset.reduced(one.index, _DOUBTED)
+            found.append(thumbnail(image, _DOUBTED))
+        except UnreadableImage:
+            found.append("")
+    return tuple(found)
 
 
 def _samples(dataset: ImageDataset, label: int) -> tuple[str, ...]:

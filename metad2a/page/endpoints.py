@@ -91,7 +91,7 @@ def endpoints(
         from metad2a.datasets import check
 
         with _plainly(uploads), open_source(*_source(uploads, file, example, request)) as dataset:
-            return check(dataset).to_dict()
+            return check(dataset, quality=True).to_dict()
 
     def suggest(
         request: gr.Request,

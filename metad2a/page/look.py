@@ -38,6 +38,11 @@ PARTS = """
 .m2 .samples { display:grid; grid-template-columns:minmax(30px, max-content) 1fr; gap:5px 12px;
   align-items:center; max-height:290px; overflow-y:auto; }
 .m2 .samples .name, .m2 .bars .name { max-width:110px; }
+.m2 .notes { font-size:.85rem; color:var(--soft); overflow-wrap:anywhere; }
+.m2 .doubts { display:flex; flex-wrap:wrap; gap:10px; }
+.m2 .doubt { width:112px; margin:0; }
+.m2 .doubt img { width:112px; height:112px; object-fit:cover; border-radius:5px; margin:0; }
+.m2 .doubt figcaption { font-size:.75rem; overflow-wrap:anywhere; }
 .m2 .strip { display:flex; gap:4px; overflow:hidden; }
 .m2 .strip img { width:34px; height:34px; object-fit:cover; border-radius:5px; margin:0;
   background:var(--wash); image-rendering:auto; flex:none; }

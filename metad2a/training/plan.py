@@ -202,7 +202,10 @@ def usual_pace(space: SearchSpace, place: DevicePlan) -> float:
     """
     import torch
 
-    path = cache_folder() / "pace.json"
+    folder = cache_folder()
+    if folder is None:
+        return pace(space, place)
+    path = folder / "pace.json"
     network = f"{space.name} {space.format(_typical(space))}"
     key = f"{network} {place.device} {torch.get_num_threads()} torch {torch.__version__}"
     known: dict[str, float] = {}

@@ -36,8 +36,9 @@ class Sides:
 def split(dataset: ImageDataset, seed: int) -> Sides:
     """Divide a dataset.
 
-    Its own test side is kept, if most of its classes are there; else every fifth image of a class
-    is held out. Classes of few images give to the training side first.
+    Its own test side is kept, if most of its classes are there, but for two images of each class
+    that stands there alone; else every fifth image of a class is held out. Classes of few images
+    give to the training side first.
 
     Raises:
         InputError: a class has fewer than two images to train on.
@@ -47,6 +48,8 @@ def split(dataset: ImageDataset, seed: int) -> Sides:
     own = dataset.split.astype(bool)
     # A side that lacks half of the classes says nothing about them.
     own_test = len(np.unique(labels[own])) * 2 > classes and not own.all()
+    if own_test:
+        own = _lent(labels, own, rng)
     pool = np.flatnonzero(~own) if own_test else np.arange(len(labels))
     test = np.flatnonzero(own) if own_test else _held(labels, pool, TEST_SHARE, rng, least=1)
     rest = np.setdiff1d(pool, test)
@@ -62,6 +65,15 @@ def split(dataset: ImageDataset, seed: int) -> Sides:
     if len(choice) > MOST_CHOICE:
         choice = np.sort(rng.permutation(choice)[:MOST_CHOICE])
     return Sides(np.setdiff1d(rest, choice), choice, test, own_test)
+
+
+def _lent(labels: np.ndarray, own: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return bool (n,), the test side, which lends images to a class that has none to train on."""
+    lacking = _LEAST - np.bincount(labels[~own], minlength=int(labels.max()) + 1)
+    own = own.copy()
+    for label in np.flatnonzero(lacking > 0):
+        own[rng.permutation(np.flatnonzero(own & (labels == label)))[: lacking[label]]] = False
+    return own
 
 
 def _others(thin: int) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from metad2a._torch_state import usual
 from metad2a.datasets import load_dataset
-from metad2a.errors import BudgetError, InputError
+from metad2a.errors import ArtifactError, BudgetError, InputError
 from metad2a.protocol import FINE_TUNE, SCRATCH, FineTune
 from metad2a.spaces import SPACES, Architecture, SearchSpace
 from metad2a.training.trained import Trained, TrainedNetwork
@@ -100,6 +103,7 @@ class _Attempt:
         return (self.accuracy - other.accuracy) / variance + expected
 
 
+@usual()
 def train(
     source: Any,
     *,
@@ -553,7 +557,11 @@ class _Session:
             "classes": list(self.dataset.classes),
             "images": len(self.dataset),
         }
-        resume.save(self.checkpoint, training.state(), facts)
+        try:
+            resume.save(self.checkpoint, training.state(), facts)
+        except ArtifactError as error:  # What is trained is worth more than going on later.
+            warnings.warn(f"{error} The training goes on without saving.", stacklevel=2)
+            self.checkpoint = None
 
     def resumed(self) -> Trained:
         """Go on with the training in the checkpoint, to the steps that it had planned."""
@@ -604,7 +612,8 @@ class _Session:
         cost = self.space.cost(best.plan.architecture, self.classes)
         module = best.module.float().to("cpu", memory_format=torch.contiguous_format).eval()
         if self.checkpoint is not None and not best.partial and not distributed.rank():
-            self.checkpoint.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.checkpoint.unlink(missing_ok=True)
         some = (
             self.batches("train", resolution)
             if best.plan.recipe.rate
@@ -637,6 +646,7 @@ class _Session:
             own_test=self.sides.own_test,
             partial=best.partial,
             pretrained=self.space.pretrained,
+            levels=self.dataset.decided,
             calibration=_first(some, 200),
             test=test,
         )

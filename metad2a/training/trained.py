@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from metad2a.datasets import DatasetReport
     from metad2a.datasets.batches import Batches
+    from metad2a.datasets.levels import Levels
     from metad2a.export.folder import Saved
     from metad2a.prediction import Prediction
     from metad2a.protocol import FineTune
@@ -71,6 +72,8 @@ class Trained:
     partial: bool = False
     """Whether the training was stopped before its end."""
     pretrained: bool = True
+    levels: Levels | None = None
+    """Black and white of the pictures with more than 8 bits; None: there were none."""
     calibration: Tensor | None = field(default=None, repr=False)
     test: Batches | None = field(default=None, repr=False)
     """What tells how much int8 loses; it stays in the process that has trained."""
@@ -147,6 +150,7 @@ class Trained:
             report="" if self.report is None else str(self.report),
             pretrained=space.weights_name if self.pretrained else "",
             weights_licence=space.weights_licence if self.pretrained else "",
+            levels=self.levels,
             calibration=self.calibration,
             test=() if self.test is None else self.test.epoch(64),
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import sys
 import tempfile
 import time
 import zlib
@@ -16,7 +17,7 @@ from typing import Any, BinaryIO, cast
 
 from metad2a.datasets.archive import most_unpacked, too_large
 from metad2a.errors import InputError
-from metad2a.settings import LIMITS
+from metad2a.settings import LIMITS, OWN, strangers
 
 _PIECE = 2**16
 """Bytes that are read or unpacked at a time."""
@@ -24,6 +25,8 @@ _IN_MEMORY = 2**25
 """Unpacked bytes that are kept in memory; more go to a file without a name."""
 _XZ_MEMORY = 2**28
 """Bytes of memory that an xz stream may ask for; ``xz -9`` asks for 65 MiB."""
+_ZSTD_WINDOW = 27
+"""Binary logarithm of the bytes of memory that a zstd stream may ask for, 128 MiB."""
 
 
 class _Gunzip:
@@ -48,16 +51,37 @@ class _Gunzip:
         return self._inner.unused_data
 
 
+def _unzstd() -> Any:
+    """Return a zstd stream that asks for as much memory as the program ``zstd`` allows.
+
+    Raises:
+        InputError: what reads it is not installed.
+    """
+    try:
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
+    except ImportError as error:
+        raise InputError(
+            "It is packed by zstd, and what reads it is not installed. Run: pip install "
+            "'metad2a[zstd]'"
+        ) from error
+    limit = {int(zstd.DecompressionParameter.window_log_max): _ZSTD_WINDOW}
+    return zstd.ZstdDecompressor(options=limit)
+
+
 _STREAMS: dict[bytes, Callable[[], Any]] = {
     b"\x1f\x8b": _Gunzip,
     b"BZh": bz2.BZ2Decompressor,
+    b"\x28\xb5\x2f\xfd": _unzstd,
     b"\xfd7zXZ\0": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY),
 }
 """What a compressed file begins with, and what unpacks it."""
 
 
 def open_uncompressed(path: Path) -> BinaryIO:
-    """Open a file for reading at any place, uncompressed if gzip, bzip2 or xz packed it.
+    """Open a file for reading at any place, uncompressed if gzip, bzip2, xz or zstd packed it.
 
     Raises:
         InputError: it is damaged or cut short, or takes too much room or time.
@@ -79,7 +103,8 @@ def open_uncompressed(path: Path) -> BinaryIO:
 
 
 def _copy(pieces: Iterator[bytes], copy: BinaryIO, most: int) -> None:
-    until = time.monotonic() + LIMITS.ingest_seconds
+    limits = LIMITS if strangers.get() else OWN
+    until = time.monotonic() + limits.ingest_seconds
     total = 0
     for piece in pieces:
         total += len(piece)
@@ -87,7 +112,7 @@ def _copy(pieces: Iterator[bytes], copy: BinaryIO, most: int) -> None:
             raise too_large(most)
         if time.monotonic() > until:
             raise InputError(
-                f"Unpacking it takes more than {LIMITS.ingest_seconds:g} s. Leave "
+                f"Unpacking it takes more than {limits.ingest_seconds:g} s. Leave "
                 "files out, or unpack it and give the folder."
             )
         copy.write(piece)
@@ -104,10 +129,10 @@ def _pieces(file: BinaryIO, new: Callable[[], Any]) -> Iterator[bytes]:
             if not data:
                 return
             streams += 1
-            if streams > LIMITS.archive_members:
+            most = (LIMITS if strangers.get() else OWN).archive_members
+            if streams > most:
                 raise InputError(
-                    f"It is made of more than {LIMITS.archive_members:,} compressed "
-                    "pieces. Pack the folder again."
+                    f"It is made of more than {most:,} compressed pieces. Pack the folder again."
                 )
             stream = new()
         elif stream.needs_input:
@@ -116,6 +141,6 @@ def _pieces(file: BinaryIO, new: Callable[[], Any]) -> Iterator[bytes]:
                 raise InputError("It is cut short. Copy or pack it again.")
         try:
             piece = stream.decompress(data, _PIECE)
-        except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, MemoryError) as error:
+        except Exception as error:  # Of zlib, bz2, lzma or zstd: each has kinds of its own.
             raise InputError("Its compression is damaged. Copy or pack it again.") from error
         yield piece

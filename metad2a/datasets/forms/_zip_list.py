@@ -6,16 +6,18 @@ contradicts itself, and in Python 3.11 takes members that overlap (CVE-2024-0450
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import BinaryIO
 
 from metad2a.datasets.archive import Member, check_count
-from metad2a.datasets.names import as_text, shown
+from metad2a.datasets.names import as_text, as_texts, shown
 from metad2a.errors import InputError
 
 _END = struct.Struct("<4s4H2LH")
@@ -26,6 +28,7 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED, _PATCHED = 0x2041, 0x0020
 _MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
+_UTF8, _UNICODE_PATH = 0x0800, 0x7075
 
 
 def list_members(file: BinaryIO) -> list[Member]:
@@ -38,10 +41,19 @@ def list_members(file: BinaryIO) -> list[Member]:
     start, end, count = _directory(file)
     check_count(count)
     file.seek(start)
-    entries = [_entry(file) for _ in range(count)]
+    raws, entries = [], []
+    for _ in range(count):
+        raw, entry = _entry(file)
+        raws.append(raw)
+        entries.append(entry)
     if file.tell() != end:
         raise _damaged("its list and the length of the list disagree")
-    return list(_placed(file, entries, start))
+    # A name in UTF-8 beside the old one (field 0x7075) says nothing of how the others are coded.
+    unsaid = [at for at, entry in enumerate(entries) if not entry.name]
+    names, encoding = as_texts([raws[at] for at in unsaid])
+    for at, name in zip(unsaid, names, strict=True):
+        entries[at] = replace(entries[at], name=name, guessed=encoding)
+    return list(_placed(file, entries, raws, start))
 
 
 def _directory(file: BinaryIO) -> tuple[int, int, int]:
@@ -88,8 +100,12 @@ def _directory64(file: BinaryIO, end: int, locator: bytes) -> tuple[int, list[in
     return place, values
 
 
-def _entry(file: BinaryIO) -> Member:
-    """Read one entry of the list; ``start`` is that of the member's own header."""
+def _entry(file: BinaryIO) -> tuple[bytes, Member]:
+    """Read one entry of the list: its name as stored, and the member.
+
+    ``start`` is that of the member's own header; its name is empty where only the list as a whole
+    tells how names are coded.
+    """
     head = file.read(_ENTRY.size)
     if len(head) < _ENTRY.size or not head.startswith(b"PK\1\2"):
         raise _damaged("the list of its files is damaged")
@@ -112,9 +128,10 @@ def _entry(file: BinaryIO) -> Member:
         attributes,
         start,
     ) = _ENTRY.unpack(head)
-    name = as_text(file.read(name_length))
+    raw = file.read(name_length)
     extra = file.read(extra_length)
     file.read(comment_length)
+    name = as_text(raw)
     if _MAX32 in (size, packed, start):
         size, packed, start = _wide(extra, size, packed, start)
     if flags & _ENCRYPTED:
@@ -128,18 +145,33 @@ def _entry(file: BinaryIO) -> Member:
         raise InputError(f"{shown(name)} is a link or a device. Zip the files themselves.")
     if method == _STORED and packed != size:
         raise _damaged(f"{shown(name)} has two sizes")
-    return Member(name, size, start, packed, method == _DEFLATED, crc)
+    return raw, Member(_said(raw, extra, flags), size, start, packed, method == _DEFLATED, crc)
+
+
+def _said(raw: bytes, extra: bytes, flags: int) -> str:
+    """Return a name where the archive says its encoding: UTF-8, by a flag or a field of its own."""
+    own = _field(extra, _UNICODE_PATH)
+    if own[:1] == b"\1" and own[1:5] == zlib.crc32(raw).to_bytes(4, "little"):
+        raw, flags = own[5:], flags | _UTF8
+    if raw.isascii() or flags & _UTF8:
+        with contextlib.suppress(UnicodeDecodeError):
+            return raw.decode("utf-8")
+    return ""
+
+
+def _field(extra: bytes, wanted: int) -> bytes:
+    """Return one of the extra fields of an entry, empty where it is not there."""
+    while len(extra) >= 4:
+        kind, length = struct.unpack_from("<2H", extra)
+        if kind == wanted:
+            return extra[4 : 4 + length]
+        extra = extra[4 + length :]
+    return b""
 
 
 def _wide(extra: bytes, *values: int) -> Iterator[int]:
     """Yield the values, those that are too large for 32 bits from the zip64 extra field."""
-    wide = b""
-    while len(extra) >= 4:
-        kind, length = struct.unpack_from("<2H", extra)
-        if kind == 1:
-            wide = extra[4 : 4 + length]
-            break
-        extra = extra[4 + length :]
+    wide = _field(extra, 1)
     for value in values:
         if value != _MAX32:
             yield value
@@ -150,13 +182,13 @@ def _wide(extra: bytes, *values: int) -> Iterator[int]:
             raise _damaged("a zip64 size is missing")
 
 
-def _placed(file: BinaryIO, entries: list[Member], end: int) -> Iterator[Member]:
+def _placed(file: BinaryIO, entries: list[Member], raws: list[bytes], end: int) -> Iterator[Member]:
     """Yield the members with the start of their bytes; none may reach into the next one."""
-    order = sorted(entries, key=lambda entry: entry.start)
-    if (order[0].start if order else end) != 0:
+    order = sorted(zip(entries, raws, strict=True), key=lambda pair: pair[0].start)
+    if (order[0][0].start if order else end) != 0:
         raise _damaged("other data stands before it")
-    starts = [*(entry.start for entry in order), end]
-    for entry, (here, following) in zip(order, pairwise(starts), strict=True):
+    starts = [*(entry.start for entry, _ in order), end]
+    for (entry, raw), (here, following) in zip(order, pairwise(starts), strict=True):
         if here >= following:
             raise _overlaps(entry)
         file.seek(here)
@@ -164,7 +196,7 @@ def _placed(file: BinaryIO, entries: list[Member], end: int) -> Iterator[Member]
         if len(head) < _LOCAL.size or not head.startswith(b"PK\3\4"):
             raise _damaged(f"{shown(entry.name)} is not where the list says")
         name_length, extra_length = _LOCAL.unpack(head)[-2:]
-        if as_text(file.read(name_length)) != entry.name:
+        if file.read(name_length) != raw:
             raise _damaged(f"{shown(entry.name)} has two names")
         start = here + _LOCAL.size + name_length + extra_length
         if start + entry.packed > following:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from metad2a.datasets.base import FORMS, DatasetForm, EncodedDataset, read_image_file
+from metad2a.datasets.columns import image_column, label_column
 from metad2a.datasets.decode import UnreadableImage
-from metad2a.datasets.forms.parquet import label_column, split_of
-from metad2a.datasets.labels import encode_labels
+from metad2a.datasets.forms.parquet import split_of
+from metad2a.datasets.labels import read_labels
 from metad2a.errors import InputError
 
 _ATTRIBUTES = ("features", "column_names", "cast_column", "with_format")
@@ -35,18 +36,25 @@ class HuggingFaceDataset(EncodedDataset):
     def __init__(self, parts: Mapping[str, Any]) -> None:
         self.form = HuggingFaceForm.name
         parts = {str(name): parts[name] for name in sorted(parts, key=lambda n: split_of(str(n)))}
-        self._splits = list(parts)
+        self._splits: list[str] = []
         self._parts: list[Any] = []
         self._columns: list[str] = []
         labels: list[np.ndarray] = []
         names: list[list[str] | None] = []
+        notes: list[str] = []
+        without: list[tuple[str, str]] = []
         for split, part in parts.items():
             where = f"The split {split!r} of the dataset" if split else "The dataset"
             if not hasattr(part, "__len__"):
                 raise InputError(
                     f"{where} is streamed and cannot be sampled. Load it without streaming=True."
                 )
-            image, label = _columns(where, part.features)
+            image, label, chosen = _columns(where, part.features)
+            if label is None:
+                without.append((where, ", ".join(part.features)))
+                continue
+            self._splits.append(split)
+            notes += [note for note in chosen if note not in notes]
             plain = part.with_format(None)
             stored = plain.select_columns([image])
             # The files as they are: decoding is for us, with our limits.
@@ -59,16 +67,28 @@ class HuggingFaceDataset(EncodedDataset):
                     f"{where} has other class names than the split "
                     f"{self._splits[0]!r}. Cast them alike."
                 )
+        if without:
+            where, columns = without[0]
+            if not self._parts:
+                raise InputError(
+                    f"{where} has no label column (ClassLabel, integers or strings, called "
+                    f"'label'); its columns are {columns}. Rename or add the right one."
+                )
+            notes += [f"{where} has no label column and is left out." for where, _ in without]
         self.name = str(getattr(self._parts[0].info, "dataset_name", None) or "dataset")
-        self.labels, self.classes = encode_labels(np.concatenate(labels), names[0])
+        found = read_labels(np.concatenate(labels), names[0])
+        self._kept = found.kept
+        self.labels, self.classes = found.labels, found.classes
+        self.notes = (*notes, *found.notes)
         counts = [len(part) for part in labels]
         self._starts = np.cumsum([0, *counts])
         sides = [split_of(split) for split in self._splits]
-        self.split = np.repeat(sides, counts).astype(np.int8)
+        self.split = np.repeat(sides, counts).astype(np.int8)[found.kept]
 
     def _place(self, index: int) -> tuple[int, int]:
-        part = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return part, index - int(self._starts[part])
+        row = int(self._kept[index])
+        part = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return part, row - int(self._starts[part])
 
     def encoded(self, index: int) -> bytes:
         """Return the bytes of an image, from the table or from the local file that it names."""
@@ -84,7 +104,7 @@ class HuggingFaceDataset(EncodedDataset):
             raise UnreadableImage("no image in the row")
         if "://" in path:
             raise UnreadableImage("stored elsewhere; download it first")
-        return read_image_file(Path(path))
+        return read_image_file(Path(path), self.limits)
 
     def locate(self, index: int) -> str:
         """Return the split and the row in it, counted from 0."""
@@ -92,29 +112,33 @@ class HuggingFaceDataset(EncodedDataset):
         return f"{self._splits[part]}:{row}" if self._splits[part] else f"row {row}"
 
 
-def _columns(where: str, features: Mapping[str, Any] | None) -> tuple[str, str]:
-    """Return the names of the image column and of the label column."""
+def _columns(
+    where: str, features: Mapping[str, Any] | None
+) -> tuple[str, str | None, tuple[str, ...]]:
+    """Return the names of the image column and of the label column, and how it was chosen."""
     features = features or {}
     images = [name for name, feature in features.items() if type(feature).__name__ == "Image"]
-    named = [name for name, feature in features.items() if type(feature).__name__ == "ClassLabel"]
-    plain = [
-        name
-        for name, feature in features.items()
-        if str(getattr(feature, "dtype", "")).startswith(("int", "uint", "string", "large_s"))
-    ]
-    label = label_column([*named, *plain], named)
-    columns = ", ".join(features) or "none"
     if not images:
         raise InputError(
-            f"{where} has no column of type Image; its columns are {columns}. "
+            f"{where} has no column of type Image; its columns are {', '.join(features) or 'none'}. "
             "Cast the right one: dataset.cast_column(name, datasets.Image())."
         )
-    if label is None:
-        raise InputError(
-            f"{where} has no label column (ClassLabel, integers or strings, called "
-            f"'label'); its columns are {columns}. Rename or add the right one."
-        )
-    return ("image" if "image" in images else images[0]), label
+    named = [name for name, feature in features.items() if type(feature).__name__ == "ClassLabel"]
+    kinds = {name: _kind(features[name]) for name in features if name not in images}
+    label, notes = label_column(kinds, named)
+    return image_column(images), label, notes
+
+
+def _kind(feature: Any) -> str:
+    """Return the kind of a column as :func:`metad2a.datasets.columns.label_column` knows it."""
+    dtype = str(getattr(feature, "dtype", ""))
+    if isinstance(feature, (list, tuple)) or type(feature).__name__ in ("List", "Sequence"):
+        return "several"
+    if dtype.startswith(("int", "uint", "bool")):
+        return "integer"
+    if dtype.startswith("float"):
+        return "float"
+    return "text" if dtype.startswith(("string", "large_s")) else "other"
 
 
 def _is_dataset(source: Any) -> bool:

@@ -1,60 +1,185 @@
-"""A CSV or JSONL manifest beside the images: ``file_name``, ``label`` and perhaps ``split``.
+"""A table of labels beside the images: a CSV, JSON or text file with names of files and labels.
 
-As the ``metadata.csv`` and ``metadata.jsonl`` of Hugging Face's imagefolder; other columns are left
-alone.
+As the ``metadata.csv`` of Hugging Face's imagefolder, and as Kaggle, spreadsheets and scripts write
+them; see :mod:`metad2a.datasets.tables`. Columns other than file, label and side are left alone.
 """
 
 from __future__ import annotations
 
 import os
 import posixpath
-import re
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from metad2a.datasets.base import FORMS, DatasetForm, EncodedDataset, read_image_file
-from metad2a.datasets.forms._manifest_rows import Row, lines, read_rows
-from metad2a.datasets.labels import encode_labels
+from metad2a.datasets.decode import EXTENSIONS
+from metad2a.datasets.labels import one_spelling, read_labels
 from metad2a.datasets.layout import SPLITS
 from metad2a.datasets.names import check_characters, shown
+from metad2a.datasets.tables import (
+    MOST_BYTES,
+    SUFFIXES,
+    Names,
+    Row,
+    leaves,
+    lines,
+    numbers,
+    read_table,
+)
 from metad2a.errors import InputError
-from metad2a.settings import LIMITS
 
-_SUFFIXES = (".csv", ".tsv", ".jsonl")
 _LISTED = 5
+_MOST_FILES = 1_000_000
+"""Files below a manifest's folder that are looked at for names that are not paths from there."""
+_MISSING_SHARE = 0.5
+"""Share of the files that may be missing; the rest is used, and the report says so."""
 
 
 class ManifestDataset(EncodedDataset):
     """The image files that a manifest names, in its order; a row that is there twice counts once.
 
-    File names are relative to the folder of the manifest and stay in it. Some missing files are
-    unreadable images; too many are an error.
+    File names are paths relative to the folder of the images; names from elsewhere are looked for
+    in it by their last parts. No name leads out of it.
+
+    Args:
+        path: the manifest.
+        images: the folder of the images; None: that of the manifest.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, images: Path | None = None) -> None:
         self.name = path.absolute().parent.name if path.stem.lower() == "metadata" else path.stem
         self.form = ManifestForm.name
-        rows = read_rows(path)
-        self._root = path.absolute().parent
+        self._root = (images or path.parent).absolute()
         try:
-            _refuse_sides(rows)
-            chosen = _unique(rows)
-            self._files = list(chosen)
-            _refuse_missing(self._root, self._files)
+            table = read_table(_content(path), self._is_there, lambda text: text.lower() in SPLITS)
+            _refuse_sides(table.rows)
+            chosen, notes = self._placed(table.rows)
+            rows = list(chosen.values())
+            labels, spelt = one_spelling(["" if r.label is None else str(r.label) for r in rows])
+            found = read_labels(numbers(labels))
         except InputError as error:
             raise InputError(f"{path.name!r}: {error}") from error
-        self.labels, self.classes = encode_labels(_numbers([row.label for row in chosen.values()]))
-        self.split = np.array([_side(row) for row in chosen.values()], dtype=np.int8)
+        files = list(chosen)
+        self._files: list[str] = [files[i] for i in found.kept]
+        self.labels, self.classes = found.labels, found.classes
+        self.split = np.array([_side(rows[i]) for i in found.kept], dtype=np.int8)
+        self.notes = (*table.notes, *spelt, *notes, *found.notes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the names of the files that were not asked for."""
+        return {key: value for key, value in self.__dict__.items() if key != "_names"}
 
     def encoded(self, index: int) -> bytes:
         """Return the bytes of an image file."""
-        return read_image_file(self._root / self._files[index])
+        return read_image_file(self._root / self._files[index], self.limits)
 
     def locate(self, index: int) -> str:
-        """Return the file name, relative to the manifest."""
+        """Return the file name, relative to the folder of the images."""
         return self._files[index]
+
+    @cached_property
+    def _names(self) -> Names:
+        """All images below the folder; looked for only where a name is no path from there."""
+        found: list[str] = []
+        for folder, folders, files in os.walk(self._root):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            below = Path(folder).relative_to(self._root).as_posix()
+            prefix = "" if below == "." else f"{below}/"
+            found += [
+                prefix + file
+                for file in files
+                if posixpath.splitext(file.lower())[1] in EXTENSIONS and not file.startswith(".")
+            ]
+            if len(found) > _MOST_FILES:
+                break
+        return Names(found, near=self.name.split("_"))
+
+    def _is_there(self, name: str) -> bool:
+        return self._direct(name) is not None or name in self._names
+
+    def _direct(self, name: str) -> str | None:
+        """Return the normal form of a path from the folder, if a file is there."""
+        if leaves(name):
+            return None
+        file = posixpath.normpath(name.replace("\\", "/"))
+        # os.path: Path.is_file raises on names that are too long.
+        return file if os.path.isfile(self._root / file) else None  # noqa: PTH113
+
+    def _placed(self, rows: list[Row]) -> tuple[dict[str, Row], list[str]]:
+        """Return the rows by the paths of their files, and notes on those that are not there.
+
+        Raises:
+            InputError: a name leads out of the folder or fits several files, too many are missing,
+                or a file has two labels or sides.
+        """
+        placed: dict[str, Row] = {}
+        missing: list[str] = []
+        outside: list[str] = []
+        for row in rows:
+            file = self._direct(row.file)
+            if file is None:
+                fitting = self._names.candidates(row.file, row.split)
+                if len(fitting) > 1:
+                    raise InputError(
+                        f"{shown(row.file)} in line {row.line:,} stands for {len(fitting):,} "
+                        f"files: {_listed(fitting)}. Write paths relative to the manifest."
+                    )
+                if not fitting and leaves(row.file):
+                    outside.append(row.file)
+                    continue
+                if not fitting:
+                    check_characters(row.file)
+                    missing.append(row.file)
+                    continue
+                (file,) = fitting
+            check_characters(file)
+            check_characters(str(row.label))
+            first = placed.setdefault(file, row)
+            if (first.label, _side(first)) != (row.label, _side(row)):
+                raise InputError(
+                    f"{shown(file)} is there twice with another label or split, "
+                    f"{shown(str(first.label))} in line {first.line:,} and "
+                    f"{shown(str(row.label))} in line {row.line:,}. Remove one."
+                )
+        self._refuse_outside(outside, list(placed))
+        if len(missing) > _MISSING_SHARE * len(rows) or not placed:
+            raise InputError(
+                f"{len(missing):,} of {len(rows):,} files are missing: {_listed(missing)}. Write "
+                "paths relative to the manifest, or put it into the folder of the images."
+            )
+        if not missing:
+            return placed, []
+        return placed, [
+            f"{len(missing):,} of {len(rows):,} files are missing and left out: {_listed(missing)}."
+        ]
+
+    def _refuse_outside(self, outside: list[str], files: Sequence[str]) -> None:
+        home = os.path.realpath(self._root)
+        linked = [
+            file
+            for file in files
+            if not Path(os.path.realpath(self._root / file)).is_relative_to(home)
+        ]
+        if outside or linked:
+            out = [*outside, *linked]
+            raise InputError(
+                f"{len(out):,} files lie outside the folder of the manifest: {_listed(out)}. Put "
+                "them into it (a link does not count), or the manifest into theirs, and write "
+                "their paths relative to it."
+            )
+
+
+def _content(path: Path) -> bytes:
+    """Return the bytes of a manifest, and one more than may be if there are too many."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"It cannot be read: {error.strerror}.") from error
 
 
 def _side(row: Row) -> int | None:
@@ -71,88 +196,20 @@ def _refuse_sides(rows: list[Row]) -> None:
         )
 
 
-def _unique(rows: list[Row]) -> dict[str, Row]:
-    """Return the rows by normalised file name, in their order.
-
-    Raises:
-        InputError: a name leads out of the folder, or a file has two labels or splits.
-    """
-    found: dict[str, Row] = {}
-    outside = [row for row in rows if _leaves(row.file)]
-    if outside:
-        raise InputError(_outside([row.file for row in outside]))
-    for row in rows:
-        check_characters(row.file)
-        check_characters(str(row.label))
-        file = posixpath.normpath(row.file.replace("\\", "/"))
-        first = found.setdefault(file, row)
-        if (first.label, _side(first)) != (row.label, _side(row)):
-            raise InputError(
-                f"{shown(file)} is there twice with another label or split, "
-                f"{shown(str(first.label))} in line {first.line:,} and {shown(str(row.label))} in "
-                f"line {row.line:,}. Remove one."
-            )
-    return found
-
-
-def _leaves(file: str) -> bool:
-    name = file.replace("\\", "/")
-    return (
-        name.startswith("/")
-        or "\0" in name
-        or ".." in name.split("/")
-        or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", name) is not None
-    )  # C:\x, https://x
-
-
-def _outside(files: list[str]) -> str:
-    return (
-        f"{len(files):,} files lie outside the folder of the manifest: {_listed(files)}. "
-        "Put them into it, and write their paths relative to the manifest."
-    )
-
-
-def _refuse_missing(root: Path, files: list[str]) -> None:
-    home = os.path.realpath(root)
-    missing, outside = [], []
-    for file in files:
-        path = root / file
-        if not os.path.isfile(path):  # noqa: PTH113  (Path.is_file raises on names too long)
-            missing.append(file)
-        elif not Path(os.path.realpath(path)).is_relative_to(home):  # through a link
-            outside.append(file)
-    if outside:
-        raise InputError(_outside(outside))
-    if len(missing) > LIMITS.unreadable_share * len(files):
-        raise InputError(
-            f"{len(missing):,} of {len(files):,} files are missing: "
-            f"{_listed(missing)}. Write paths relative to the manifest."
-        )
-
-
-def _listed(files: list[str]) -> str:
+def _listed(files: Sequence[str]) -> str:
     rest = len(files) - _LISTED
-    return ", ".join(shown(file) for file in files[:_LISTED]) + (
-        f" and {rest:,} more" if rest > 0 else ""
-    )
-
-
-def _numbers(labels: list[str | int]) -> list[str] | list[int]:
-    """Return integers if all labels are, so that 10 comes after 9; else text."""
-    texts = [str(label) for label in labels]
-    whole = all(re.fullmatch(r"0|-?[1-9][0-9]{0,17}", text) for text in texts)
-    return [int(text) for text in texts] if whole else texts
+    return ", ".join(map(shown, files[:_LISTED])) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 class ManifestForm(DatasetForm):
-    """A file that ends in ``.csv``, ``.tsv`` or ``.jsonl``."""
+    """A file with the ending of a table."""
 
     name = "manifest"
-    wanted = "a CSV or JSONL manifest (columns 'file_name' and 'label') beside the images"
+    wanted = "a CSV, JSON or text manifest (columns 'file_name' and 'label') beside the images"
 
     def accepts(self, source: Any) -> bool:
         """Whether it is a file with such an ending."""
-        return isinstance(source, Path) and source.is_file() and source.suffix.lower() in _SUFFIXES
+        return isinstance(source, Path) and source.is_file() and source.suffix.lower() in SUFFIXES
 
     def open(self, source: Path) -> ManifestDataset:
         """Read the rows and look for the files."""
