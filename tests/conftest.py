@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import shutil
 import tempfile
 import uuid
@@ -18,6 +19,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 _CPU = Path("/proc/cpuinfo")
 if _CPU.exists() and "avx512f" not in _CPU.read_text(encoding="utf-8"):
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX")
+
+# A shell lets what it starts in the background ignore SIGINT, and children would too; tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
