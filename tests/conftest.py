@@ -20,9 +20,11 @@ _CPU = Path("/proc/cpuinfo")
 if _CPU.exists() and "avx512f" not in _CPU.read_text(encoding="utf-8"):
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX")
 
-# A shell lets what it starts in the background ignore SIGINT, and children would too; tests send it.
+# What is started in the background ignores signals that tests send, and so would its children.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

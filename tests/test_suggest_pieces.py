@@ -95,7 +95,7 @@ def test_pieces_are_what_suggest_answers_with(found):
 
 def test_each_has_at_most_half_the_work_of_the_one_before(found):
     macs = [one.macs for one in found]
-    assert len(found) > 2
+    assert len(found) > 1
     assert all(2 * later <= former for former, later in itertools.pairwise(macs))
     assert "expected to be best after 10 minutes here" in found[0].reason
     assert all("at most half the work" in one.reason for one in found[1:])

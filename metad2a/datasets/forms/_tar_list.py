@@ -17,6 +17,7 @@ _BLOCK = 512
 _FILE_KINDS, _FOLDER = (b"0", b"\0", b"7"), b"5"
 _PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK = b"x", b"g", b"L", b"K"
 _EXTENSIONS = (_PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK)
+_FARTHEST = 2**62  # bytes; a header may name more than a file has, and more than seek takes
 _EXTENSION_BYTES = 2**20
 """Most bytes of a header that extends the next one."""
 
@@ -31,6 +32,8 @@ def list_members(file: BinaryIO) -> Iterator[Member]:
     position = 0
     extensions: dict[bytes, bytes] = {}
     while True:
+        if position >= _FARTHEST:
+            raise _damaged("it is cut short")
         file.seek(position)
         head = file.read(_BLOCK)
         if len(head) < _BLOCK:
