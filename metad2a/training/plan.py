@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from metad2a.spaces import Architecture, SearchSpace
     from metad2a.training.device import DevicePlan
 
-RATES = (5e-4, 1e-3, 2e-3, 4e-3)
+RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
 """Peak rates among which is chosen, beside the frozen network."""
 FROZEN = {
     0: (1.0, 0.0, 0.0),
