@@ -86,13 +86,13 @@ def test_a_cheap_frozen_network_that_may_suffice_is_tried_first():
 def test_a_frozen_network_is_not_tried_first_where_its_time_is_worth_more():
     wanted = SPACE.whole(6, 96)
 
-    def expected(a, r):  # a point for each epoch
-        return 50 + r.epochs if (a == wanted and r.rate) else 50 if r.rate == 0 else 0
+    def expected(a, r):  # three points for each epoch
+        return 50 + 3 * r.epochs if (a == wanted and r.rate) else 50 if r.rate == 0 else 0
 
     (one,) = chosen(expected)
     assert one.architecture == wanted
     short = [a for a in SPACE.anchors() if SPACE.resolution(a) >= 160]
-    assert len(chosen(lambda a, r: 80 + r.epochs * (r.rate > 0), CLOCK, [wanted, *short])) == 1
+    assert len(chosen(lambda a, r: 50 + 3 * r.epochs * (r.rate > 0), CLOCK, [wanted, *short])) == 1
 
 
 def test_time_left_by_a_frozen_network_goes_to_training():
