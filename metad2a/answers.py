@@ -6,7 +6,6 @@ landmarks and what fine-tuned networks reached elsewhere. Both answer the same q
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metad2a.errors import InputError
-from metad2a.protocol import FINE_TUNE, FINE_TUNE_NAME, FineTune
+from metad2a.protocol import FINE_TUNE_NAME, PROBE, FineTune
 from metad2a.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from metad2a.model.performance import Performance
     from metad2a.training.plan import Time
 
-FROZEN = dataclasses.replace(FINE_TUNE, rate=0.0, epochs=0.0)
 POOL = 192
 """Members drawn beside those that keep their weights whole."""
 ROUNDS, PARENTS, CHILDREN = 2, 16, 6
@@ -219,7 +217,9 @@ class PieceAnswers(Answers):
         rows = [tuple(row) for row in np.asarray(architectures).tolist()]
         pairs = ways(self.space, self.clock, rows, classes)
         # A network too large for the time is expected frozen all the same.
-        pairs += [(number, FROZEN) for number in set(range(len(rows))) - {n for n, _ in pairs}]
+        pairs += [
+            (number, PROBE.recipe) for number in set(range(len(rows))) - {n for n, _ in pairs}
+        ]
         owner = [number for number, _ in pairs]
         networks = [rows[number] for number in owner]
         recipes = [recipe for _, recipe in pairs]

@@ -20,7 +20,6 @@ from metad2a.protocol import FINE_TUNE, FINE_TUNE_NAME, PROBE, FineTune, parse_f
 if TYPE_CHECKING:
     from metad2a.datasets import ImageDataset
 
-FROZEN: FineTune = PROBE.recipe
 TASKS = ("task", "name", "dataset", "fingerprint", "family", "classes", "train", "test")
 
 
@@ -63,7 +62,8 @@ def measured(dataset: ImageDataset, task: Mapping[str, Any]) -> Landmarks:
 def recipe_of(protocol: str) -> FineTune | None:
     """Return the recipe that a protocol's name stands for, None for other kinds of protocols."""
     if protocol == PROBE.name:
-        return FROZEN
+        found: FineTune = PROBE.recipe
+        return found
     if protocol.split(":", maxsplit=1)[0] != FINE_TUNE_NAME:
         return None
     recipe: FineTune = parse_fine_tune(protocol).recipe
@@ -101,7 +101,9 @@ def rows(
         found.append(row)
         if recipe.rate and one["curve"]:
             # A training's curve begins with the frozen network.
-            found.append(dataclasses.replace(row, recipe=FROZEN, value=float(one["curve"][0])))
+            found.append(
+                dataclasses.replace(row, recipe=PROBE.recipe, value=float(one["curve"][0]))
+            )
     return found
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from metad2a._files import write_file
 from metad2a.errors import MetaD2AError
-from metad2a.protocol import FINE_TUNE, FineTune
+from metad2a.protocol import FINE_TUNE, PROBE, FineTune
 from metad2a.settings import cache_folder
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Time:
         """
         ways = []
         if self.frozen(work) <= self.seconds:
-            ways.append(dataclasses.replace(FINE_TUNE, rate=0.0, epochs=0.0))
+            ways.append(PROBE.recipe)
         forward = work * self.images / self.macs_per_second
         times = TRAINING_COST[0] + TRAINING_COST[1] / resolution
         for frozen, (share, more, part) in FROZEN.items():
@@ -294,7 +294,7 @@ class Planner:
         if not found:  # the cheapest, with what time there is
             costs = self.space.costs(np.asarray(self.architectures), self.classes)[:, 1]
             cheapest = self.architectures[int(costs.argmin())]
-            found = self.expected([(cheapest, _FROZEN)], "", self.outlook)
+            found = self.expected([(cheapest, PROBE.recipe)], "", self.outlook)
         told = f"the best expected of {len(found):,} ways to spend this time"
         frozen = {plan.architecture: plan for plan in found if plan.recipe.rate == 0}
         promised: list[tuple[float, list[Plan]]] = []
@@ -346,7 +346,7 @@ class Planner:
             accuracies: of them, percent, each image left out of the classifier that judged it.
             judged: images.
         """
-        frozen = [_FROZEN] * len(tried)
+        frozen = [PROBE.recipe] * len(tried)
         known = self.outlook.given(
             self.landmarks,
             self.space,
@@ -370,7 +370,6 @@ class Planner:
 
 
 _COMPARED = 12
-_FROZEN = dataclasses.replace(FINE_TUNE, rate=0.0, epochs=0.0)
 
 
 def _mean(plan: Plan) -> float:
