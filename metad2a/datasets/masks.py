@@ -11,6 +11,7 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 """The name of a mask, without its ending: that of its picture, and a word."""
+_JPEG = (".jpg", ".jpeg")
 _SHARE = 0.9
 """Share of the JPEGs of a folder that must have a PNG of the same name to make those masks."""
 _LOOKED = 5
@@ -41,6 +42,3 @@ def masks_among(names: Sequence[str], peek: Callable[[str, int], bytes]) -> set[
         if all(head[12:16] == b"IHDR" and head[25] in (_GRAY, _PALETTE) for head in heads):
             found.update(pngs)
     return found
-
-
-_JPEG = (".jpg", ".jpeg")

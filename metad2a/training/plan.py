@@ -61,6 +61,8 @@ UNSURE = 6.0
 """Points by which the expected difference of two networks on a dataset is off (docs/training.md)."""
 WORTH = 0.1
 """Points that a second attempt must promise."""
+_COMPARED = 12
+"""Frozen networks, the best expected, of which it is asked what the time after them is worth."""
 
 
 class Outlook(Protocol):
@@ -367,9 +369,6 @@ class Planner:
         """Return the best expected training for so many seconds, if there is time for one."""
         found = self._ways(seconds, "fine-tuned in the time that is left", outlook)
         return max((plan for plan in found if plan.recipe.rate), key=_mean, default=None)
-
-
-_COMPARED = 12
 
 
 def _mean(plan: Plan) -> float:
