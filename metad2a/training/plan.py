@@ -197,28 +197,33 @@ def pace(space: SearchSpace, place: DevicePlan) -> float:
 
 
 def usual_pace(space: SearchSpace, place: DevicePlan) -> float:
-    """Return what :func:`pace` found when it was first asked on this machine.
+    """Return the best that :func:`pace` has found on this machine.
 
-    What is expected of a network depends on it, and the same question must have the same answer
-    tomorrow. It is kept in the cache folder; where that cannot be written it is measured each time.
+    What is expected of a network depends on it, and the same question should have the same answer
+    tomorrow; what else ran when it was measured makes it smaller, never larger. It is kept in the
+    cache folder; where that cannot be written only what is found now is known.
     """
     import torch
 
+    found = pace(space, place)
     folder = cache_folder()
     if folder is None:
-        return pace(space, place)
+        return found
     path = folder / "pace.json"
     network = f"{space.name} {space.format(_typical(space))}"
     key = f"{network} {place.device} {torch.get_num_threads()} torch {torch.__version__}"
     known: dict[str, float] = {}
     with contextlib.suppress(OSError, ValueError):
         known = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(known, dict) or not isinstance(known.get(key), float):
-        known = {**(known if isinstance(known, dict) else {}), key: pace(space, place)}
-        with contextlib.suppress(OSError, MetaD2AError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_file(path, json.dumps(known).encode())
-    return known[key]
+    if not isinstance(known, dict):
+        known = {}
+    before = known.get(key)
+    if isinstance(before, float) and before >= found:
+        return before
+    with contextlib.suppress(OSError, MetaD2AError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, json.dumps({**known, key: found}).encode())
+    return found
 
 
 def ways(
