@@ -182,7 +182,7 @@ def test_what_is_expected_of_a_task_is_affordable_distinct_and_nested():
     assert len({(one, protocol.name) for one, protocol in found}) == len(found) == 5
     assert found[:2] == expected(SPACE, 2, task, landmarks)
     for one, protocol in found:
-        assert is_whole(SPACE, one)
+        assert one in SPACE.anchors(cut=True)
         assert protocol in recipes()
         assert protocol.recipe.rate > 0
         took = protocol.recipe.epochs * len(task.train) * SPACE.cost(one, 5).macs / MACS_PER_SECOND
