@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metad2a.errors import InputError
 from metad2a.model.performance import (
     DATASET,
     FEATURES,
+    GIVEN,
     HALF_WIDTH,
     MARKS,
     NETWORK,
@@ -138,6 +140,108 @@ def judge(rows: Sequence[Row], said: Mapping[str, Forecast]) -> list[Judged]:
     return judged
 
 
+@dataclass(frozen=True)
+class Known:
+    """How the model does on families left out, once some results of a task are known."""
+
+    count: int
+    """Results known; what is judged are the same other results of the task for every count."""
+    error: float
+    """Mean absolute error of the accuracy, in points, mean over tasks."""
+    moved: float
+    """The same of what is said without results, moved by what it is off by at them on average."""
+    concordance: float
+    """Share of a task's pairs of networks in the right order, 0..1, mean over tasks."""
+    coverage: float
+    """Share of results inside the 90 % interval."""
+    width: float
+    """Median width of the interval, in points."""
+
+
+def judge_given(
+    rows: Sequence[Row],
+    steps: int = 20,
+    draws: int = 5,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Known]:
+    """Predict trainings of families left out from results of their own task, and without any.
+
+    Args:
+        rows: trainings; a task that has no more than the most results that are given is passed over.
+        steps: as in :func:`predictions`.
+        draws: of the results of each task that are given.
+        progress: told of families done, of all.
+
+    Raises:
+        InputError: no task has more trainings than the most results that are given.
+    """
+    problem = Problem.of(rows)
+    families, task = np.unique(problem.family), problem.groups[:, 1]
+    if np.bincount(task).max() <= max(GIVEN):
+        raise InputError(
+            f"No task has more than {max(GIVEN)} trainings, so that some could be given and others "
+            f"judged; the most is {np.bincount(task).max()}. Add trainings."
+        )
+    everywhere = problem.fitted(np.arange(len(rows)), 3 * steps)
+    truth = np.array([100 * row.value for row in rows])
+    found: dict[int, list[tuple[float, float, float]]] = {count: [] for count in GIVEN}
+    inside: dict[int, list[np.ndarray]] = {count: [] for count in GIVEN}
+    widths: dict[int, list[np.ndarray]] = {count: [] for count in GIVEN}
+    for done, family in enumerate(families):
+        kept = np.flatnonzero(problem.family != family)
+        model = problem.fitted(kept, steps, start=everywhere.process)
+        model.factors = problem.factors(model.process, kept)
+        for number in np.unique(task[problem.family == family]):
+            mine = np.flatnonzero(task == number)
+            if len(mine) <= max(GIVEN):
+                continue
+            for draw in range(draws):
+                order = np.random.default_rng([draw, int(number)]).permutation(mine)
+                asked, chance = order[max(GIVEN) :], problem.chance[mine[0]]
+                plain = model.distances(problem.x[mine])[0]
+                for count in GIVEN:
+                    known = order[:count]
+                    knowing = (
+                        model.given_distances(
+                            problem.x[known], problem.y[known], problem.variance[known]
+                        )
+                        if count
+                        else model
+                    )
+                    mean, deviation = knowing.distances(problem.x[asked])
+                    half = HALF_WIDTH * knowing.factor * deviation
+                    low, high = mean - half, mean + half
+                    off = (problem.y[mine] - plain)[np.isin(mine, known)].mean() if count else 0.0
+                    moved = model.distances(problem.x[asked])[0] + off
+                    said = percent(mean + chance)
+                    found[count].append(
+                        (
+                            float(np.abs(said - truth[asked]).mean()),
+                            float(np.abs(percent(moved + chance) - truth[asked]).mean()),
+                            _concordance(said, truth[asked]),
+                        )
+                    )
+                    inside[count].append((problem.y[asked] >= low) & (problem.y[asked] <= high))
+                    widths[count].append(percent(high + chance) - percent(low + chance))
+        progress(done + 1, len(families))
+    return [
+        Known(
+            count,
+            *(float(value) for value in np.nanmean(np.array(found[count]), axis=0)),
+            float(np.concatenate(inside[count]).mean()),
+            float(np.median(np.concatenate(widths[count]))),
+        )
+        for count in GIVEN
+    ]
+
+
+def _concordance(said: np.ndarray, truth: np.ndarray) -> float:
+    """Return the share of pairs in the right order, 0..1; NaN where no two differ."""
+    above = truth[:, None] > truth[None]
+    right = (np.sign(said[:, None] - said[None]) + 1) / 2
+    return float(right[above].mean()) if above.any() else math.nan
+
+
 def table(judged: Sequence[Judged]) -> str:
     """Return judgements as a Markdown table."""
     lines = [
@@ -186,7 +290,7 @@ def _within_tasks(
         regrets.append(t.max() - t[s.argmax()])
         above = t[:, None] > t[None]
         right = (np.sign(s[:, None] - s[None]) + 1) / 2
-        order.append(right[above].mean() if above.any() else np.nan)
+        order.append(_concordance(s, t))
         above &= np.abs(m[:, None] - m[None]) <= 1
         band.append(right[above].mean() if above.any() else np.nan)
     if np.isnan(band).all():

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from metad2a.errors import ArtifactError, InputError
 from metad2a.model.gaussian_process import GaussianProcess, Points
-from metad2a.model.landmarks import HEAD, RESOLUTIONS, STAGES, Landmarks
+from metad2a.model.landmarks import HEAD, RESOLUTIONS, STAGES, Landmarks, at_chance
 from metad2a.protocol import FineTune
 
 if TYPE_CHECKING:
@@ -371,16 +371,8 @@ class Performance:
             return Forecast(np.empty(0), np.empty(0), np.empty(0))
         chance = math.log(landmarks.largest / (1 - landmarks.largest))
         if landmarks.chance and not self.known:
-            sure = 3 * math.sqrt(landmarks.guess * (1 - landmarks.guess) / landmarks.count)
-            n, share = len(architectures), landmarks.largest
-            return Forecast(
-                np.full(n, 100 * share),
-                np.full(n, 100 * max(0.0, share - sure)),
-                np.full(n, 100 * min(1.0, share + sure)),
-                "The labels cannot be told from the images: on "
-                f"{landmarks.count} of them no features do better than always naming the largest "
-                "class. Are the labels right?",
-            )
+            n = len(architectures)
+            return Forecast(*at_chance(n, landmarks.largest, landmarks.guess, landmarks.count))
         x = describe(landmarks, space, architectures, recipes, classes, images)
         mean, deviation = self.distances(x)
         logit, half = mean + chance, HALF_WIDTH * self.factor * deviation
@@ -420,13 +412,16 @@ class Performance:
         value = np.asarray(accuracies, dtype=np.float64) / 100
         count = np.full(len(value), float(judged))
         x = describe(landmarks, space, architectures, recipes, classes, images)
-        y = _distance(value, count, np.full(len(value), landmarks.largest)) - x[:, NEAR]
+        y = _distance(value, count, np.full(len(value), landmarks.largest))
+        return self.given_distances(x, y, _sampling(value, count))
+
+    def given_distances(self, x: np.ndarray, y: np.ndarray, variance: np.ndarray) -> Performance:
+        """Take in distances (n,) at features (n, FEATURES), with their variance by sampling."""
         middle, spread = self.level
-        points = self._points(x, _sampling(value, count))
-        process = self.process.given(points, torch.from_numpy((y - middle) / spread))
-        return Performance(
-            process, self.centre, self.scale, self.level, self.factors, self.known + len(value)
-        )
+        values = torch.from_numpy((y - x[:, NEAR] - middle) / spread)
+        process = self.process.given(self._points(x, variance), values)
+        known = self.known + len(y)
+        return Performance(process, self.centre, self.scale, self.level, self.factors, known)
 
     def _points(self, x: np.ndarray, variance: np.ndarray) -> Points:
         """Return points of the new task, whose groups are numbered -1."""
