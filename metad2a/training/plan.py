@@ -57,6 +57,8 @@ EPOCHS = (1.0, 40.0)
 LEARNT = (64, 5)
 """Least resolution, in pixels, and stages of the networks whose trainings were mostly learnt from. What
 is expected of others is a guess, and the best of hundreds of guesses is too good to be true."""
+FASTER = 1.25
+"""Times as fast that a machine must turn out to be, for its known pace to be of a time of other work."""
 UNSURE = 6.0
 """Points by which the expected difference of two networks on a dataset is off (docs/training.md)."""
 WORTH = 0.1
@@ -197,11 +199,11 @@ def pace(space: SearchSpace, place: DevicePlan) -> float:
 
 
 def usual_pace(space: SearchSpace, place: DevicePlan) -> float:
-    """Return the best that :func:`pace` has found on this machine.
+    """Return what :func:`pace` has found on this machine, undisturbed.
 
-    What is expected of a network depends on it, and the same question should have the same answer
-    tomorrow; what else ran when it was measured makes it smaller, never larger. It is kept in the
-    cache folder; where that cannot be written only what is found now is known.
+    What is expected of a network depends on it, and the same question must have the same answer
+    tomorrow, so that it is kept in the cache folder. What else runs while it is measured makes it
+    smaller, never larger: it is replaced by what is :data:`FASTER`.
     """
     import torch
 
@@ -218,7 +220,7 @@ def usual_pace(space: SearchSpace, place: DevicePlan) -> float:
     if not isinstance(known, dict):
         known = {}
     before = known.get(key)
-    if isinstance(before, float) and before >= found:
+    if isinstance(before, float) and found < FASTER * before:
         return before
     with contextlib.suppress(OSError, MetaD2AError):
         path.parent.mkdir(parents=True, exist_ok=True)
