@@ -18,6 +18,7 @@ from _nasbench import SPACE, spearman
 from _report import need, number, parser, publish, required, run, table
 from scipy.optimize import minimize
 from scipy.special import expit, logit
+from scipy.stats import rankdata
 from sklearn.ensemble import GradientBoostingRegressor
 
 from database.importers import IMPORTERS
@@ -37,6 +38,8 @@ LEARNT = 40
 SAMPLES = 3
 TABLE = 2_000
 """Images that are said to have judged a cell of the table: its results have next to no noise."""
+SPREAD = 0.3
+"""Deviation of a task's logit accuracies over cells, to which scores are brought."""
 NAMES = ("STEEPER", "SLOPE", "SMOOTH", "LENGTH", "NOISE")
 
 
@@ -205,15 +208,13 @@ def published(path: Path, model: MetaD2A) -> Published:
 def percent(found: Published, task: str, rows: np.ndarray) -> np.ndarray:
     """Return what is known of rows in percent.
 
-    A score has no chance level and no end; it is brought to the mean and spread of the predictions
-    of the same cells, in logits.
+    A score has no chance level and no end; it is brought to a spread that is usual of accuracies.
     """
     values = found.values[task][rows]
     if found.kinds[task] == "accuracy":
         return 100 * np.clip(values, 1e-3, 1 - 1e-3)
-    like = found.cells.seen.mean[found.place[rows]]
     scaled = (values - values.mean()) / (values.std() + 1e-12)
-    brought: np.ndarray = 100 * expit(like.mean() + like.std() * scaled)
+    brought: np.ndarray = 100 * expit(SPREAD * scaled)
     return brought
 
 
@@ -239,6 +240,9 @@ def left_out(found: Published) -> tuple[list[list[str]], dict[str, float], list[
         truth = found.values[task]
         alone = found.cells.seen.accuracy[found.place]
         at.setdefault(("prediction alone", 0), []).append(spearman(alone, truth))
+        taught = [rankdata(values) for name, values in found.values.items() if name != task]
+        taught_mean = np.mean(taught, axis=0)
+        at.setdefault(("mean rank on the other six", 0), []).append(spearman(taught_mean, truth))
         others = [
             sample(found, one, 1, i, j)
             for i, one in enumerate(tasks)
