@@ -38,6 +38,7 @@ from database.work import Work  # noqa: E402
 from metad2a.datasets import load_dataset  # noqa: E402
 from metad2a.errors import InputError  # noqa: E402
 
+pytestmark = pytest.mark.slow
 WHERE = ("created", "seconds", "device")
 PATIENT = {"lease_seconds": 600, "heartbeat_seconds": 60}
 ONE_CPU = RunPlan()

@@ -192,6 +192,7 @@ def test_the_command(store, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == {"file": str(out), "bytes": out.stat().st_size}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_reads_in_a_browser_in_light_and_dark(store, tmp_path, scheme):
     if CHROMIUM is None:

@@ -214,6 +214,7 @@ def test_clones_begin_alike_keep_their_momentum_and_learn_apart():
     assert torch.equal(second[1].weight, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["spos", "fairnas"])
 def test_the_parameters_in_use_never_exceed_those_at_the_start(monkeypatch, method):
     seen = []
@@ -236,6 +237,7 @@ def test_the_parameters_in_use_never_exceed_those_at_the_start(monkeypatch, meth
 # -- hosts ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_method_goes_on_with_the_weights_or_begins_anew_where_faithful(monkeypatch):
     ends = []
     finish = Shrinking.finish
@@ -298,6 +300,7 @@ def test_a_method_without_shared_training_is_refused():
     assert "no shared weights" in Pwsnas().refuse(Untrained())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [5, 7])
 def test_a_resumed_run_goes_on_to_the_last_bit(tmp_path, steps):
     # Stopped between two events, and in the method.

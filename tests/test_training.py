@@ -173,6 +173,7 @@ def test_a_batch_that_does_not_fit_goes_through_in_parts(batches, monkeypatch):
     assert parts.parts == 4
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path):
     script = tmp_path / "two.py"
     script.write_text(
