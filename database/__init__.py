@@ -12,13 +12,12 @@ from database.jobs import Job, Jobs
 from database.merge import merge_store
 from database.plan import Plan, read_plan
 from database.queries import status
-from database.store import Latency, Recorded, RefusedRowError, Store
+from database.store import Recorded, RefusedRowError, Store
 from database.tasks import Task, draw_tasks, family_of
 
 __all__ = [
     "Job",
     "Jobs",
-    "Latency",
     "Plan",
     "Recorded",
     "RefusedRowError",

@@ -13,7 +13,6 @@ from database.progress import progress
 from database.schema import (
     ARCHITECTURES,
     DATASETS,
-    DISTANCES,
     EVALUATIONS,
     FAILURES,
     LATENCIES,
@@ -29,7 +28,7 @@ def status(store: Store) -> dict[str, Any]:
     """Return what is in the store, as counts.
 
     Keys: ``schema_version``, ``datasets``, ``tasks``, ``architectures``, ``evaluations``,
-    ``latencies``, ``distances``, ``failures``, ``protocols`` and ``sources`` (name to number of
+    ``latencies``, ``failures``, ``protocols`` and ``sources`` (name to number of
     evaluations), ``families`` (name to number of tasks), ``seconds`` (spent on measuring),
     ``bytes`` (of the store on disk) and ``builds`` (see ``database.progress``).
 
@@ -39,7 +38,7 @@ def status(store: Store) -> dict[str, Any]:
     with store.reading() as connection:
         counts = {
             table.name: connection.scalar(select(func.count()).select_from(table))
-            for table in (DATASETS, TASKS, ARCHITECTURES, LATENCIES, DISTANCES, FAILURES)
+            for table in (DATASETS, TASKS, ARCHITECTURES, LATENCIES, FAILURES)
         }
         families = Counter(
             connection.scalars(select(DATASETS.c.family).join(TASKS).order_by(DATASETS.c.family))

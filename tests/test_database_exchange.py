@@ -33,7 +33,7 @@ def dataset():
 
 @pytest.fixture
 def store(tmp_path, dataset):
-    """Three tasks measured here; one has a row from a journal, as have latencies and a distance."""
+    """Three tasks measured here; one has a row from a journal, which has latencies too."""
     with Store(tmp_path / "store.sqlite") as opened:
         opened.add_dataset(dataset, "noise", 16)
         for protocol in PROTOCOLS:
@@ -69,14 +69,6 @@ def store(tmp_path, dataset):
                     }
                     for batch in (1, 8)
                 ],
-                "distances": [
-                    {
-                        "source_task": tasks[0].key,
-                        "target_task": tasks[1].key,
-                        "method": "fisher",
-                        "value": 0.5,
-                    }
-                ],
             },
         )
         yield opened
@@ -90,9 +82,7 @@ def read(path):
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
-@pytest.mark.parametrize(
-    ("table", "count"), [("evaluations", 31), ("tasks", 3), ("latencies", 2), ("distances", 1)]
-)
+@pytest.mark.parametrize(("table", "count"), [("evaluations", 31), ("tasks", 3), ("latencies", 2)])
 def test_the_export_holds_every_row(store, tmp_path, table, count, suffix):
     path = tmp_path / "new" / f"{table}{suffix}"
     expected = [dict(row) for row in rows(store, table, Sources())]
