@@ -83,6 +83,7 @@ def drawn(rng: np.random.Generator, count: int) -> Iterator[Measurement]:
 # -- the commands ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_train_judges_and_writes_a_model(exported, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(meta_training, "WHOLE", WHOLE)
     monkeypatch.setattr(prior_training, "EPOCHS", 2)

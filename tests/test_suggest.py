@@ -159,6 +159,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_another_process_and_hash_seed_give_the_same(folder):
     def run(seed: str) -> str:
         return subprocess.run(
