@@ -6,7 +6,7 @@ does not.
 
 from __future__ import annotations
 
-from database.exchange import export, export_tasks, import_files
+from database.exchange import export, import_files
 from database.importers import import_published
 from database.jobs import Job, Jobs
 from database.merge import merge_store
@@ -25,7 +25,6 @@ __all__ = [
     "Task",
     "draw_tasks",
     "export",
-    "export_tasks",
     "family_of",
     "import_files",
     "import_published",

@@ -63,11 +63,6 @@ def export(
     return written
 
 
-def export_tasks(store: Store, path: Path | str) -> int:
-    """Write every task's definition to one file; see :func:`export`."""
-    return export(store, path, "tasks")
-
-
 def import_files(store: Store, paths: Iterable[Path | str]) -> dict[str, Recorded]:
     """Add what exported files hold: all of it, or nothing on an error.
 

@@ -83,19 +83,8 @@ def evaluations(store: Store) -> Iterator[Mapping[str, Any]]:
 
 
 def tasks(store: Store) -> Iterator[Mapping[str, Any]]:
-    """Yield every task with its dataset and definition, in a fixed order."""
-    query = (
-        select(
-            TASKS.c.key.label("task"),
-            TASKS.c.name,
-            DATASETS.c.name.label("dataset"),
-            DATASETS.c.fingerprint,
-            DATASETS.c.family,
-            TASKS.c.definition,
-        )
-        .join(DATASETS)
-        .order_by(DATASETS.c.name, TASKS.c.name, TASKS.c.key)
-    )
-    with store.reading() as connection:
-        for row in connection.execute(query).mappings():
-            yield dict(row)
+    """Yield every task with its dataset and definition, in a fixed order.
+
+    The keys are the columns of an export.
+    """
+    return rows(store, "tasks", ALL_SOURCES)

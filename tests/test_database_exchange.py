@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from database import Store, Task, draw_tasks, export, export_tasks
+from database import Store, Task, draw_tasks, export
 from database._rows import TABLES, Sources, rows
 from database.choice import choose
 from database.merge import merge
@@ -145,7 +145,7 @@ def test_unknown_forms_and_tables_are_refused(store, tmp_path, name, table, mess
 
 def test_exported_tasks_can_be_loaded_again(store, dataset, tmp_path):
     path = tmp_path / "tasks.parquet"
-    assert export_tasks(store, path) == 3
+    assert export(store, path, "tasks") == 3
     for row in read(path):
         task = Task(
             row["name"],
