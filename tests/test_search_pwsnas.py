@@ -126,6 +126,7 @@ def test_around_fairnas_each_slot_loses_the_same():
     assert found.run.subspace.mask.sum(1).tolist() == [2] * 6
 
 
+@pytest.mark.slow
 def test_each_edge_of_darts_loses_one_at_a_time_until_two_are_left():
     found = short("spos+pwsnas", 2 * 12 * 40, space="darts")
     shrinkings = events(found)
@@ -273,6 +274,7 @@ def test_around_a_bilevel_method_weights_never_see_the_images_of_the_alphas():
     assert shrunk.run.sides["weights"].tolist() == sides["weights"].tolist()
 
 
+@pytest.mark.slow
 def test_a_method_that_takes_new_weights_is_noted():
     found = short("pdarts+pwsnas", 2 * 12 * 40, space="darts")
     notes = [h["note"] for h in found.run.history if "note" in h]
@@ -281,6 +283,7 @@ def test_a_method_that_takes_new_weights_is_noted():
     assert (found.run.subspace.mask[:, 1:].sum(1) <= 2).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method", ["spos", "fairnas", "proxylessnas", "darts", "darts2", "pdarts", "dropnas"]
 )

@@ -194,6 +194,7 @@ class Listed(Dataset):
         return Image.fromarray(self.images[index]), self.targets[index]
 
 
+@pytest.mark.slow
 def test_every_form_of_the_same_images_gives_the_same_candidates(arrays, folder, tmp_path):
     images, labels = arrays
     with zipfile.ZipFile(tmp_path / "woods.zip", "w") as archive:
