@@ -29,7 +29,7 @@ FORMS = [".parquet", ".jsonl"]
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """A store with two tasks, six accuracies, a latency and a distance; only read."""
+    """A store with two tasks, six accuracies and a latency; only read."""
     rng = np.random.default_rng(0)
     dataset = load_dataset(
         rng.integers(0, 256, (120, 16, 16, 3), dtype=np.uint8), np.arange(120) % 6
@@ -66,14 +66,6 @@ def original(tmp_path_factory):
                         "url": "",
                     }
                 ],
-                "distances": [
-                    {
-                        "source_task": tasks[0].key,
-                        "target_task": tasks[1].key,
-                        "method": "fisher",
-                        "value": 1 / 7,
-                    }
-                ],
             },
         )
         yield store
@@ -99,7 +91,7 @@ def written(store, folder, suffix, tables=TABLES):
     return [folder / f"{table}{suffix}" for table in tables]
 
 
-NEW = {"tasks": (2, 0, 0), "evaluations": (6, 0, 0), "latencies": (1, 0, 0), "distances": (1, 0, 0)}
+NEW = {"tasks": (2, 0, 0), "evaluations": (6, 0, 0), "latencies": (1, 0, 0)}
 KNOWN = {table: (0, new, 0) for table, (new, _, _) in NEW.items()}
 
 
@@ -228,7 +220,6 @@ def with_about(key, value):
         ("evaluations", with_value("value", None), "row 6: column 'value' holds 'None'"),
         ("latencies", with_value("milliseconds", 0.0), "Row 1 of latencies is refused"),
         ("latencies", with_value("batch", 0), "Row 1 of latencies is refused"),
-        ("distances", with_value("value", 1.5), "Row 1 of distances is refused"),
         ("tasks", with_value("resolution", 17), "Row 2 of tasks.*its definition gives"),
         ("tasks", with_value("train_images", 3), "train_images is 3, but"),
         ("tasks", with_value("dataset_images", 0, 0), "Row 1 of tasks is refused"),

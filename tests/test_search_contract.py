@@ -1,5 +1,6 @@
 """What every method and every wrapper must do, in every space: tests over the registries."""
 
+import copy
 import dataclasses
 import math
 
@@ -11,8 +12,9 @@ from searching import task
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES, WeightSharing
 from search.composition import compose
+from search.engine import Progress
 from search.method import METHODS, WRAPPERS
-from search.searching import conduct
+from search.searching import Search, conduct
 
 IMAGES = 320
 SMALL = {"channels": 2, "cells": 1}
@@ -23,7 +25,22 @@ OPTIONS = {
 }
 """Sizes at which a search takes a second."""
 SHARING = [space.name for space in SPACES if isinstance(space, WeightSharing)]
-PAIRS = [(method, space) for method in METHODS.names() for space in SHARING]
+QUICK = "nasbench201"
+"""The space whose searches take the least time."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((method, space), marks=() if space == QUICK else pytest.mark.slow)
+        for method in METHODS.names()
+        for space in SHARING
+    ],
+    ids="-".join,
+)
+def pair(request):
+    """The names of a method and a space."""
+    return request.param
 
 
 def short(method: str, space: str, **arguments):
@@ -47,11 +64,30 @@ def test_spaces_without_shared_weights_are_refused_with_the_reason(space):
         short("random", space)
 
 
-@pytest.mark.parametrize(("method", "space"), PAIRS)
-def test_a_search_returns_a_member_and_says_what_it_did(method, space):
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    """A search that nothing happened to."""
+
+    found: Search
+    told: list[Progress]
+    weights: dict[str, torch.Tensor]
+    """Of the supernet, as they were at its end; none where the method has no supernet."""
+
+
+@pytest.fixture(scope="module")
+def whole(pair):
     told = []
-    found = short(method, space, progress=told.append)
-    result, chosen = found.result(), SPACES.get(space)
+    found = short(*pair, progress=told.append)
+    return Whole(found, told, copy.deepcopy(weights(found)))
+
+
+def weights(search):
+    return search.run.network.state_dict() if search.run.has_supernet else {}
+
+
+def test_a_search_returns_a_member_and_says_what_it_did(pair, whole):
+    found, told = whole.found, whole.told
+    result, chosen = found.result(), SPACES.get(pair[1])
     winner = chosen.parse(result.architecture)
     assert chosen.is_connected(winner)
     assert found.run.subspace.contains(winner)
@@ -70,20 +106,21 @@ def test_a_search_returns_a_member_and_says_what_it_did(method, space):
     assert not math.isnan(scores[0])
 
 
-@pytest.mark.parametrize(("method", "space"), PAIRS)
-def test_limits_hold(method, space):
+def test_limits_hold(pair):
+    method, space = pair
     chosen = SPACES.get(space)
     least = chosen.smallest(3)
     limits = {"max_params": round(least.params * 1.15), "max_macs": round(least.macs * 1.2)}
-    found = short(method, space, **limits)
+    found = short(method, space, images=IMAGES // 4, **limits)
     for architecture, _ in found.ranking:
         cost = chosen.cost(architecture, 3)
         assert cost.params <= limits["max_params"]
         assert cost.macs <= limits["max_macs"]
 
 
-@pytest.mark.parametrize(("method", "space"), PAIRS)
-def test_a_cancelled_search_has_an_answer_and_goes_on_to_the_last_bit(method, space, tmp_path):
+def test_the_seed_decides_to_the_last_bit_also_after_a_break(pair, whole, tmp_path):
+    """The same search again, cancelled on its way: it has an answer, and goes on."""
+    method, space = pair
     steps = 1 if method == "fairnas" else 3  # a fair step spends many images
     asked = iter(range(steps))
     stopped = short(
@@ -92,22 +129,13 @@ def test_a_cancelled_search_has_an_answer_and_goes_on_to_the_last_bit(method, sp
     assert not stopped.complete
     assert stopped.run.steps == steps
     assert SPACES.get(space).is_connected(stopped.ranking[0][0])
-    resumed, whole = short(method, space, checkpoint=tmp_path / "run"), short(method, space)
-    assert resumed.run.steps == whole.run.steps
-    assert resumed.ranking == whole.ranking
+    resumed, straight = short(method, space, checkpoint=tmp_path / "run"), whole.found
+    assert resumed.run.steps == straight.run.steps
+    assert resumed.ranking == straight.ranking
     assert [h for h in resumed.run.history if "note" in h] == [
-        h for h in whole.run.history if "note" in h
+        h for h in straight.run.history if "note" in h
     ]
-    if whole.run.has_supernet:
-        left, right = whole.run.network.state_dict(), resumed.run.network.state_dict()
-        assert all(torch.equal(left[name], right[name]) for name in left)
-
-
-@pytest.mark.parametrize("space", SHARING)
-@pytest.mark.parametrize("method", METHODS.names())
-def test_the_seed_decides(method, space):
-    first, second = short(method, space, seed=1), short(method, space, seed=1)
-    assert first.ranking == second.ranking
+    assert all(torch.equal(weights(resumed)[name], value) for name, value in whole.weights.items())
 
 
 @pytest.mark.parametrize("name", METHODS.names())

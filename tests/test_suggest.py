@@ -163,6 +163,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_another_process_and_hash_seed_give_the_same(folder):
     def run(seed: str) -> str:
         return subprocess.run(
@@ -197,6 +198,7 @@ class Listed(Dataset):
         return Image.fromarray(self.images[index]), self.targets[index]
 
 
+@pytest.mark.slow
 def test_every_form_of_the_same_images_gives_the_same_candidates(arrays, folder, tmp_path):
     images, labels = arrays
     with zipfile.ZipFile(tmp_path / "woods.zip", "w") as archive:

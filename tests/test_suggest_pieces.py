@@ -17,13 +17,15 @@ from test_performance import marks, rows
 
 import metad2a
 from metad2a import answers, latency
+from metad2a.datasets import draw
 from metad2a.errors import BudgetError, InputError
 from metad2a.model import landmarks, performance
 from metad2a.spaces import SPACES
 from metad2a.spaces.counting import count
+from metad2a.training import plan
 
 SPACE = SPACES.get("efficientnet_lite")
-MEASURE = landmarks.measure
+DESCRIBED = landmarks.described
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +38,12 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def model(place):
-    """The same in the place of the package's, and fewer networks to look at."""
+    """The same in the place of the package's, fewer networks, and a machine of a known pace."""
     found = performance.Performance.load(place)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(performance, "packaged", lambda: found)
         patch.setattr(answers, "POOL", 40)
+        patch.setattr(plan, "usual_pace", lambda *_: 3e9)
         yield found
 
 
@@ -64,8 +67,12 @@ def measured(data) -> metad2a.Suggestions:
 @pytest.fixture(scope="module")
 def hard():
     """Landmarks that ask for large images and deep networks, in the place of what is measured."""
+
+    def described(dataset, indices, seed=0):
+        return marks(0.5, 1.0, classes=3), draw(dataset, seed, indices=indices).report
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(landmarks, "measure", lambda *_: marks(0.5, 1.0, classes=3))
+        patch.setattr(landmarks, "described", described)
         yield
 
 
@@ -245,7 +252,7 @@ def test_labels_that_say_nothing_are_said_to(data, monkeypatch, noise):
     images, labels = data
     if noise:
         images = rng.integers(0, 256, images.shape, dtype=np.uint8)
-    monkeypatch.setattr(landmarks, "measure", MEASURE)
+    monkeypatch.setattr(landmarks, "described", DESCRIBED)
     found = metad2a.suggest((images, rng.permutation(labels)), k=3)
     assert "cannot be told" in found.note
     assert found.note in str(found)
@@ -287,8 +294,10 @@ import json, pickle, sys
 import metad2a
 from metad2a import answers
 from metad2a.model import performance
+from metad2a.training import plan
 
 answers.POOL = 40
+plan.usual_pace = lambda *_: 3e9
 model = performance.Performance.load(sys.argv[1])
 performance.packaged = lambda: model
 with open(sys.argv[2], "rb") as file:
