@@ -181,6 +181,18 @@ def test_a_loss_that_is_no_number_leaves_the_step_out_and_halves_the_rate(monkey
         short("spos", "nasbench201", images=10**6)
 
 
+@pytest.mark.parametrize("method", ["darts", "darts2", "dropnas", "proxylessnas"])
+def test_five_bad_steps_end_a_search_however_many_losses_a_step_has(method, monkeypatch):
+    from search.run import Run
+
+    loss, advance, begun = Run.loss, Run.advance, []
+    monkeypatch.setattr(Run, "loss", lambda *given: math.nan * loss(*given))
+    monkeypatch.setattr(Run, "advance", lambda *given: begun.append(given) or advance(*given))
+    with pytest.raises(InputError, match="5 steps in a row"):
+        short(method, "nasbench201", images=10**6)
+    assert len(begun) == 5
+
+
 def test_a_checkpoint_of_another_run_or_version_is_refused_and_left_alone(tmp_path):
     from safetensors import safe_open
     from safetensors.torch import save_file
@@ -233,6 +245,13 @@ def test_a_checkpoint_of_another_run_or_version_is_refused_and_left_alone(tmp_pa
         ({"minutes": math.nan, "images": None}, "minutes=nan"),
         ({"images": -5}, "-5"),
         ({"channels": -1}, "channels=-1"),
+        ({"cells": 0}, "cells=0 must be a whole number from 1"),
+        ({"cells": 10**6}, "cells=1000000 must be a whole number from 1 to 200"),
+        ({"channels": 4096, "cells": 200}, "parameters.*Give fewer channels or cells"),
+        (
+            {"channels": 256, "cells": 5, "images": None, "minutes": 1e-4},
+            "first step, and the whole search has 0.006 s.*or more minutes",
+        ),
         ({"max_params": 10}, "smallest network"),
     ],
 )
