@@ -119,15 +119,13 @@ def evolve(
         fresh += collect(sizes.population - len(fresh), lambda: subspace.sample(rng))
         if not fresh:
             break
+        for one in fresh:
+            if stopped():
+                break
+            history.append((one, float(evaluator.score([one])[0])))
         if evaluator.relative:  # what was visited before has another score in new company
-            fresh, history = [a for a, _ in history] + fresh, []
-            scores = evaluator.score(fresh)
-            history += [(a, float(s)) for a, s in zip(fresh, scores, strict=True)]
-        else:
-            for one in fresh:
-                if stopped():
-                    break
-                history.append((one, float(evaluator.score([one])[0])))
+            visited = [a for a, _ in history]
+            history = list(zip(visited, map(float, evaluator.score(visited)), strict=True))
         fresh = []
         if stopped():
             break

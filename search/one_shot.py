@@ -48,7 +48,9 @@ class OneShotMethod(Method):
     def subnets(self, run: Run, count: int) -> list[Architecture]:
         """Return the best children of a short evolution, as Curriculum-NAS does for SPOS."""
         sizes = EvolutionConfig(2 * count, 2, count, count, count)
-        found = evolve(run.subspace, run.evaluator("batch"), run.rng, sizes)
+        found = evolve(
+            run.subspace, run.evaluator("batch"), run.rng, sizes, should_stop=run.training_over
+        )
         return [a for a, _ in sorted(found.history, key=lambda pair: -pair[1])[:count]]
 
     def score(self, run: Run, architectures: Sequence[Architecture]) -> np.ndarray:

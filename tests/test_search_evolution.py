@@ -97,6 +97,21 @@ def test_rank_sums_are_compared_in_one_company():
     assert sum(len(call) for call in closeness.calls) == len(result.history) == 20 * 12
 
 
+def test_a_rank_sum_is_stopped_within_a_generation_and_what_was_visited_compared():
+    closeness, asked = Closeness(), iter([False] * 5)
+    result = evolve(
+        Subspace(SPACE, 10),
+        RankSum([closeness]),
+        np.random.default_rng(0),
+        SMALL,
+        should_stop=lambda: next(asked, True),
+    )
+    assert sum(len(call) for call in closeness.calls) == len(result.history) == 6
+    visited = [architecture for architecture, _ in result.history]
+    assert [score for _, score in result.history] == RankSum([Closeness()]).score(visited).tolist()
+    assert result.best == visited[int(Closeness().score(visited).argmax())]
+
+
 @pytest.mark.parametrize(
     "sizes", [{"population": 0}, {"mutations": -1}, {"mutations": 30, "crossovers": 30}]
 )
