@@ -4,8 +4,8 @@ On a CPU an operation that is not chosen is best not computed. On a GPU a step i
 kernels, so what counts is that captured graphs serve every step: fair paths run *routed* (all
 m paths in one pass, each operation once on its own chunk of the batch), mixtures run *masked* (all
 operations, the dropped ones times zero). The batch is the method's from the first step on, as another
-size would be captured anew. Both give the branches' gradients; weights that no choice
-uses are then left without one, so that neither decay nor momentum touches them.
+size would be captured anew. Both give the branches' gradients; weights that no choice uses are then
+left without one, so that neither decay nor momentum touches them.
 """
 
 from __future__ import annotations
@@ -64,10 +64,12 @@ class Form:
         """Pass through the network by compiled cells, where there are any."""
         if not self._compiled:
             return cast(Tensor, self.network(x, choice))
-        with torch._dynamo.config.patch(recompile_limit=_GRAPHS), ExitStack() as undo:
+        from torch._dynamo import config  # which takes a second to import
+
+        with config.patch(recompile_limit=_GRAPHS), ExitStack() as undo:
             for cell, forward in self._compiled.items():
                 # Only now: other passes have other operations each time.
-                cell.forward = forward  # type: ignore[method-assign]
+                cell.forward = forward
                 undo.callback(delattr, cell, "forward")
             return cast(Tensor, self.network(x, choice))
 

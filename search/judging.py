@@ -75,7 +75,7 @@ class Judge:
             context = Context(run.space, self.data, run.shared(), str(run.place.device), run.seed)
             self._children = ReBNAccuracy(context)
         children = self._children
-        children.calibrate(architecture, self.seconds)
+        children.calibrate(architecture, self.seconds / 2)
         self.seconds -= time.monotonic() - began
         return self._measured(lambda index: children.logits(self.x[index], architecture))
 
