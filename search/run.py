@@ -35,6 +35,7 @@ from search.subspace import Subspace
 _ORDER, _AUGMENT, _STEP, _SPLIT, _BEGIN, _JUDGE, _END = range(7)  # purposes of the random streams
 _BAD_STEPS = 5  # losses in a row that may be no numbers, each halving the learning rate
 _FIRST_BATCH, SMALLEST_BATCH = 8, 4  # images a step where time is the budget
+_QUICK_BATCHES = 4  # that pass forward while about one goes forward and backward
 _STEP_SHARE = 0.04  # of the time, that a step may take
 _COMPILED_SECONDS = 1800.0  # of a search, below which compiling would take too much of it
 _POINTS = 50  # of the loss curve in the history
@@ -187,12 +188,22 @@ class Run:
         """Return the supernet for evaluators."""
         return SharedWeights(self.network, self.initial, self.place)
 
-    def evaluator(self, names: str) -> Evaluator:
-        """Return an evaluator of children with the present weights, on the validation images."""
-        shared = self.shared() if self.has_supernet else None
-        return evaluator(
-            names, Context(self.space, self.data, shared, str(self.place.device), self.seed)
-        )
+    def evaluator(self, names: str, images: int | None = None) -> Evaluator:
+        """Return an evaluator of children with the present weights, on the validation images.
+
+        Args:
+            names: as :func:`search.evaluators.evaluator` takes them.
+            images: most images of either side that may pass for a child.
+        """
+        shared, device = self.shared() if self.has_supernet else None, str(self.place.device)
+        return evaluator(names, Context(self.space, self.data, shared, device, self.seed, images))
+
+    def few_images(self) -> int | None:
+        """Return how many images may pass between two steps, where time is the budget.
+
+        They take no more than a step does, and a step what :meth:`fit_batch` lets it take.
+        """
+        return None if self.budget.seconds is None else _QUICK_BATCHES * self.batch_size()
 
     def _new_optimiser(self) -> None:
         self.optimiser = torch.optim.SGD(
@@ -370,9 +381,9 @@ class Run:
         if not self.fitted:
             return
         size = self.batch_size()
-        if seconds > _STEP_SHARE * self.budget.seconds and size > SMALLEST_BATCH:
+        if seconds > _STEP_SHARE * self.budget.limit and size > SMALLEST_BATCH:
             self.batch_fit = max(SMALLEST_BATCH, size // 2)
-        elif seconds < _STEP_SHARE / 3 * self.budget.seconds and size == self.batch_fit:
+        elif seconds < _STEP_SHARE / 3 * self.budget.limit and size == self.batch_fit:
             self.batch_fit *= 2
 
     def advance(self, phase: Phase) -> float:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import time
 
 import numpy as np
 import pytest
@@ -118,6 +119,29 @@ def test_quarter_of_a_minute_is_enough_for_an_answer(name):
     assert SPACES.get("darts").is_connected(found.ranking[0][0])
 
 
+@pytest.mark.parametrize(
+    ("method", "space"),
+    [
+        *((method, "nasbench201") for method in METHODS.names()),
+        *((method, "darts") for method in ("darts", "spos", "pdarts", "random")),
+        ("spos+curriculum", "nasbench201"),
+        ("darts+pwsnas", "nasbench201"),
+    ],
+)
+def test_a_budget_of_fifteen_seconds_is_kept_within_a_tenth(method, space, monkeypatch):
+    """By a clock that goes on with the images that pass: 20 ms each, and 60 where they train."""
+    now, forward = [time.monotonic()], torch.nn.Linear.forward
+
+    def slow(self, x):
+        now[0] += 0.02 * len(x) * (3 if torch.is_grad_enabled() else 1)
+        return forward(self, x)
+
+    monkeypatch.setattr(torch.nn.Linear, "forward", slow)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    found = conduct(task(count=200), space, method, minutes=0.25, **SMALL)
+    assert 13.5 <= found.result().seconds <= 16.5
+
+
 @pytest.mark.parametrize("wrapper", WRAPPERS.names())
 def test_every_wrapper_composes_with_some_method_and_refuses_others_with_a_reason(wrapper):
     accepted, reasons = [], []
@@ -225,6 +249,13 @@ def test_a_checkpoint_of_another_run_or_version_is_refused_and_left_alone(tmp_pa
     file.write_bytes(kept[: len(kept) // 2])
     with pytest.raises(ArtifactError, match="Delete it"):
         short("darts", "nasbench201", checkpoint=file)
+
+
+def test_a_checkpoint_that_cannot_be_written_costs_a_warning_and_no_result(tmp_path):
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    with pytest.warns(UserWarning, match="The search goes on without it"):
+        found = short("darts", "nasbench201", checkpoint=tmp_path / "file" / "run")
+    assert found.result().complete
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,9 @@ class BatchAccuracy(Evaluator):
         shared = context.trained()
         self.network, self.plan = shared.network, shared.plan
         data = context.data
-        order = np.random.default_rng(context.seed).permutation(len(data.test_y))[:BATCH]
-        chosen = torch.from_numpy(order)
+        count = min(BATCH, context.images or BATCH)
+        order = np.random.default_rng(context.seed).permutation(len(data.test_y))
+        chosen = torch.from_numpy(order[:count])
         self.x = data.standardised(data.test_x[chosen], self.plan.device)
         self.y = data.test_y[chosen].to(self.plan.device)
 

@@ -23,6 +23,7 @@ from search.evaluators import EVALUATORS, Context, Evaluator
 
 BATCH = 128
 BATCHES = 4
+_SMALL_BATCH = 32  # where seconds count
 _TEST_BATCH = 512
 
 
@@ -37,9 +38,15 @@ class ReBNAccuracy(Evaluator):
         self.norms = [m for m in self.network.modules() if isinstance(m, nn.BatchNorm2d)]
         for norm in self.norms:
             norm.momentum = None  # cumulative average, every batch with the same weight
-        self.data, count = context.data, len(context.data.train_x)
+        self.data = data = context.data
+        self.test_x, self.test_y = data.test_x, data.test_y
+        rng, count = np.random.default_rng(context.seed), len(data.train_x)
+        order = rng.permutation(count)
+        if context.images is not None:
+            count = min(count, context.images)
+            some = torch.from_numpy(rng.permutation(len(data.test_y))[: context.images])
+            self.test_x, self.test_y = data.test_x[some], data.test_y[some]
         size = min(BATCH, count)
-        order = np.random.default_rng(context.seed).permutation(count)
         chosen = torch.from_numpy(order[: size * min(BATCHES, count // size)])
         # All images in float32 would be gigabytes, and are seldom wanted at once.
         images = self.data.standardised(self.data.train_x[chosen], self.plan.device)
@@ -51,13 +58,17 @@ class ReBNAccuracy(Evaluator):
 
         Args:
             architecture: the child.
-            seconds: after which no further batch of training images is begun.
+            seconds: after which no further batch of training images is begun; batches are small
+                then.
         """
         began = time.monotonic()
         for norm in self.norms:
             norm.reset_running_stats()
         self.network.train()
-        for images in self.calibration:
+        batches = list(self.calibration)
+        if seconds < math.inf:
+            batches = [part for images in batches for part in images.split(_SMALL_BATCH)]
+        for images in batches:
             with self.plan.autocast():
                 self.network(images, architecture)
             if time.monotonic() - began > seconds:
@@ -73,11 +84,11 @@ class ReBNAccuracy(Evaluator):
 
     def _accuracy(self, architecture: Architecture) -> float:
         self.calibrate(architecture)
-        right, test = 0, self.data
-        batches = zip(test.test_x.split(_TEST_BATCH), test.test_y.split(_TEST_BATCH), strict=True)
+        right = 0
+        batches = zip(self.test_x.split(_TEST_BATCH), self.test_y.split(_TEST_BATCH), strict=True)
         for images, labels in batches:
             right += int((self.logits(images, architecture).argmax(1).cpu() == labels).sum())
-        return right / len(test.test_y)
+        return right / len(self.test_y)
 
     def score(self, architectures: Sequence[Architecture]) -> np.ndarray:
         """Return float64 (n,) accuracies, 0..1."""
