@@ -251,13 +251,6 @@ def test_a_checkpoint_of_another_run_or_version_is_refused_and_left_alone(tmp_pa
         short("darts", "nasbench201", checkpoint=file)
 
 
-def test_a_checkpoint_that_cannot_be_written_costs_a_warning_and_no_result(tmp_path):
-    (tmp_path / "file").write_text("no folder", encoding="utf-8")
-    with pytest.warns(UserWarning, match="The search goes on without it"):
-        found = short("darts", "nasbench201", checkpoint=tmp_path / "file" / "run")
-    assert found.result().complete
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -276,8 +269,6 @@ def test_a_checkpoint_that_cannot_be_written_costs_a_warning_and_no_result(tmp_p
         ({"minutes": math.nan, "images": None}, "minutes=nan"),
         ({"images": -5}, "-5"),
         ({"channels": -1}, "channels=-1"),
-        ({"cells": 0}, "cells=0 must be a whole number from 1"),
-        ({"cells": 10**6}, "cells=1000000 must be a whole number from 1 to 200"),
         ({"channels": 4096, "cells": 200}, "parameters.*Give fewer channels or cells"),
         (
             {"channels": 256, "cells": 5, "images": None, "minutes": 1e-4},
