@@ -6,6 +6,7 @@ Source: Guo et al., SPOS, ECCV 2020, section "Evolutionary Architecture Search".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -68,7 +69,9 @@ class OneShotMethod(Method):
         def should_stop() -> bool:
             asked.append(run.budget.elapsed)
             # As long as the last child took, once for the next and once for the winner's accuracy.
-            return run.stopped(ahead=2 * (asked[-1] - asked[-2]))
+            # Between generations it is asked twice in a row.
+            took = max(later - before for before, later in pairwise(asked[-3:]))
+            return run.stopped(ahead=2 * took)
 
         found = evolve(
             run.subspace,

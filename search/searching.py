@@ -226,7 +226,7 @@ def conduct(
     subspace = Subspace(chosen, data.classes, max_params, max_macs)
     usual = chosen.search_macro if place.device.type == "cpu" else chosen.published_macro
     macro = {"channels": channels or usual["channels"], "cells": cells or usual["cells"]}
-    _refuse_absurd(chosen, data.classes, macro, budget, place)
+    _refuse_absurd(chosen, data, macro, budget, place)
     if place.device.type == "cpu":
         spare_narrow(macro["channels"])
     identity = {
@@ -269,7 +269,11 @@ def conduct(
 
 
 def _refuse_absurd(
-    space: WeightSharing, classes: int, macro: Mapping[str, int], budget: Budget, place: DevicePlan
+    space: WeightSharing,
+    data: TaskData,
+    macro: Mapping[str, int],
+    budget: Budget,
+    place: DevicePlan,
 ) -> None:
     """Refuse a supernet that no memory would hold, or of which no step would end in the time.
 
@@ -278,7 +282,8 @@ def _refuse_absurd(
     """
     counted = space.counted_macro
     scale = (macro["channels"] / counted["channels"]) ** 2 * macro["cells"] / counted["cells"]
-    params, macs = space.cost_table(classes, space.input_size)[1].sum((0, 1)) * scale
+    table = space.cost_table(data.classes, data.train_x.shape[-1])[1]
+    params, macs = table.sum((0, 1)) * scale
     named = f"A supernet of {macro['channels']} channels and {macro['cells']} cells"
     if params > _MOST_PARAMS:
         raise InputError(

@@ -78,6 +78,11 @@ def test_it_ends_when_told_with_what_it_has():
     assert len(run(should_stop=lambda: True).history) == 1
 
 
+def test_the_first_time_that_it_is_told_ends_it():
+    answers = iter([False, False, True])
+    assert len(run(should_stop=lambda: next(answers, False)).history) == 3
+
+
 def test_it_ends_early_when_the_subspace_is_used_up():
     subspace = Subspace(SPACE, 10)
     subspace.keep(np.array([TARGET, (3,) * 6]))
