@@ -122,8 +122,10 @@ class Curriculum(Wrapper, SampleWeighter):
         leaves off where the search is cancelled, and begins again where that is resumed.
         """
         assert run.current is not None  # a step was taken
-        # Chance of its own, so that the rest of a step has the same whether this is left off or not.
+        # It leaves no trace, chance and batch norms' statistics included: what comes after it is the
+        # same whether this is left off or not.
         self.asking, chance, run.rng = seed, run.rng, np.random.default_rng(seed)
+        statistics = [(value, value.clone()) for value in run.network.buffers()]
         try:
             subnets = run.current.subnets(run, self.subnets)
             total = torch.zeros_like(self.losses)
@@ -137,6 +139,8 @@ class Curriculum(Wrapper, SampleWeighter):
                     total[index] += F.cross_entropy(run.forward(x, subnet), y, reduction="none")
         finally:
             run.rng = chance
+            for value, before in statistics:
+                value.copy_(before)
         self.asking = None
         if not total.isfinite().all():
             return False
