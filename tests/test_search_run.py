@@ -389,8 +389,9 @@ def test_members_of_darts_come_in_order_each_once():
 def test_a_search_in_order_gives_up_where_members_are_rare(monkeypatch):
     monkeypatch.setattr("search.subspace._LOOKED_AT", 50)
     least = SPACE.smallest(10)
-    subspace = Subspace(SPACE, 10, max_params=round(1.3 * least.params))
+    subspace = Subspace(SPACE, 10, max_params=round(1.5 * least.params))  # room for one 1x1
     scores = subspace._table[..., 0].astype(float)  # the costliest is the best
+    assert subspace.contains((2, 1, 1, 1, 1, 1)) and not subspace.contains((2, 2, 1, 1, 1, 1))
     assert list(subspace.in_order(scores)) == []
 
 
