@@ -162,28 +162,49 @@ class Subspace:
         parts = []
         for options in self.space.options(self.mask & (scores > -np.inf)):
             values = [sum(float(scores[pair]) for pair in option) for option in options]
+            costs = [
+                self._table[tuple(zip(*option, strict=True))].sum(0).tolist() for option in options
+            ]
             order = np.argsort(np.negative(values), kind="stable").tolist()
-            parts.append([(values[i], options[i]) for i in order])
+            parts.append([(values[i], costs[i][0], costs[i][1], options[i]) for i in order])
         if not all(parts):
             return
-        waiting = [(-sum(part[0][0] for part in parts), (0,) * len(parts))]
+        # Sum of scores, negative since a heap has its least first; parameters and MACs of the slots.
+        waiting = [
+            (
+                -sum(part[0][0] for part in parts),
+                (0,) * len(parts),
+                sum(part[0][1] for part in parts),
+                sum(part[0][2] for part in parts),
+            )
+        ]
         for _ in range(_LOOKED_AT):
             if not waiting:
                 return
-            total, places = heapq.heappop(waiting)
-            chosen = [self.space.left_over or 0] * self.space.slots
-            for part, place in zip(parts, places, strict=True):
-                for slot, operation in part[place][1]:
-                    chosen[slot] = operation
-            if self.contains(tuple(chosen)):
-                yield tuple(chosen), -total
+            total, places, params, macs = heapq.heappop(waiting)
+            if params <= self._room[0] and macs <= self._room[1]:
+                chosen = [self.space.left_over or 0] * self.space.slots
+                for part, place in zip(parts, places, strict=True):
+                    for slot, operation in part[place][3]:
+                        chosen[slot] = operation
+                if self.contains(tuple(chosen)):
+                    yield tuple(chosen), -total
             # Only from its last moved part on: so each architecture is come to once.
             last = max((i for i, place in enumerate(places) if place), default=0)
             for i in range(last, len(parts)):
-                if places[i] + 1 < len(parts[i]):
-                    moved = (*places[:i], places[i] + 1, *places[i + 1 :])
-                    worth = sum(part[at][0] for part, at in zip(parts, moved, strict=True))
-                    heapq.heappush(waiting, (-worth, moved))
+                place = places[i]
+                if place + 1 < len(parts[i]):
+                    moved = (*places[:i], place + 1, *places[i + 1 :])
+                    now, then = parts[i][place], parts[i][place + 1]
+                    heapq.heappush(
+                        waiting,
+                        (
+                            total + now[0] - then[0],
+                            moved,
+                            params - now[1] + then[1],
+                            macs - now[2] + then[2],
+                        ),
+                    )
 
     def score(self, scores: np.ndarray, architectures: list[Architecture]) -> np.ndarray:
         """Return float64 (n,): sums of float (slots, operations) scores over the slots in use."""

@@ -181,6 +181,8 @@ def test_the_static_forms_take_the_same_step_as_the_branches(monkeypatch):
             )
 
 
+# Dynamo hides it, but not from a filter that makes errors of warnings.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 @pytest.mark.parametrize("form", ["routed", "masked"])
 def test_compiled_cells_take_the_same_steps_and_share_graphs(form, monkeypatch):
     """By dynamo's eager backend: what it captures is what is compiled."""
