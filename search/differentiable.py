@@ -21,6 +21,7 @@ from search.method import Method, Ranking
 from search.run import Batch, Run
 
 _SHAKES = 64
+_POOL = 3  # architectures found for one that is wanted
 _TOLD = 10  # architectures named at the end
 
 
@@ -72,8 +73,11 @@ class DifferentiableMethod(Method):
         found = dict(islice(run.subspace.in_order(scores), count))
         if len(found) < count:
             found.setdefault(*run.subspace.best(scores))
+        if len(found) < count:
             spread = max(float(scores[run.subspace.choices()].std()), 1e-6)
             for _ in range(_SHAKES):
+                if len(found) >= _POOL * count:
+                    break
                 near, _ = run.subspace.best(scores + spread * run.rng.gumbel(size=scores.shape))
                 found.setdefault(near, float(run.subspace.score(scores, [near])[0]))
         return sorted(found.items(), key=lambda pair: -pair[1])[:count]
