@@ -30,8 +30,8 @@ _KEPT = 4  # decoded sides of a task: networks are measured in order of resoluti
 class TaskData:
     """Train and test images of one classification task.
 
-    ``train_x``, ``test_x``: uint8 (n, 3, side, side); ``train_y``, ``test_y``: int64 (n,) in
-    ``range(classes)``.
+    ``train_x``, ``test_x``, ``report_x``: uint8 (n, 3, side, side); ``train_y``, ``test_y``,
+    ``report_y``: int64 (n,) in ``range(classes)``.
     """
 
     train_x: Tensor
@@ -41,9 +41,18 @@ class TaskData:
     classes: int
     names: tuple[str, ...] = ()
     """Of the classes, where they are known."""
+    report_x: Tensor | None = None
+    """Images that neither train nor choose: what a search reports is measured on them."""
+    report_y: Tensor | None = None
 
-    def statistics(self) -> tuple[Tensor, Tensor]:
-        """Return mean and deviation of the training images, float32 (1, 3, 1, 1), of 0..1."""
+    def reported(self) -> tuple[Tensor, Tensor]:
+        """Return images and labels of the third side, or where there is none, of the test side."""
+        if self.report_x is None or self.report_y is None:
+            return self.test_x, self.test_y
+        return self.report_x, self.report_y
+
+    @cached_property
+    def _statistics(self) -> tuple[Tensor, Tensor]:
         import torch
 
         scaled = self.train_x.float() / 255
@@ -51,19 +60,26 @@ class TaskData:
         deviation = torch.where(deviation < 1e-3, torch.ones_like(deviation), deviation)
         return scaled.mean((0, 2, 3), keepdim=True), deviation
 
-    def normalised(self, side: str, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        """Return float32 images of ``side`` (``"train"`` or ``"test"``), standardised, and labels.
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Return mean and deviation of the training images, float32 (1, 3, 1, 1), of 0..1."""
+        return self._statistics
 
-        Mean and deviation per channel come from the training images; a constant channel is only
-        centred. Images are in channels_last memory order.
+    def standardised(self, images: Tensor, device: torch.device | str = "cpu") -> Tensor:
+        """Return uint8 (n, 3, side, side) images as float32, less the mean, over the deviation.
+
+        Both are of the training images, a channel; a constant channel is only centred. In
+        channels_last memory order.
         """
         import torch
 
         mean, deviation = self.statistics()
+        x = ((images.float() / 255 - mean) / deviation).to(device)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def normalised(self, side: str, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Return images of ``side`` (``"train"`` or ``"test"``), :meth:`standardised`, and labels."""
         x, y = (self.train_x, self.train_y) if side == "train" else (self.test_x, self.test_y)
-        x = ((x.float() / 255 - mean) / deviation).to(device)
-        x = x.contiguous(memory_format=torch.channels_last)
-        return x, y.to(device)
+        return self.standardised(x, device), y.to(device)
 
 
 class TaskImages:
@@ -206,34 +222,35 @@ def load_task(
     Raises:
         InputError: a side of the task has no readable image.
     """
-    import torch
-
-    number = np.full(len(dataset.classes), -1)
-    number[classes] = np.arange(len(classes))
-    sides: list[tuple[Tensor, Tensor]] = []
-    for label, indices in (("training", train), ("test", test)):
-        # Squashed, not cropped: `standalone-v1` is frozen, and searches answer in its terms.
-        images, kept = pixels(dataset, indices, resolution)
-        if not len(kept):
-            raise InputError(
-                f"None of the {len(indices)} {label} images of {dataset.name!r} can "
-                "be read; check the files."
-            )
-        sides.append(
-            (
-                torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
-                torch.from_numpy(number[dataset.labels[kept]]),
-            )
-        )
-    (train_x, train_y), (test_x, test_y) = sides
+    train_x, train_y = _decoded(dataset, train, classes, resolution, "training")
+    test_x, test_y = _decoded(dataset, test, classes, resolution, "test")
     return TaskData(train_x, train_y, test_x, test_y, len(classes))
 
 
-def search_task(dataset: ImageDataset, side: int, seed: int, most: int = MOST_IMAGES) -> TaskData:
-    """Decode a dataset for a search: every fifth image of each class is held out for validation.
+def _decoded(
+    dataset: ImageDataset, indices: np.ndarray, classes: np.ndarray, resolution: int, what: str
+) -> tuple[Tensor, Tensor]:
+    import torch
 
-    Images of the dataset's own test side are left alone. The validation images take the place of
-    the test images in what is returned.
+    # Squashed, not cropped: `standalone-v1` is frozen, and searches answer in its terms.
+    images, kept = pixels(dataset, indices, resolution)
+    if not len(kept):
+        raise InputError(
+            f"None of the {len(indices)} {what} images of {dataset.name!r} can be read; check the "
+            "files."
+        )
+    number = np.full(len(dataset.classes), -1)
+    number[classes] = np.arange(len(classes))
+    squares = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    return squares, torch.from_numpy(number[dataset.labels[kept]])
+
+
+def search_task(dataset: ImageDataset, side: int, seed: int, most: int = MOST_IMAGES) -> TaskData:
+    """Decode a dataset for a search: every fifth image of each class is held out.
+
+    Half of them choose, in the place of the test images in what is returned, and half are reported
+    on. A class of five or fewer has none for that; then all of them choose. Images of the dataset's
+    own test side are left alone.
 
     Args:
         dataset: where the images come from.
@@ -261,15 +278,17 @@ def search_task(dataset: ImageDataset, side: int, seed: int, most: int = MOST_IM
             "to validate with. Add images, or remove the class."
         )
     order = in_rounds(dataset.labels, own, np.random.default_rng(seed))[:most]
-    train, valid = hold_out(dataset.labels, order)
-    task = load_task(
-        dataset,
-        np.sort(train),
-        np.sort(valid),
-        np.arange(len(counts)),
-        min(side, image_side(dataset)),
-    )
-    return replace(task, names=tuple(dataset.classes))
+    train, held = hold_out(dataset.labels, order)
+    second = _ranks(dataset.labels[held]) % 2 == 1
+    if len(np.unique(dataset.labels[held[second]])) < len(counts):
+        second[:] = False
+    classes, side = np.arange(len(counts)), min(side, image_side(dataset))
+    task = load_task(dataset, np.sort(train), np.sort(held[~second]), classes, side)
+    task = replace(task, names=tuple(dataset.classes))
+    if not second.any():
+        return task
+    report_x, report_y = _decoded(dataset, held[second], classes, side, "held-out")
+    return replace(task, report_x=report_x, report_y=report_y)
 
 
 def image_side(dataset: ImageDataset) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from metad2a.spaces import Architecture
 from metad2a.training.device import seeded
+from search.judging import share_right
 from search.run import Run
 from search.trainee import Trainee
-from search.trainer import accuracy
 
 _WARM_UP = 0.1  # fraction of a training in which the learning rate rises, from a tenth
 
@@ -30,6 +32,16 @@ class Trial(Trainee):
         """Take one SGD step and return its loss; ``done`` is the fraction of the training."""
         return self.learn(run, run.rate * min(1.0, 0.1 + done / _WARM_UP))
 
-    def accuracy(self, run: Run) -> float:
-        """Return the share (0..1) of right answers on the held-out images."""
-        return accuracy(self.network, run.valid_x, run.valid_y, run.place)
+    def accuracy(self, run: Run, seconds: float) -> float:
+        """Return the share (0..1) of right answers on the images that choose.
+
+        Where they are many and the network is large, of those that were seen in the seconds given.
+        """
+
+        def answer(index: Tensor) -> Tensor:
+            with run.place.autocast():
+                logits: Tensor = self.network(run.valid_x[index])
+            return logits
+
+        self.network.eval()
+        return share_right(answer, run.valid_y, run.seed, seconds)[0]
