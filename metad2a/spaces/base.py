@@ -390,7 +390,10 @@ class SearchSpace(ABC):
 
 
 class WeightSharing(SearchSpace):
-    """A space of cells whose slots all choose among the same operations, trained as one network.
+    """A space whose slots all choose among the same operations, trained as one network.
+
+    Spaces of cells are; a space of inverted residual networks has one for each resolution
+    (:class:`metad2a.spaces._chain.Chain`).
 
     Every network's cost is a sum of a fixed part and one part a slot, and one supernet holds the
     weights of all of them: what the methods of ``search`` work on.
@@ -486,6 +489,14 @@ class WeightSharing(SearchSpace):
         """
 
     # -- what follows from it ----------------------------------------------------------------
+
+    def allowed(self) -> np.ndarray:
+        """Return bool (slots, operations): which operations a slot may have; here all."""
+        return np.ones((self.slots, len(self.operations)), dtype=bool)
+
+    def repaired(self, architecture: Architecture) -> Architecture:
+        """Return the member that is meant where one slot was changed; here it is what it is."""
+        return architecture
 
     def resolution(self, architecture: Architecture) -> int:
         """Return :attr:`input_size`, which no architecture changes."""
