@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -41,11 +42,21 @@ class TaskData:
     classes: int
     names: tuple[str, ...] = ()
     """Of the classes, where they are known."""
+    normal: tuple[float, float] | None = None
+    """What pretrained networks take from pixels (0..1), and divide them by; None: statistics."""
+    flip: bool = False
+    """Whether a mirrored image is as good as its original."""
 
     def statistics(self) -> tuple[Tensor, Tensor]:
-        """Return mean and deviation of the training images, float32 (1, 3, 1, 1), of 0..1."""
+        """Return what is subtracted from pixels (0..1) and what they are divided by.
+
+        Float32 (1, 3, 1, 1): mean and deviation of the training images, or :attr:`normal`.
+        """
         import torch
 
+        if self.normal is not None:
+            mean, spread = (torch.full((1, 3, 1, 1), value) for value in self.normal)
+            return mean, spread
         scaled = self.train_x.float() / 255
         deviation = scaled.std((0, 2, 3), keepdim=True)
         deviation = torch.where(deviation < 1e-3, torch.ones_like(deviation), deviation)
@@ -193,6 +204,7 @@ def load_task(
     test: np.ndarray,
     classes: np.ndarray,
     resolution: int,
+    cropped: bool = False,
 ) -> TaskData:
     """Decode the images of a task.
 
@@ -202,6 +214,7 @@ def load_task(
         test: int (m,) indices of the test images.
         classes: int (c,) class numbers of the task, renumbered to 0 .. c-1 in this order.
         resolution: side of the square images, in pixels.
+        cropped: whether an image keeps its shape, as :class:`Batches` has it.
 
     Raises:
         InputError: a side of the task has no readable image.
@@ -212,6 +225,11 @@ def load_task(
     number[classes] = np.arange(len(classes))
     sides: list[tuple[Tensor, Tensor]] = []
     for label, indices in (("training", train), ("test", test)):
+        if cropped:
+            found = Batches(dataset, indices, resolution, resident_bytes=sys.maxsize)
+            every = torch.arange(len(found))
+            sides.append((found.take(every), torch.from_numpy(number[dataset.labels[found.kept]])))
+            continue
         # Squashed, not cropped: `standalone-v1` is frozen, and searches answer in its terms.
         images, kept = pixels(dataset, indices, resolution)
         if not len(kept):
@@ -229,7 +247,13 @@ def load_task(
     return TaskData(train_x, train_y, test_x, test_y, len(classes))
 
 
-def search_task(dataset: ImageDataset, side: int, seed: int, most: int = MOST_IMAGES) -> TaskData:
+def search_task(
+    dataset: ImageDataset,
+    side: int,
+    seed: int,
+    most: int = MOST_IMAGES,
+    pretrained: bool = False,
+) -> TaskData:
     """Decode a dataset for a search: every fifth image of each class is held out for validation.
 
     Images of the dataset's own test side are left alone. The validation images take the place of
@@ -240,6 +264,8 @@ def search_task(dataset: ImageDataset, side: int, seed: int, most: int = MOST_IM
         side: most pixels of a side; smaller images keep their own.
         seed: of the shuffle; the same seed gives the same split.
         most: images taken in all, as many of each class as can be.
+        pretrained: give them as pretrained networks take them: scaled to -1..1, in their shape, and
+            ``side`` is what they have.
 
     Raises:
         InputError: fewer than two classes, a class too small to be split, or unreadable images.
@@ -267,9 +293,10 @@ def search_task(dataset: ImageDataset, side: int, seed: int, most: int = MOST_IM
         np.sort(train),
         np.sort(valid),
         np.arange(len(counts)),
-        min(side, image_side(dataset)),
+        side if pretrained else min(side, image_side(dataset)),
+        pretrained,
     )
-    return replace(task, names=tuple(dataset.classes))
+    return replace(task, names=tuple(dataset.classes), normal=(0.5, 0.5) if pretrained else None)
 
 
 def image_side(dataset: ImageDataset) -> int:
