@@ -152,8 +152,9 @@ def refine(
         spare = (1 - TRAINING_SHARE) * seconds - (time.perf_counter() - started)
     candidates = _by_the_search(result, found, summary.accuracy, suggested, spare)
     start = None
-    if space.pretrained and candidates[0].architecture == summary.architecture:
-        start = found.composed.method.network(found.run, found.ranking[0][0])
+    kept_weights = summary.network if space.pretrained else None
+    if kept_weights is not None and candidates[0].architecture == summary.architecture:
+        start = kept_weights.network
     left = seconds - (time.perf_counter() - started)
     # A search that was stopped may end with another network when it is gone on with.
     best = trained_one(
