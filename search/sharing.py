@@ -32,8 +32,3 @@ def at(space: SearchSpace, resolution: int) -> WeightSharing:
     if isinstance(space, MobileSpace):
         return space.chain(resolution)
     return sharing(space)
-
-
-def is_searched(space: SearchSpace) -> bool:
-    """Whether searches work on a space."""
-    return isinstance(space, WeightSharing | MobileSpace)

@@ -64,10 +64,11 @@ def test_classifiers_begin_in_closed_form_for_every_number_of_stages():
     largest.begin(run)
     run.network.eval()
     with torch.no_grad():
-        for _, _, classifier in supernet.ends(run.valid_x, supernet.every_end(largest.largest)):
-            assert float(classifier.weight.norm()) > 0.5  # new ones have a norm of about 0.2
-        logits = supernet(run.valid_x, largest.largest)
-    assert float((logits.argmax(1) == run.valid_y).float().mean()) > 0.9
+        ends = list(supernet.ends(run.valid_x, supernet.every_end(largest.largest)))
+        assert len(ends) == 5
+        for features, _, classifier in ends:
+            right = classifier(features).argmax(1) == run.valid_y
+            assert float(right.float().mean()) > 0.8
 
 
 def test_pretrained_weights_learn_by_the_recipe_of_train():
@@ -203,9 +204,10 @@ def test_refine_by_a_search_trains_the_winner_on_from_its_kept_weights(space, mo
     assert (refined.network.params, refined.network.macs) == (cost.params, cost.macs)
 
 
-def test_a_training_begins_with_the_weights_that_it_is_given():
+def test_a_training_begins_with_the_weights_that_it_is_given(monkeypatch):
     from metad2a import train
 
+    page_outlook.put_in_place(monkeypatch.setattr)
     architecture = SPACE.whole(3, SIDE)
     start = SPACE.build(architecture, 3, pretrained=True)
     with torch.no_grad():

@@ -13,7 +13,7 @@ set of batch-norm statistics. Architectures are tuples of one operation a slot;
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,8 @@ class Chain(WeightSharing):
         InputError: the space does not have the resolution.
     """
 
-    search_macro = published_macro = MappingProxyType({})
+    search_macro: Mapping[str, int] = MappingProxyType({})
+    published_macro: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self, space: MobileSpace, resolution: int) -> None:
         sides = space.decisions[0].values
@@ -308,7 +309,7 @@ class Chain(WeightSharing):
                 chosen[slot] = int(best[slot])
         return tuple(chosen)
 
-    def supernet(self, classes: int, **macro: int | None) -> MobileSuperNet:  # type: ignore[override]
+    def supernet(self, classes: int, **macro: int | None) -> MobileSuperNet:
         """Return the network of which all others are slices, with the space's pretrained weights.
 
         Raises:

@@ -107,6 +107,7 @@ class MobileSpace(SearchSpace):
     node_features = NODE_FEATURES
     default_protocol = "finetune-v1"
     pretrained = True
+    searchable = True
 
     stem: int
     """Channels of the first convolution (kernel 3, stride 2)."""

@@ -74,6 +74,8 @@ class SearchSpace(ABC):
     """The protocol by which networks of this space are trained unless another is asked for."""
     pretrained: bool = False
     """Whether ``build(pretrained=True)`` has weights."""
+    searchable: bool = False
+    """Whether searches work in it: its networks, or those of one resolution, share weights."""
     weights_name: str = ""
     """What the pretrained weights are called."""
     weights_licence: str = ""
@@ -398,6 +400,8 @@ class WeightSharing(SearchSpace):
     Every network's cost is a sum of a fixed part and one part a slot, and one supernet holds the
     weights of all of them: what the methods of ``search`` work on.
     """
+
+    searchable = True
 
     operations: tuple[str, ...]
     """Names of the choices of every slot, in the order of their indices."""
