@@ -186,6 +186,14 @@ def test_every_wrapper_composes_with_some_method_and_refuses_others_with_a_reaso
     assert all(f"cannot be combined with {wrapper!r}: " in reason for reason in reasons)
 
 
+@pytest.mark.parametrize("name", ["spos+curriculum", "darts+lpt"])
+def test_wrappers_work_around_methods_of_mobile_spaces(name):
+    found = short(name, "efficientnet_lite")
+    assert found.complete
+    assert found.run.subspace.contains(found.ranking[0][0])
+    assert found.result().network is not None
+
+
 def test_plugins_are_made_anew_for_each_run():
     assert compose("darts").method is not compose("darts").method
 
