@@ -5,16 +5,22 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DEMO := .venv/.installed-demo
 DEV := .venv/.installed-dev
 
-.PHONY: demo test app model bench
+.PHONY: demo test test-all app model bench
 
 demo: $(DEMO)
 	$(BIN)/metad2a suggest sklearn:digits
 
+# Each of the two processes takes half of the list, file after file, and then what the other has left:
+# what the tests of a file share is made once.
 test: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+
+# Clusters, servers and browsers are for one process each: a file is never shared.
+test-all: test
+	$(BIN)/pytest -n 2 --dist loadfile -m slow
 
 app: $(DEV)
 	$(BIN)/metad2a app

@@ -26,14 +26,12 @@ from database.schema import (
     ARCHITECTURES,
     BUILDS,
     DATASETS,
-    DISTANCES,
     EVALUATIONS,
     JOBS,
     PROTOCOLS,
     SOURCES,
     TASKS,
 )
-from database.similar import similar
 from database.verify import verify
 from metad2a.spaces import SPACES
 
@@ -115,19 +113,6 @@ def fill(store: Store, rng: np.random.Generator) -> None:
                     n_classes=10,
                 )
             )
-        connection.execute(
-            DISTANCES.insert(),
-            [
-                {
-                    "source_task_id": source_task,
-                    "target_task_id": target,
-                    "method": "fisher-v1",
-                    "value": rng.random(),
-                }
-                for target in {owner: number for number, owner in enumerate(owners)}.values()
-                for source_task in rng.choice(TASK_COUNT, 60, replace=False).tolist()
-            ],
-        )
         connection.execute(
             EVALUATIONS.insert(),
             [
@@ -218,7 +203,6 @@ def measure(store: Store, repeats: int, rng: np.random.Generator) -> list[tuple[
         "`top`, one protocol": lambda: top(store, str(rng.choice(names)), "standalone-v1"),
         "`top`, all protocols": lambda: top(store, str(rng.choice(names))),
         "`top`, all protocols, a fifth of all rows": lambda: top(store, names[0]),
-        "`similar`, without images": lambda: similar(store, str(rng.choice(names))),
         "what a build has done on a task": lambda: store.measured(
             str(rng.choice(keys)), "standalone-v1", 0
         ),

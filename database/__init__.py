@@ -6,19 +6,18 @@ does not.
 
 from __future__ import annotations
 
-from database.exchange import export, export_tasks, import_files
+from database.exchange import export, import_files
 from database.importers import import_published
 from database.jobs import Job, Jobs
 from database.merge import merge_store
 from database.plan import Plan, read_plan
 from database.queries import status
-from database.store import Latency, Recorded, RefusedRowError, Store
+from database.store import Recorded, RefusedRowError, Store
 from database.tasks import Task, draw_tasks, family_of
 
 __all__ = [
     "Job",
     "Jobs",
-    "Latency",
     "Plan",
     "Recorded",
     "RefusedRowError",
@@ -26,7 +25,6 @@ __all__ = [
     "Task",
     "draw_tasks",
     "export",
-    "export_tasks",
     "family_of",
     "import_files",
     "import_published",

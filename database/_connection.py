@@ -1,20 +1,16 @@
-"""Opening a store: its server, its tables, and the upgrade of an older schema."""
+"""Opening a store: its server, and its tables, which are of one schema until the first release."""
 
 from __future__ import annotations
 
-import logging
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, select, update
+from sqlalchemy import Connection, inspect, select
 
 from database._server import Server
 from database._sqlite import SQLite
-from database.migrations import MIGRATIONS
 from database.schema import MEASURED, META, METADATA, SCHEMA_VERSION, SOURCES
 from metad2a.errors import DatabaseError
-
-_log = logging.getLogger(__name__)
 
 
 def open_server(location: Path | str, create: bool) -> Server:
@@ -22,7 +18,7 @@ def open_server(location: Path | str, create: bool) -> Server:
 
     Raises:
         DatabaseError: there is none and ``create`` is false; it is damaged, of another program,
-            of a newer schema, or cannot be read and written.
+            of another schema, or cannot be read and written.
     """
     server = _server(location)
     try:
@@ -48,14 +44,15 @@ def _server(location: Path | str) -> Server:
 
 
 def _is_ready(connection: Connection, server: Server) -> bool:
-    """Return whether the database has the tables of this version; false if they can be made.
+    """Return whether the database has the tables; false if it is empty.
 
     Raises:
-        DatabaseError: it is another program's, of a newer schema, or lacks tables.
+        DatabaseError: it is another program's, of another schema, or lacks tables.
     """
     tables = set(inspect(connection).get_table_names())
-    if not tables or _version(connection, server, tables) < SCHEMA_VERSION:
+    if not tables:
         return False
+    _check_version(connection, server, tables)
     if missing := set(METADATA.tables) - tables:
         raise DatabaseError(
             f"The database {server.name!r} lacks the tables {', '.join(sorted(missing))}. Restore "
@@ -65,13 +62,10 @@ def _is_ready(connection: Connection, server: Server) -> bool:
 
 
 def _make_ready(connection: Connection, server: Server, create: bool) -> None:
-    """Make or upgrade the tables, unless another process did while this one waited."""
+    """Make the tables, unless another process did while this one waited."""
     if _is_ready(connection, server):
         return
-    tables = set(inspect(connection).get_table_names())
-    if tables:
-        _upgrade(connection, server, _version(connection, server, tables))
-    elif create:  # a new database, or one whose creation was interrupted
+    if create:  # a new database, or one whose creation was interrupted
         METADATA.create_all(connection)
         connection.execute(META.insert().values(schema_version=SCHEMA_VERSION))
         connection.execute(
@@ -86,8 +80,8 @@ def _make_ready(connection: Connection, server: Server, create: bool) -> None:
         )
 
 
-def _version(connection: Connection, server: Server, tables: set[str]) -> int:
-    """Return the schema version, which this program can read or upgrade."""
+def _check_version(connection: Connection, server: Server, tables: set[str]) -> None:
+    """Refuse a database of another program or schema."""
     version = None
     if META.name in tables:
         columns = {column["name"] for column in inspect(connection).get_columns(META.name)}
@@ -99,25 +93,9 @@ def _version(connection: Connection, server: Server, tables: set[str]) -> int:
             f"{', '.join(sorted(tables))[:200]} and no schema version. Give the place of a metad2a "
             "database, or of a new one."
         )
-    if not min(MIGRATIONS) - 1 <= version <= SCHEMA_VERSION:
+    if version != SCHEMA_VERSION:
         raise DatabaseError(
             f"The database {server.name!r} has schema version {version}; this program reads "
-            f"{min(MIGRATIONS) - 1} to {SCHEMA_VERSION}. Update metad2a, or give the place of a "
-            "new database."
+            f"{SCHEMA_VERSION} alone. Write its rows with the metad2a that made it (`metad2a db "
+            "export`) and read them into a new one (`metad2a db import`), or give another place."
         )
-    return int(version)
-
-
-def _upgrade(connection: Connection, server: Server, version: int) -> None:
-    copy = server.backup(version)
-    for number in range(version + 1, SCHEMA_VERSION + 1):
-        MIGRATIONS[number](connection)
-    connection.execute(update(META).values(schema_version=SCHEMA_VERSION))
-    _log.warning(
-        "The database %s was upgraded from schema version %d to %d; a copy of it as it "
-        "was is in %s.",
-        server.name,
-        version,
-        SCHEMA_VERSION,
-        copy,
-    )

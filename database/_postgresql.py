@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from sqlalchemy import URL, Connection, Engine, create_engine, func, inspect, make_url, select
+from sqlalchemy import URL, Connection, Engine, create_engine, func, make_url, select
 from sqlalchemy.exc import ArgumentError
 
 from database._server import Server
@@ -52,17 +52,6 @@ class PostgreSQL(Server):
         with self.writer.begin() as connection:
             connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
             yield connection
-
-    def backup(self, version: int) -> str:
-        """Copy every table into a schema of the same database, in the place of an older copy."""
-        copy = f"metad2a_v{version}"
-        with self.writer.begin() as connection:
-            tables = inspect(connection).get_table_names()
-            connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {copy} CASCADE")
-            connection.exec_driver_sql(f"CREATE SCHEMA {copy}")
-            for table in tables:
-                connection.exec_driver_sql(f'CREATE TABLE {copy}."{table}" AS TABLE "{table}"')
-        return f"its schema {copy!r}"
 
     def size(self, connection: Connection) -> int:
         """Return the bytes of the whole database, which may hold other tables too."""

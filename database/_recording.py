@@ -43,8 +43,8 @@ class Recorded:
     conflicts: tuple[str, ...]
 
 
-class Tally:
-    """Counts what becomes of rows as they are written."""
+class _Tally:
+    """Counts what becomes of evaluations as they are written."""
 
     def __init__(self) -> None:
         self._new = self._known = 0
@@ -53,46 +53,42 @@ class Tally:
     def keep(
         self,
         connection: Connection,
-        table: Table,
         key: Mapping[str, Any],
-        name: str,
         value: float,
         rest: Mapping[str, Any],
-        what: str,
+        protocol: str,
         of: str,
     ) -> None:
-        """Insert the row with this key and ``value`` in the column ``name``, unless it is known.
+        """Insert the evaluation with this key and ``value``, unless it is known.
 
         Args:
             connection: of a writing transaction.
-            table: where the row goes.
             key: columns that no two rows have in common.
-            name: column of the value.
             value: what was measured.
             rest: the other columns.
-            what: what errors call the value.
+            protocol: what errors call the value.
             of: what errors say that it is a value of.
 
         Raises:
             RefusedRowError: a constraint does not let it in.
         """
-        stored = _stored(connection, table, key, name)
+        stored = _stored(connection, key)
         if stored is None:
             try:
-                if add(connection, table, key, {name: value, **rest}) is not None:
+                if add(connection, EVALUATIONS, key, {"value": value, **rest}) is not None:
                     self._new += 1
                     return
             except (IntegrityError, DataError) as error:
                 cause = str(error.orig).partition("\n")[0]
                 raise RefusedRowError(
-                    f"The database refuses {what} = {value!r} of {of}: {cause}. A value must be "
-                    "finite, an accuracy a fraction 0..1, and seconds not negative."
+                    f"The database refuses {protocol} = {value!r} of {of}: {cause}. A value must "
+                    "be finite, an accuracy a fraction 0..1, and seconds not negative."
                 ) from error
-            stored = _stored(connection, table, key, name)  # another process was faster
+            stored = _stored(connection, key)  # another process was faster
         if stored == value:
             self._known += 1
         else:
-            self._conflicts.append(f"{what} of {of}: {stored!r} is kept, {value!r} refused")
+            self._conflicts.append(f"{protocol} of {of}: {stored!r} is kept, {value!r} refused")
             _log.warning("Conflicting measurement: %s.", self._conflicts[-1])
 
     def recorded(self) -> Recorded:
@@ -119,7 +115,7 @@ def record_evaluations(
     task_id = find(connection, TASKS, {"key": task})
     protocols: dict[str, tuple[int, str]] = {}
     architectures: dict[str, int] = {}
-    tally = Tally()
+    tally = _Tally()
     rows = [(space.format(space.canonical(one.architecture)), one) for one in measurements]
     # Every writer goes in the same order, so that no two wait for one another.
     for canonical, one in sorted(rows, key=lambda row: (row[0], row[1].protocol, row[1].seed)):
@@ -141,7 +137,7 @@ def record_evaluations(
             f"{canonical} with seed {one.seed} ({one.seconds!r} s, curve {one.curve[:5]}) on "
             f"task {task}"
         )
-        tally.keep(connection, EVALUATIONS, key, "value", one.value, rest, one.protocol, of)
+        tally.keep(connection, key, one.value, rest, one.protocol, of)
     return tally.recorded()
 
 
@@ -193,8 +189,6 @@ def _protocol(connection: Connection, name: str) -> tuple[int, str]:
     return number, str(kind)
 
 
-def _stored(
-    connection: Connection, table: Table, key: Mapping[str, Any], name: str
-) -> float | None:
-    value = connection.scalar(select(table.c[name]).where(_equal(table, key)))
+def _stored(connection: Connection, key: Mapping[str, Any]) -> float | None:
+    value = connection.scalar(select(EVALUATIONS.c.value).where(_equal(EVALUATIONS, key)))
     return None if value is None else float(value)

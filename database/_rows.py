@@ -16,7 +16,6 @@ from sqlalchemy import ColumnElement, Select, select
 from database.schema import (
     ARCHITECTURES,
     DATASETS,
-    DISTANCES,
     EVALUATIONS,
     LATENCIES,
     PROTOCOLS,
@@ -81,12 +80,6 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "resolution": "integer",
         "milliseconds": "number",
         **_SOURCE,
-    },
-    "distances": {
-        "source_task": "word",
-        "target_task": "word",
-        "method": "word",
-        "value": "number",
     },
 }
 """Table to column to kind of value, in the order in which tables can be read in. A "word" is a
@@ -297,24 +290,8 @@ def _latencies(sources: Sources) -> Select[Any]:
     )
 
 
-def _distances(_: Sources) -> Select[Any]:
-    source, target = TASKS.alias(), TASKS.alias()
-    return (
-        select(
-            source.c.key.label("source_task"),
-            target.c.key.label("target_task"),
-            DISTANCES.c.method,
-            DISTANCES.c.value,
-        )
-        .join_from(DISTANCES, source, DISTANCES.c.source_task_id == source.c.id)
-        .join(target, DISTANCES.c.target_task_id == target.c.id)
-        .order_by(source.c.key, target.c.key, DISTANCES.c.method)
-    )
-
-
 _QUERIES: Mapping[str, Callable[[Sources], Select[Any]]] = {
     "tasks": _tasks,
     "evaluations": _evaluations,
     "latencies": _latencies,
-    "distances": _distances,
 }

@@ -55,10 +55,6 @@ class Server(ABC):
         """Give a writing transaction that runs beside no other one of its kind."""
 
     @abstractmethod
-    def backup(self, version: int) -> str:
-        """Copy the database, which has schema ``version``, and return the copy's place."""
-
-    @abstractmethod
     def size(self, connection: Connection) -> int:
         """Return the bytes that the database takes on its server's disk."""
 

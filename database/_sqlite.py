@@ -1,4 +1,4 @@
-"""A store in one SQLite file: connection settings, integrity, backup."""
+"""A store in one SQLite file: connection settings and integrity."""
 
 from __future__ import annotations
 
@@ -125,22 +125,6 @@ class SQLite(Server):
         """Give a writing transaction: SQLite lets in one at a time."""
         with self.writer.begin() as connection:
             yield connection
-
-    def backup(self, version: int) -> str:
-        """Copy what is committed; a copy that breaks off leaves none."""
-        copy = self.path.with_name(f"{self.path.name}.v{version}.bak")
-        partial = copy.with_name(f"{copy.name}.partial")
-        partial.unlink(missing_ok=True)
-        try:
-            with (
-                contextlib.closing(sqlite3.connect(self.path)) as source,
-                contextlib.closing(sqlite3.connect(partial)) as target,
-            ):
-                source.backup(target)
-            partial.replace(copy)
-        finally:
-            partial.unlink(missing_ok=True)
-        return str(copy)
 
     def size(self, connection: Connection) -> int:
         """Return the bytes of the file and its write-ahead log."""

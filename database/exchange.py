@@ -40,7 +40,7 @@ def export(
         path: a name that ends in ``.jsonl`` is for JSON lines, one in ``.parquet`` for Parquet.
         table: "evaluations" (``value``: an accuracy is a fraction 0..1; ``seconds``; ``curve``:
             accuracy after each epoch; ``created``: UTC), "tasks" (class numbers and image
-            indices), "latencies" (``milliseconds``; ``resolution`` in pixels) or "distances".
+            indices) or "latencies" (``milliseconds``; ``resolution`` in pixels).
         only_sources: names of sources; no row of another one is written (default: all).
         exclude_sources: names of sources whose rows are left out.
 
@@ -61,11 +61,6 @@ def export(
 
     _atomically(path, write)
     return written
-
-
-def export_tasks(store: Store, path: Path | str) -> int:
-    """Write every task's definition to one file; see :func:`export`."""
-    return export(store, path, "tasks")
 
 
 def import_files(store: Store, paths: Iterable[Path | str]) -> dict[str, Recorded]:

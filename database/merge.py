@@ -18,7 +18,7 @@ from sqlalchemy.exc import StatementError
 
 from database._names import Names
 from database._rows import ALL_SOURCES, TABLES, Row, Sources, rows
-from database.schema import DISTANCES, EVALUATIONS, LATENCIES
+from database.schema import EVALUATIONS, LATENCIES
 from database.store import Recorded, RefusedRowError, Store
 from database.tasks import Task
 from metad2a.errors import InputError
@@ -102,8 +102,7 @@ def _measured(
 ) -> Recorded:
     new, known, conflicts = 0, 0, []
     for chunk in _chunks(enumerate(given, 1)):
-        if kind.table is not DISTANCES:
-            names.learn_architectures(chunk)
+        names.learn_architectures(chunk)
         made = []
         for number, row in chunk:
             with _refusing(kind.name, number, row):
@@ -202,15 +201,6 @@ def _latency(names: Names, row: Row) -> dict[str, Any]:
     } | {name: row[name] for name in ("device", "batch", "resolution", "milliseconds")}
 
 
-def _distance(names: Names, row: Row) -> dict[str, Any]:
-    return {
-        "source_task_id": names.task(row["source_task"]),
-        "target_task_id": names.task(row["target_task"]),
-        "method": row["method"],
-        "value": row["value"],
-    }
-
-
 _MEASURED = {
     one.name: one
     for one in (
@@ -230,14 +220,6 @@ _MEASURED = {
             "milliseconds",
             _latency,
         ),
-        _Measured(
-            "distances",
-            DISTANCES,
-            ("source_task_id", "target_task_id", "method"),
-            2,
-            "value",
-            _distance,
-        ),
     )
 }
 _KEYS = (
@@ -249,9 +231,6 @@ _KEYS = (
     "space",
     "architecture",
     "task",
-    "source_task",
-    "target_task",
-    "method",
     "source",
 )
 

@@ -13,7 +13,6 @@ from database.progress import progress
 from database.schema import (
     ARCHITECTURES,
     DATASETS,
-    DISTANCES,
     EVALUATIONS,
     FAILURES,
     LATENCIES,
@@ -29,7 +28,7 @@ def status(store: Store) -> dict[str, Any]:
     """Return what is in the store, as counts.
 
     Keys: ``schema_version``, ``datasets``, ``tasks``, ``architectures``, ``evaluations``,
-    ``latencies``, ``distances``, ``failures``, ``protocols`` and ``sources`` (name to number of
+    ``latencies``, ``failures``, ``protocols`` and ``sources`` (name to number of
     evaluations), ``families`` (name to number of tasks), ``seconds`` (spent on measuring),
     ``bytes`` (of the store on disk) and ``builds`` (see ``database.progress``).
 
@@ -39,7 +38,7 @@ def status(store: Store) -> dict[str, Any]:
     with store.reading() as connection:
         counts = {
             table.name: connection.scalar(select(func.count()).select_from(table))
-            for table in (DATASETS, TASKS, ARCHITECTURES, LATENCIES, DISTANCES, FAILURES)
+            for table in (DATASETS, TASKS, ARCHITECTURES, LATENCIES, FAILURES)
         }
         families = Counter(
             connection.scalars(select(DATASETS.c.family).join(TASKS).order_by(DATASETS.c.family))
@@ -84,19 +83,8 @@ def evaluations(store: Store) -> Iterator[Mapping[str, Any]]:
 
 
 def tasks(store: Store) -> Iterator[Mapping[str, Any]]:
-    """Yield every task with its dataset and definition, in a fixed order."""
-    query = (
-        select(
-            TASKS.c.key.label("task"),
-            TASKS.c.name,
-            DATASETS.c.name.label("dataset"),
-            DATASETS.c.fingerprint,
-            DATASETS.c.family,
-            TASKS.c.definition,
-        )
-        .join(DATASETS)
-        .order_by(DATASETS.c.name, TASKS.c.name, TASKS.c.key)
-    )
-    with store.reading() as connection:
-        for row in connection.execute(query).mappings():
-            yield dict(row)
+    """Yield every task with its dataset and definition, in a fixed order.
+
+    The keys are the columns of an export.
+    """
+    return rows(store, "tasks", ALL_SOURCES)

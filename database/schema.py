@@ -1,7 +1,7 @@
 """The tables. What a row may not be, the server itself refuses: see the constraints.
 
-A change of a table raises ``SCHEMA_VERSION`` and adds a file to ``database/migrations``. SQLite
-keeps NaN as NULL, so NOT NULL refuses it; PostgreSQL sorts NaN above every number, so the range
+A change of a table that rows of before do not fit raises ``SCHEMA_VERSION``; upgrades there will
+be from the first release on. SQLite keeps NaN as NULL, so NOT NULL refuses it; PostgreSQL sorts NaN above every number, so the range
 does. A value that is not a number at all compares as larger than every number, too.
 """
 
@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 
 SCHEMA_VERSION = 3
-"""A store of an earlier version is upgraded when it is opened, a later one is not opened."""
+"""A store of another version is not opened."""
 MEASURED = "measured"
 """The source of what was measured here; every store has it."""
 STATES = ("open", "leased", "done", "quarantined")
@@ -191,19 +191,6 @@ LATENCIES = Table(
     CheckConstraint("milliseconds > 0 AND milliseconds <= 1.7e308", name="latency_is_finite"),
 )
 """Time that a device takes for one batch. ``batch``: images; ``resolution``: pixels."""
-
-DISTANCES = Table(
-    "distances",
-    METADATA,
-    Column("id", Integer, primary_key=True),
-    _reference("tasks", "source_task_id"),
-    _reference("tasks", "target_task_id"),
-    _text("method"),
-    Column("value", Double, nullable=False),
-    UniqueConstraint("source_task_id", "target_task_id", "method"),
-    CheckConstraint("value BETWEEN 0 AND 1", name="distance_is_a_fraction"),
-)
-"""A measured distance from one task to another, 0 (the same) to 1."""
 
 FAILURES = Table(
     "failures",

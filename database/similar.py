@@ -1,4 +1,4 @@
-"""The stored datasets nearest to one, by what the model sees in them and by Fisher distance.
+"""The stored datasets nearest to one, by what the model sees in them.
 
 What the model sees is worked out from images once and kept in the cache folder, under the
 fingerprint: a second time no images are needed.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from sqlalchemy import Row, func, select
 
 from database.reading import Ranked, find_dataset, top
-from database.schema import DATASETS, DISTANCES, EVALUATIONS, PROTOCOLS, TASKS
+from database.schema import DATASETS, EVALUATIONS, PROTOCOLS, TASKS
 from database.store import Store
 from metad2a.errors import InputError
 from metad2a.settings import cache_folder
@@ -39,10 +38,7 @@ class Similar:
         family: what it was grouped with.
         fingerprint: of its content.
         embedding: root mean square difference of the embeddings by the packaged model, in
-            standard deviations over the datasets it learnt from; None where its images are not at
-            hand.
-        fisher: mean of the measured distances (0..1) of its tasks from those of the dataset asked
-            about, by method; empty where none was measured.
+            standard deviations over the datasets it learnt from.
         best: what did best on it, under the accuracy protocol with the most values; None where
             nothing was measured.
     """
@@ -50,8 +46,7 @@ class Similar:
     name: str
     family: str
     fingerprint: str
-    embedding: float | None
-    fisher: dict[str, float]
+    embedding: float
     best: Ranked | None
 
 
@@ -62,9 +57,9 @@ def similar(
     k: int = 5,
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
 ) -> list[Similar]:
-    """Return the ``k`` stored datasets nearest to ``source``, without itself.
+    """Return the ``k`` stored datasets nearest to ``source``, without itself, the nearest first.
 
-    They are ordered by embedding; those that have none come last, by Fisher distance.
+    Those whose images are neither at hand nor in the cache are left out.
 
     Args:
         store: the database.
@@ -74,8 +69,7 @@ def similar(
         progress: told how many stored datasets have been looked at, of all, and which is next.
 
     Raises:
-        InputError: ``source`` is unknown or unfit, ``k`` is below 1, or nothing is known of any
-            distance.
+        InputError: ``source`` is unknown or unfit, ``k`` is below 1, or no distance is known.
         DatabaseError: the store cannot be read.
     """
     if k < 1:
@@ -85,33 +79,23 @@ def similar(
         others = connection.execute(
             select(DATASETS).where(DATASETS.c.fingerprint != fingerprint)
         ).all()
-    measured = _fisher(store, fingerprint)
     found = []
     for done, row in enumerate(others):
         progress(done, len(others), row.name)
         embedding = None if own is None else _embedding(row, data_folder)
-        away = None if own is None or embedding is None else _apart(own, embedding)
-        found.append((row, away, measured.get(row.fingerprint, {})))
+        if own is not None and embedding is not None:
+            found.append((_apart(own, embedding), row))
     progress(len(others), len(others), "")
-    known = [one for one in found if one[1] is not None or one[2]]
-    if not known:
+    if not found:
         raise InputError(
             f"No distance to any of the {len(others)} other datasets of the database is known: "
-            "none was measured, and what the model sees in their images is not in the cache. Give "
-            "the folder that holds one folder a dataset (--data)."
+            "what the model sees in their images is not in the cache. Give the folder that holds "
+            "one folder a dataset (--data)."
         )
-    known.sort(
-        key=lambda one: (
-            one[1] is None,
-            one[1] or 0,
-            not one[2],
-            min(one[2].values(), default=0),
-            one[0].name,
-        )
-    )
+    found.sort(key=lambda one: (one[0], one[1].name))
     return [
-        Similar(row.name, row.family, row.fingerprint, away, fisher, _best(store, row))
-        for row, away, fisher in known[:k]
+        Similar(row.name, row.family, row.fingerprint, away, _best(store, row))
+        for away, row in found[:k]
     ]
 
 
@@ -128,27 +112,6 @@ def _source(
     with store.reading() as connection:
         row = find_dataset(connection, source)
     return row.fingerprint, _embedding(row, data_folder)
-
-
-def _fisher(store: Store, fingerprint: str) -> dict[str, dict[str, float]]:
-    """Return mean distances to the dataset's tasks: other's fingerprint to method to value."""
-    other, target = DATASETS.alias(), DATASETS.alias()
-    past, new = TASKS.alias(), TASKS.alias()
-    query = (
-        select(other.c.fingerprint, DISTANCES.c.method, func.avg(DISTANCES.c.value))
-        .join_from(DISTANCES, new, DISTANCES.c.target_task_id == new.c.id)
-        .join(target, new.c.dataset_id == target.c.id)
-        .join(past, DISTANCES.c.source_task_id == past.c.id)
-        .join(other, past.c.dataset_id == other.c.id)
-        .where(target.c.fingerprint == fingerprint)
-        .group_by(other.c.fingerprint, DISTANCES.c.method)
-        .order_by(DISTANCES.c.method)
-    )
-    found: dict[str, dict[str, float]] = defaultdict(dict)
-    with store.reading() as connection:
-        for name, method, value in connection.execute(query):
-            found[name][method] = value
-    return found
 
 
 def _best(store: Store, dataset: Row[Any]) -> Ranked | None:

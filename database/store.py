@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ from database._connection import open_server
 from database._recording import (
     Recorded,
     RefusedRowError,
-    Tally,
     find,
     identify,
     record_evaluations,
@@ -24,10 +22,8 @@ from database._recording import (
 from database.schema import (
     ARCHITECTURES,
     DATASETS,
-    DISTANCES,
     EVALUATIONS,
     FAILURES,
-    LATENCIES,
     MEASURED,
     PROTOCOLS,
     SOURCES,
@@ -39,21 +35,10 @@ if TYPE_CHECKING:
     from database.tasks import Task
     from metad2a.datasets import ImageDataset
     from metad2a.protocol import Protocol
-    from metad2a.spaces import Architecture, SearchSpace
+    from metad2a.spaces import SearchSpace
     from search.labels import Measurement
 
-__all__ = ["Latency", "Recorded", "RefusedRowError", "Store"]
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Time that ``device`` takes for ``batch`` images of ``resolution`` pixels a side."""
-
-    architecture: Architecture
-    device: str
-    batch: int
-    resolution: int
-    milliseconds: float
+__all__ = ["Recorded", "RefusedRowError", "Store"]
 
 
 class Store:
@@ -66,15 +51,13 @@ class Store:
     def __init__(self, location: Path | str, create: bool = True) -> None:
         """Open ``location``, and create it if it is missing and ``create`` is true.
 
-        A database of an older schema is upgraded, after a copy of it was made beside it.
-
         Args:
             location: path of a file, or ``postgresql+psycopg://USER@HOST/DATABASE``.
             create: whether to make a file, or the tables of an empty PostgreSQL database.
 
         Raises:
-            DatabaseError: it is missing, damaged, of another program or of a newer schema, or the
-                server cannot be reached.
+            DatabaseError: it is missing, damaged, of another program or schema, or the server
+                cannot be reached.
         """
         self._server = open_server(location, create)
         self.name = self._server.name
@@ -199,65 +182,6 @@ class Store:
             return record_evaluations(
                 connection, task, space, measurements, device, versions, source
             )
-
-    def add_latencies(
-        self, space: SearchSpace, latencies: Iterable[Latency], source: str = MEASURED
-    ) -> Recorded:
-        """Store latencies: all of them, or none on an error. What is known is left as it is.
-
-        Raises:
-            RefusedRowError: a latency is not a finite number above 0.
-            DatabaseError: the source is not stored.
-        """
-        tally = Tally()
-        rows = [(space.format(space.canonical(one.architecture)), one) for one in latencies]
-        with self.writing() as connection:
-            source_id = find(connection, SOURCES, {"name": source})
-            for canonical, one in sorted(rows, key=lambda row: row[0]):
-                number = identify(
-                    connection, ARCHITECTURES, {"space": space.name, "canonical": canonical}, {}
-                )
-                key = {
-                    "architecture_id": number,
-                    "device": one.device,
-                    "batch": one.batch,
-                    "resolution": one.resolution,
-                    "source_id": source_id,
-                }
-                of = (
-                    f"{canonical} on {one.device} (batch {one.batch}, {one.resolution} pixels, "
-                    f"{source})"
-                )
-                tally.keep(
-                    connection, LATENCIES, key, "milliseconds", one.milliseconds, {}, "latency", of
-                )
-        return tally.recorded()
-
-    def add_distance(self, source: str, target: str, method: str, value: float) -> Recorded:
-        """Store the distance 0..1 from the task with key ``source`` to the one with ``target``.
-
-        Raises:
-            RefusedRowError: the distance is not a number 0..1.
-            DatabaseError: a task is not stored.
-        """
-        tally = Tally()
-        with self.writing() as connection:
-            key = {
-                "source_task_id": find(connection, TASKS, {"key": source}),
-                "target_task_id": find(connection, TASKS, {"key": target}),
-                "method": method,
-            }
-            tally.keep(
-                connection,
-                DISTANCES,
-                key,
-                "value",
-                value,
-                {},
-                f"{method} distance",
-                f"task {source} to task {target}",
-            )
-        return tally.recorded()
 
     def add_failure(self, task: str, labeller: str, error: str) -> None:
         """Note that a labeller broke off on the task with key ``task``."""

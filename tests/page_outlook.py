@@ -34,21 +34,23 @@ class Outlook:
         return self
 
 
-def looked_at(images: Any, labels: Any, counts: Any, side: float) -> Any:
-    """Return landmarks without running a network."""
-    from metad2a.model.landmarks import RESOLUTIONS, STAGES, Landmarks
+def described(dataset: Any, indices: Any, seed: int = 0) -> tuple[Any, Any]:
+    """Return landmarks, without running a network, and the report on what was read."""
+    from metad2a.datasets import draw
+    from metad2a.model.landmarks import MAX_CLASSES, RESOLUTIONS, STAGES, Landmarks, per_class
 
-    classes = len(counts)
-    return Landmarks(
+    classes = len(dataset.classes)
+    sample = draw(dataset, seed, per_class(classes), MAX_CLASSES, indices=indices)
+    landmarks = Landmarks(
         accuracy=np.full((len(RESOLUTIONS), len(STAGES)), 0.8),
-        count=len(images),
+        count=len(sample.images),
         classes=classes,
         sampled=classes,
         guess=1 / classes,
-        images=int(sum(counts)),
+        images=len(indices),
         largest=1 / classes,
         balance=1.0,
-        side=round(side),
+        side=round(float(np.median(sample.sizes.min(1)))),
         gray=False,
         flip_loss=0.0,
         chirality=0.5,
@@ -56,6 +58,7 @@ def looked_at(images: Any, labels: Any, counts: Any, side: float) -> Any:
         between=0.2,
         alike=-0.4,
     )
+    return landmarks, sample.report
 
 
 def put_in_place(setattr: Any = setattr) -> None:
@@ -64,7 +67,7 @@ def put_in_place(setattr: Any = setattr) -> None:
     from metad2a.training import plan
 
     setattr(performance, "packaged", Outlook)
-    setattr(landmarks, "measure", looked_at)
+    setattr(landmarks, "described", described)
     setattr(plan, "EPOCHS", (0.5, 2.0))
     for name in ("pace", "usual_pace"):
         setattr(plan, name, lambda *_: 3e9)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from building import until
-from ray.cluster_utils import Cluster
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
@@ -21,6 +20,8 @@ class Nodes:
     """A cluster, and its two nodes that work."""
 
     def __init__(self):
+        from ray.cluster_utils import Cluster
+
         # As on every node of a real cluster, the workers must find the modules of the labellers.
         self._patch = pytest.MonkeyPatch()
         self._patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (HERE, HERE.parent))))

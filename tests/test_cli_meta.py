@@ -15,7 +15,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from database import Store
-from database.exchange import export, export_tasks
+from database.exchange import export
 from database.tasks import draw_tasks
 from metad2a.cli import _tasks, main
 from metad2a.cli._tasks import described_tasks
@@ -66,7 +66,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Export:
                 store.add_task(task)
                 store.record(task.key, SPACE, drawn(rng, 18 if number else 2 * WHOLE), "cpu", "")
         export(store, root / "evaluations.parquet")
-        export_tasks(store, root / "tasks.parquet")
+        export(store, root / "tasks.parquet", "tasks")
     return Export(root / "evaluations.parquet", root / "tasks.parquet", root / "data")
 
 
@@ -83,6 +83,7 @@ def drawn(rng: np.random.Generator, count: int) -> Iterator[Measurement]:
 # -- the commands ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_train_judges_and_writes_a_model(exported, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(meta_training, "WHOLE", WHOLE)
     monkeypatch.setattr(prior_training, "EPOCHS", 2)

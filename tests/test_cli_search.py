@@ -62,6 +62,7 @@ def test_wrong_options_end_with_a_message(capsys):
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_state_that_the_same_command_goes_on_from(cache):
     command = [
         sys.executable,
@@ -101,6 +102,7 @@ def test_ctrl_c_leaves_a_state_that_the_same_command_goes_on_from(cache):
     assert not list(cache.rglob("*.safetensors"))
 
 
+@pytest.mark.slow
 def test_past_tasks_of_a_database_narrow_the_space(tmp_path, capsys):
     import numpy as np
     from PIL import Image

@@ -24,20 +24,18 @@ from building import (
     write_plan,
 )
 from labelling import Faulty, Quick
+from ray_nodes import CPUS, Nodes, is_running, measuring
 
-ray = pytest.importorskip("ray")
+from database import Job, draw_tasks
+from database._cluster import ClusterWorkers
+from database.build import build
+from database.plan import RunPlan
+from database.tasks import Task
+from database.work import Work
+from metad2a.datasets import load_dataset
+from metad2a.errors import InputError
 
-from ray_nodes import CPUS, Nodes, is_running, measuring  # noqa: E402
-
-from database import Job, draw_tasks  # noqa: E402
-from database._cluster import ClusterWorkers  # noqa: E402
-from database.build import build  # noqa: E402
-from database.plan import RunPlan  # noqa: E402
-from database.tasks import Task  # noqa: E402
-from database.work import Work  # noqa: E402
-from metad2a.datasets import load_dataset  # noqa: E402
-from metad2a.errors import InputError  # noqa: E402
-
+pytestmark = pytest.mark.slow
 WHERE = ("created", "seconds", "device")
 PATIENT = {"lease_seconds": 600, "heartbeat_seconds": 60}
 ONE_CPU = RunPlan()
@@ -50,14 +48,20 @@ DEATHS = {
 
 
 @pytest.fixture(scope="module")
-def nodes():
+def ray():
+    """Ray, imported by whoever runs these tests, not by whoever lists them."""
+    return pytest.importorskip("ray")
+
+
+@pytest.fixture(scope="module")
+def nodes(ray):
     made = Nodes()
     yield made
     made.close()
 
 
 @pytest.fixture(autouse=True)
-def left():
+def left(ray):
     """Leave the cluster even if a test breaks off."""
     yield
     if ray.is_initialized():
@@ -90,7 +94,7 @@ def alone(monkeypatch, plan, folder, data, labellers):
 
 
 def test_b2_a_node_killed_in_the_middle_costs_no_row_and_no_try(
-    nodes, data, seen, tmp_path, monkeypatch
+    ray, nodes, data, seen, tmp_path, monkeypatch
 ):
     plan = make_plan(spread("quick", architectures=6), tasks=2, **PATIENT)
     expected = alone(monkeypatch, plan, tmp_path, data, QUICK)
@@ -149,7 +153,7 @@ def test_b4_a_hung_job_is_ended_at_wall_seconds(nodes, data, tmp_path, monkeypat
 
 
 def test_b3_a_stop_kills_what_runs_and_gives_back_its_leases(
-    nodes, data, seen, tmp_path, monkeypatch
+    ray, nodes, data, seen, tmp_path, monkeypatch
 ):
     use(monkeypatch, quick=Quick(seen=str(seen), gate=str(tmp_path / "never")))
     plan = make_plan(spread("quick", architectures=6), tasks=1, **PATIENT)
@@ -230,7 +234,7 @@ def test_sigterm_stays_in_the_hands_of_the_command_line(nodes, work):
             ClusterWorkers(nodes.address, RunPlan(), work[2])
 
 
-def test_a_share_that_no_node_has_is_refused(nodes, work):
+def test_a_share_that_no_node_has_is_refused(ray, nodes, work):
     with pytest.raises(InputError, match=r"cpus = 3 and gpus = 0.*largest have 2 CPUs and 1 GPUs"):
         ClusterWorkers(nodes.address, RunPlan(cpus=3), work[2])
     assert not ray.is_initialized()

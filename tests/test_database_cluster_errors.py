@@ -7,13 +7,15 @@ import sys
 
 import pytest
 
-ray = pytest.importorskip("ray")
+from database._cluster import ClusterWorkers
+from database.plan import RunPlan
+from metad2a.errors import InputError
 
-from database._cluster import ClusterWorkers  # noqa: E402
-from database.plan import RunPlan  # noqa: E402
-from metad2a.errors import InputError  # noqa: E402
 
-ERRORS = ray.exceptions
+@pytest.fixture(scope="module", autouse=True)
+def ray():
+    """Ray, imported by whoever runs these tests, not by whoever lists them."""
+    return pytest.importorskip("ray")
 
 
 @pytest.mark.parametrize(
@@ -63,24 +65,23 @@ def test_without_ray_the_error_names_the_extra(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("error", "lost"),
+    ("error", "given", "lost"),
     [
-        (ERRORS.NodeDiedError("gone"), True),
-        (ERRORS.LocalRayletDiedError(), True),
-        (ERRORS.ObjectLostError("a" * 56, "owner", "site"), True),
-        (ERRORS.OwnerDiedError("a" * 56, "owner", "site"), True),
-        (ERRORS.TaskUnschedulableError("nowhere"), True),
-        (ERRORS.WorkerCrashedError(), False),
-        (ERRORS.OutOfMemoryError("too much"), False),
-        (ERRORS.TaskCancelledError(), False),
+        ("NodeDiedError", ("gone",), True),
+        ("LocalRayletDiedError", (), True),
+        ("ObjectLostError", ("a" * 56, "owner", "site"), True),
+        ("OwnerDiedError", ("a" * 56, "owner", "site"), True),
+        ("TaskUnschedulableError", ("nowhere",), True),
+        ("WorkerCrashedError", (), False),
+        ("OutOfMemoryError", ("too much",), False),
+        ("TaskCancelledError", (), False),
     ],
-    ids=lambda one: type(one).__name__ if isinstance(one, Exception) else None,
 )
-def test_only_a_machine_that_went_away_is_no_failure(monkeypatch, error, lost):
+def test_only_a_machine_that_went_away_is_no_failure(monkeypatch, ray, error, given, lost):
     """Fault B2: what each error is that Ray gives for a result."""
 
     def get(reference):
-        raise error
+        raise getattr(ray.exceptions, error)(*given)
 
     monkeypatch.setattr(ClusterWorkers, "_join", lambda self, address: None)
     monkeypatch.setattr(ClusterWorkers, "_room", lambda self: 1)
@@ -90,6 +91,6 @@ def test_only_a_machine_that_went_away_is_no_failure(monkeypatch, error, lost):
     workers._running["a reference"] = 7
     (ended,) = workers.wait(0)
     assert (ended.number, ended.outcome, ended.lost) == (7, None, lost)
-    assert ended.error.startswith(type(error).__name__)
+    assert ended.error.startswith(error)
     assert "\n" not in ended.error
     assert workers.wait(0) == []

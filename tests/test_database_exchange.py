@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from database import Store, Task, draw_tasks, export, export_tasks
+from database import Store, Task, draw_tasks, export
 from database._rows import TABLES, Sources, rows
 from database.choice import choose
 from database.merge import merge
@@ -33,7 +33,7 @@ def dataset():
 
 @pytest.fixture
 def store(tmp_path, dataset):
-    """Three tasks measured here; one has a row from a journal, as have latencies and a distance."""
+    """Three tasks measured here; one has a row from a journal, which has latencies too."""
     with Store(tmp_path / "store.sqlite") as opened:
         opened.add_dataset(dataset, "noise", 16)
         for protocol in PROTOCOLS:
@@ -69,14 +69,6 @@ def store(tmp_path, dataset):
                     }
                     for batch in (1, 8)
                 ],
-                "distances": [
-                    {
-                        "source_task": tasks[0].key,
-                        "target_task": tasks[1].key,
-                        "method": "fisher",
-                        "value": 0.5,
-                    }
-                ],
             },
         )
         yield opened
@@ -90,9 +82,7 @@ def read(path):
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
-@pytest.mark.parametrize(
-    ("table", "count"), [("evaluations", 31), ("tasks", 3), ("latencies", 2), ("distances", 1)]
-)
+@pytest.mark.parametrize(("table", "count"), [("evaluations", 31), ("tasks", 3), ("latencies", 2)])
 def test_the_export_holds_every_row(store, tmp_path, table, count, suffix):
     path = tmp_path / "new" / f"{table}{suffix}"
     expected = [dict(row) for row in rows(store, table, Sources())]
@@ -155,7 +145,7 @@ def test_unknown_forms_and_tables_are_refused(store, tmp_path, name, table, mess
 
 def test_exported_tasks_can_be_loaded_again(store, dataset, tmp_path):
     path = tmp_path / "tasks.parquet"
-    assert export_tasks(store, path) == 3
+    assert export(store, path, "tasks") == 3
     for row in read(path):
         task = Task(
             row["name"],

@@ -121,6 +121,7 @@ def test_an_idle_worker_that_dies_is_replaced(workers, task):
     assert carry_out(workers, Quick(), task).outcome is not None
 
 
+@pytest.mark.slow
 def test_b5_a_build_goes_on_after_every_way_to_die(data, tmp_path, monkeypatch):
     """Each fault comes once: its job fails one try of three, and is done in the second."""
     labellers = {"quick": Quick()} | {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from importlib import resources
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 from pyarrow import parquet
 
@@ -18,7 +20,7 @@ from metad2a.datasets import load_dataset
 from metad2a.errors import DatabaseError, InputError, MetaD2AError
 from metad2a.protocol import Protocol
 from metad2a.spaces import SPACES
-from search.labels import Measurement
+from search.labels import LABELLERS, Measurement
 
 SPACE = SPACES.get("nasbench201")
 CELLS = [(3, 1, 3, 0, 3, 2), (3,) * 6, (2, 2, 1, 3, 1, 4)]
@@ -27,7 +29,7 @@ FORMS = [".parquet", ".jsonl"]
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """A store with two tasks, six accuracies, a latency and a distance; only read."""
+    """A store with two tasks, six accuracies and a latency; only read."""
     rng = np.random.default_rng(0)
     dataset = load_dataset(
         rng.integers(0, 256, (120, 16, 16, 3), dtype=np.uint8), np.arange(120) % 6
@@ -64,14 +66,6 @@ def original(tmp_path_factory):
                         "url": "",
                     }
                 ],
-                "distances": [
-                    {
-                        "source_task": tasks[0].key,
-                        "target_task": tasks[1].key,
-                        "method": "fisher",
-                        "value": 1 / 7,
-                    }
-                ],
             },
         )
         yield store
@@ -97,7 +91,7 @@ def written(store, folder, suffix, tables=TABLES):
     return [folder / f"{table}{suffix}" for table in tables]
 
 
-NEW = {"tasks": (2, 0, 0), "evaluations": (6, 0, 0), "latencies": (1, 0, 0), "distances": (1, 0, 0)}
+NEW = {"tasks": (2, 0, 0), "evaluations": (6, 0, 0), "latencies": (1, 0, 0)}
 KNOWN = {table: (0, new, 0) for table, (new, _, _) in NEW.items()}
 
 
@@ -226,7 +220,6 @@ def with_about(key, value):
         ("evaluations", with_value("value", None), "row 6: column 'value' holds 'None'"),
         ("latencies", with_value("milliseconds", 0.0), "Row 1 of latencies is refused"),
         ("latencies", with_value("batch", 0), "Row 1 of latencies is refused"),
-        ("distances", with_value("value", 1.5), "Row 1 of distances is refused"),
         ("tasks", with_value("resolution", 17), "Row 2 of tasks.*its definition gives"),
         ("tasks", with_value("train_images", 3), "train_images is 3, but"),
         ("tasks", with_value("dataset_images", 0, 0), "Row 1 of tasks is refused"),
@@ -456,3 +449,33 @@ def test_command_errors_are_the_users(original, tmp_path, words, message):
 def test_an_export_never_writes_over_the_database(original, tmp_path):
     with pytest.raises(InputError, match="must differ"):
         run("export", original.path, tmp_path / "e.jsonl", "--tasks", tmp_path / "e.jsonl")
+
+
+# -- what is inside the package --------------------------------------------------------------
+
+ASSETS = resources.files("metad2a") / "assets" / "database"
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "tasks"),
+    [("evaluations", "tasks"), ("finetune", "finetune_tasks")],
+)
+def test_the_shipped_files_can_be_imported(copy, tmp_path, evaluations, tasks):
+    """The rows of one task, as they are, and its definition: all together would take a minute."""
+    rows_, defined = (
+        parquet.read_table(ASSETS / f"{name}.parquet") for name in (evaluations, tasks)
+    )
+    key = rows_["task"][0].as_py()
+    files = []
+    for name, table in (("e", rows_), ("t", defined)):
+        mine = pc.equal(pc.cast(table["task"], "string"), key)
+        files.append(tmp_path / f"{name}.parquet")
+        parquet.write_table(table.filter(mine), files[-1])
+    found = import_files(copy, files)
+    assert found["tasks"].new == 1
+    assert found["evaluations"].new > 0 and not found["evaluations"].conflicts
+    # A protocol has one description, and that is the labeller's where there is one.
+    told = {(row["protocol"], row["description"]) for row in rows_.to_pylist()}
+    own = {one.name: one.description for made in LABELLERS for one in made.protocols}
+    assert len(dict(told)) == len(told)
+    assert all(own.get(name, text) == text for name, text in told)

@@ -31,7 +31,10 @@ from database.build import build
 from database.plan import read_plan
 from metad2a.errors import DatabaseError
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc"),
+]
 TASKS, CELLS = 2, 20
 JOBS_IN_ALL = TASKS * CELLS
 SLOW = {"quick": Quick(wait=0.2)}

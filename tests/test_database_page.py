@@ -192,6 +192,7 @@ def test_the_command(store, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == {"file": str(out), "bytes": out.stat().st_size}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_reads_in_a_browser_in_light_and_dark(store, tmp_path, scheme):
     if CHROMIUM is None:
@@ -279,9 +280,9 @@ def test_ticks_are_round_and_hold_the_values(low, high, expected):
     assert ticks(low, high) == pytest.approx(expected)
 
 
-def test_marks_stay_inside_the_axes():
+def test_marks_lie_inside_the_axes_where_their_values_say():
     drawn = chart(
-        [Series(9, [[(3.0, 1.0)], [(5.0, 2.0)], [(3.0, 1.0), (5.0, 2.0)]])],
+        [Series(9, [[(3.0, 1.0)], [(5.0, 2.0)], [(3.0, 1.0), (4.0, 1.5), (5.0, 2.0)]])],
         "x & y",
         "up",
         "a <chart>",
@@ -290,5 +291,10 @@ def test_marks_stay_inside_the_axes():
     assert 'class="dots c1"' in drawn and 'class="lines c1"' in drawn
     assert "x &amp; y" in drawn and "a &lt;chart&gt;" in drawn
     (line,) = re.findall(r'class="lines c1" d="M([^"]+)"', drawn)
-    assert [tuple(map(float, place.split())) for place in line.split("L")] == [(56, 220), (368, 12)]
-    assert 'cx="368.0" cy="12.0"' in drawn
+    first, middle, last = (np.array(place.split(), float) for place in line.split("L"))
+    assert first == pytest.approx(2 * middle - last, abs=0.2)  # on a straight line
+    assert first[0] < last[0] and first[1] > last[1]  # to the right, and up
+    (ring,) = re.findall(r'cx="([^"]+)" cy="([^"]+)"', drawn)
+    assert np.array(ring, float) == pytest.approx(last)
+    (size,) = re.findall(r'viewBox="0 0 (\d+) (\d+)"', drawn)
+    assert (first > 0).all() and (np.stack([first, last]) < np.array(size, float)).all()

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from conftest import new_location
-from sqlalchemy import inspect, make_url
+from sqlalchemy import make_url
 
 from database import Store, _postgresql
 from database.schema import SOURCES
@@ -132,49 +132,6 @@ def test_a_connection_that_broke_is_made_again(url, postgresql_server):
             postgresql_server.psql(end)
             connection.execute(SOURCES.select())
         store.add_source("another", "MIT", "")
-
-
-def made_of(connection):
-    """Return what the tables of a build are made of."""
-    found = inspect(connection)
-    return {
-        table: (
-            [
-                (column["name"], str(column["type"]), column["nullable"])
-                for column in found.get_columns(table)
-            ],
-            sorted(
-                (index["name"], tuple(index["column_names"])) for index in found.get_indexes(table)
-            ),
-            sorted(
-                (check["name"], check["sqltext"]) for check in found.get_check_constraints(table)
-            ),
-            sorted(
-                tuple(key["referred_columns"] + key["constrained_columns"])
-                for key in found.get_foreign_keys(table)
-            ),
-        )
-        for table in ("builds", "jobs")
-    }
-
-
-def test_an_older_schema_is_upgraded_after_a_copy(url, caplog):
-    with Store(url) as store, store.writing() as connection:
-        new = made_of(connection)
-        connection.exec_driver_sql("DROP TABLE jobs; DROP TABLE builds;")
-        connection.exec_driver_sql(
-            "CREATE TABLE jobs (id SERIAL PRIMARY KEY, state TEXT);"
-            "INSERT INTO jobs (state) VALUES ('open');"
-            "UPDATE meta SET schema_version = 2;"
-        )
-    with Store(url) as store, store.reading() as connection:
-        assert made_of(connection) == new
-        count = "SELECT (SELECT count(*) FROM metad2a_v2.jobs), (SELECT count(*) FROM jobs)"
-        assert connection.exec_driver_sql(count).one() == (1, 0)
-        assert connection.exec_driver_sql("SELECT schema_version FROM meta").scalar() == 3
-    assert "from schema version 2 to 3; a copy of it as it was is in its schema 'metad2a_v2'" in (
-        caplog.text
-    )
 
 
 def test_the_settings_in_the_url_come_first(url):

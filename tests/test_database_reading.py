@@ -120,7 +120,7 @@ def test_status_counts_by_protocol_and_source(store):
     found = status(store)
     assert found["protocols"] == {"score-v1": 2, "train-v1": 5}
     assert found["sources"] == {"measured": 7}
-    assert (found["evaluations"], found["latencies"], found["distances"]) == (7, 0, 0)
+    assert (found["evaluations"], found["latencies"]) == (7, 0)
     assert found["families"] == {"noise": 4, "patterns": 2}
     assert found["seconds"] == 14.0
 
@@ -144,7 +144,7 @@ def test_the_nearest_dataset_looks_alike(on_disk, data):
     assert (near.name, far.name) == ("dots too", "stripes")
     assert 0 < near.embedding < far.embedding
     assert (near.best.protocol, near.best.architecture) == ("train-v1", FORMS[1])
-    assert (near.fisher, far.best) == ({}, None)
+    assert far.best is None
     assert steps == [(0, 2, "dots too"), (1, 2, "stripes"), (2, 2, "")]
     assert similar(on_disk, "dots") == [near, far]  # from the cache, without the images
     assert similar(on_disk, data / "dots", k=1) == [near]
@@ -158,20 +158,6 @@ def test_a_dataset_that_is_not_stored_can_be_compared(on_disk, data, tmp_path):
     first, *rest = similar(on_disk, new, data)
     assert first.name == "stripes"
     assert {one.name for one in rest} == {"dots", "dots too"}
-
-
-def test_measured_distances_need_no_images(on_disk):
-    tasks = on_disk.tasks
-    for number in (0, 1):
-        on_disk.add_distance(
-            tasks["dots too"][number].key, tasks["dots"][0].key, "fisher-v1", 0.4 + 0.2 * number
-        )
-    on_disk.add_distance(tasks["stripes"][0].key, tasks["dots"][1].key, "fisher-v1", 0.2)
-    on_disk.add_distance(tasks["dots"][0].key, tasks["stripes"][1].key, "fisher-v1", 0.9)
-    first, second = similar(on_disk, "dots")
-    assert (first.name, first.embedding, first.fisher) == ("stripes", None, {"fisher-v1": 0.2})
-    assert (second.name, second.fisher) == ("dots too", {"fisher-v1": pytest.approx(0.5)})
-    assert [one.name for one in similar(on_disk, "stripes")] == ["dots"]
 
 
 def test_without_any_distance_the_remedy_is_named(on_disk):

@@ -15,14 +15,14 @@ from conftest import new_location
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
 
-from database import Latency, RefusedRowError, Store, _sqlite, draw_tasks
+from database import RefusedRowError, Store, _sqlite, draw_tasks
+from database.merge import merge
 from database.schema import (
     BUILDS,
-    DISTANCES,
     EVALUATIONS,
     FAILURES,
-    LATENCIES,
     METADATA,
+    SCHEMA_VERSION,
     SOURCES,
 )
 from metad2a.datasets import load_dataset
@@ -123,7 +123,6 @@ ROWS = {
         "resolution": 32,
         "milliseconds": 0.5,
     },
-    "distances": {"source_task_id": 1, "target_task_id": 1, "method": "new", "value": 0.0},
     "builds": {
         "key": "new",
         "name": "n",
@@ -150,6 +149,17 @@ ROWS = {
         "imported": "2025-01-01 00:00:00.000000",
     },
 }
+LATENCY = {
+    "space": SPACE.name,
+    "architecture": SPACE.format(CELL),
+    "device": "known",
+    "batch": 1,
+    "resolution": 32,
+    "milliseconds": 1.0,
+    "source": "measured",
+    "licence": "own measurements",
+    "url": "",
+}
 NAN, INF = float("nan"), float("inf")
 
 
@@ -160,7 +170,7 @@ def filled(request, tmp_path_factory, task_and_dataset):
     with new_location(request.param, request, folder) as place, Store(place) as opened:
         fill(opened, task_and_dataset)
         record(opened, task_and_dataset[0], measured())
-        opened.add_latencies(SPACE, [Latency(CELL, "known", 1, 32, 1.0)])
+        merge(opened, {"latencies": [LATENCY]})
         with opened.writing() as connection:
             connection.execute(
                 BUILDS.insert().values(
@@ -172,7 +182,6 @@ def filled(request, tmp_path_factory, task_and_dataset):
                     created=datetime.now(UTC),
                 )
             )
-        opened.add_distance(task_and_dataset[0].key, task_and_dataset[0].key, "known", 0.5)
         yield opened
 
 
@@ -228,19 +237,6 @@ def insert(store, table, row):
             {"architecture_id": 99},
             {"source_id": 99},
             {"device": "known"},
-        ]
-    ]
-    + [
-        ("distances", change)
-        for change in [
-            {"value": 1.1},
-            {"value": -0.1},
-            {"value": NAN},
-            {"value": INF},
-            {"value": "nan"},
-            {"source_task_id": 99},
-            {"target_task_id": 99},
-            {"method": "known"},
         ]
     ]
     + [
@@ -355,33 +351,6 @@ def test_rows_are_marked_with_their_source(store, task_and_dataset):
         assert found.all() == ["bench", "measured"]
 
 
-def test_latencies_are_kept_by_device_and_source(store):
-    rows = [Latency(CELL, "cpu", 1, 32, 2.5), Latency(CELL, "gpu", 1, 32, 0.5)]
-    assert store.add_latencies(SPACE, rows).new == 2
-    again = store.add_latencies(SPACE, [*rows[1:], Latency(CELL, "cpu", 1, 32, 3.0)])
-    assert (again.new, again.known) == (0, 1)
-    assert "(batch 1, 32 pixels, measured): 2.5 is kept, 3.0 refused" in again.conflicts[0]
-    store.add_source("bench", "MIT", "")
-    assert store.add_latencies(SPACE, rows, "bench").new == 2
-    with pytest.raises(RefusedRowError, match="must be finite"):
-        store.add_latencies(
-            SPACE, [Latency(CELL, "tpu", 1, 32, 1.0), Latency((3,) * 6, "tpu", 1, 32, INF)]
-        )
-    assert count(store, LATENCIES) == 4
-
-
-def test_distances_are_kept(store, task_and_dataset):
-    key = task_and_dataset[0].key
-    assert store.add_distance(key, key, "fisher", 0.0).new == 1
-    assert store.add_distance(key, key, "fisher", 0.0).known == 1
-    assert len(store.add_distance(key, key, "fisher", 0.1).conflicts) == 1
-    with pytest.raises(RefusedRowError):
-        store.add_distance(key, key, "other", 1.5)
-    with pytest.raises(DatabaseError, match="add it first"):
-        store.add_distance(key, "no such key", "fisher", 0.1)
-    assert count(store, DISTANCES) == 1
-
-
 def test_a_failure_is_kept_whatever_its_text(store, task_and_dataset):
     store.add_failure(task_and_dataset[0].key, "train", "ValueError: \0 in \udcff.png")
     with store.reading() as connection:
@@ -444,11 +413,16 @@ def test_many_processes_may_create_one_database_at_once(location):
         assert count(opened, METADATA.tables["meta"]) == 1
 
 
-def test_a_newer_schema_is_refused(location):
+@pytest.mark.parametrize("version", [SCHEMA_VERSION - 1, SCHEMA_VERSION + 1])
+def test_another_schema_is_refused_untouched(location, version):
     with Store(location) as opened, opened.writing() as connection:
-        connection.execute(text("UPDATE meta SET schema_version = 99"))
-    with pytest.raises(DatabaseError, match=r"schema version 99.*Update metad2a"):
+        connection.execute(text(f"UPDATE meta SET schema_version = {version}"))
+    told = rf"schema version {version}; this program reads {SCHEMA_VERSION} alone.*db export.*db import"
+    with pytest.raises(DatabaseError, match=told):
         Store(location)
+    with opened.reading() as connection:
+        assert connection.scalar(text("SELECT schema_version FROM meta")) == version
+    opened.close()
 
 
 def test_a_database_of_another_program_is_refused_untouched(location):

@@ -158,6 +158,7 @@ def test_a_graph_has_a_node_a_block():
 # -- weights ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_whole_parent_gives_the_outputs_of_timm():
     torchvision()

@@ -11,6 +11,7 @@ from fuzzing_archives import ODD, cases, outcome
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.slow
 BYTES = {ending: pack(TREE) for ending, pack in PACKERS.items()}
 # Python's writers end a name at a NUL, each in its own way.
 TEXTS = st.text(

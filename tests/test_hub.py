@@ -103,6 +103,7 @@ def test_a8_first_download_then_cache_then_offline(hub: Hub, tmp_path: Path) -> 
     assert folder_of(client(hub, tmp_path / "home", REPO)) == first
 
 
+@pytest.mark.slow
 def test_a8_pinned_revisions(hub: Hub, tmp_path: Path) -> None:
     hub.branches["feature/small"] = hub.branches["v1"]
     names = ["v1", hub.branches["v1"], "feature/small"]
@@ -110,6 +111,7 @@ def test_a8_pinned_revisions(hub: Hub, tmp_path: Path) -> None:
     assert [width_of(folder) for folder in folders] == [3]
 
 
+@pytest.mark.slow
 def test_a8_what_the_hub_does_not_give(hub: Hub, tmp_path: Path) -> None:
     assert "no revision 'v9'" in error_of(client(hub, tmp_path, f"{REPO}@v9"))
     assert "no model 'someone/else'" in error_of(client(hub, tmp_path, "someone/else"))
@@ -119,6 +121,7 @@ def test_a8_what_the_hub_does_not_give(hub: Hub, tmp_path: Path) -> None:
     assert hub.downloads() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["offline", "no network"])
 def test_a8_without_a_cache_the_message_lists_three_ways(
     hub: Hub, tmp_path: Path, way: str
@@ -131,6 +134,7 @@ def test_a8_without_a_cache_the_message_lists_three_ways(
     assert all(words in message for words in (*WAYS_OUT, "--revision v1"))
 
 
+@pytest.mark.slow
 def test_a8_a_download_cut_half_way_is_made_good(hub: Hub, tmp_path: Path) -> None:
     hub.cut[WEIGHTS] = 1
     first = client(hub, tmp_path, REPO)
@@ -140,6 +144,7 @@ def test_a8_a_download_cut_half_way_is_made_good(hub: Hub, tmp_path: Path) -> No
     assert hub.cut[WEIGHTS] == 0 and hub.downloads().count(WEIGHTS) == 2
 
 
+@pytest.mark.slow
 def test_a8_a_download_that_stays_cut_leaves_no_broken_file(hub: Hub, tmp_path: Path) -> None:
     hub.short.add(WEIGHTS)
     message = error_of(client(hub, tmp_path / "home", REPO))
@@ -153,12 +158,14 @@ def test_a8_a_download_that_stays_cut_leaves_no_broken_file(hub: Hub, tmp_path: 
     assert width_of(folder_of(client(hub, tmp_path / "home", REPO))) == 4000
 
 
+@pytest.mark.slow
 def test_a8_five_processes_download_at_once(hub: Hub, tmp_path: Path) -> None:
     processes = [client(hub, tmp_path, REPO) for _ in range(5)]
     folders = {folder_of(process) for process in processes}
     assert [width_of(folder) for folder in folders] == [4000]
 
 
+@pytest.mark.slow
 def test_a6_a_damaged_copy_is_downloaded_again_on_demand(hub: Hub, tmp_path: Path) -> None:
     first = folder_of(client(hub, tmp_path, REPO))
     blob = (first / WEIGHTS).resolve()
@@ -169,6 +176,7 @@ def test_a6_a_damaged_copy_is_downloaded_again_on_demand(hub: Hub, tmp_path: Pat
     assert width_of(folder_of(client(hub, tmp_path, REPO, "anew"))) == 4000
 
 
+@pytest.mark.slow
 def test_what_is_no_whole_model_of_ours(hub: Hub, tmp_path: Path) -> None:
     newest = hub.files
     files = dict(newest)

@@ -57,6 +57,7 @@ def answer_of(k: int) -> list[dict]:
     return json.loads(json.dumps(found))
 
 
+@pytest.mark.slow
 def test_what_is_pushed_is_what_loads(hub: Hub, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", USER, REPO, TOKEN],
@@ -86,6 +87,7 @@ def test_what_is_pushed_is_what_loads(hub: Hub, tmp_path: Path) -> None:
     assert [card == "Edited." for card in found["cards"]] == [False, True, True]
 
 
+@pytest.mark.slow
 def test_the_command_line_end_to_end(hub: Hub, tmp_path: Path) -> None:
     folder = str(resolve(None))
     settings = {"HF_TOKEN": TOKEN}
@@ -111,6 +113,7 @@ def test_the_command_line_end_to_end(hub: Hub, tmp_path: Path) -> None:
     assert suggested[1]["candidates"] == answer_of(2)
 
 
+@pytest.mark.slow
 def test_a_hub_that_refuses_or_may_not_be_asked(hub: Hub, tmp_path: Path) -> None:
     for settings, part in (
         ({}, "HTTP 401"),

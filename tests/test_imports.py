@@ -135,6 +135,7 @@ def test_import_metad2a_brings_nothing_heavy(tmp_path):
     assert run(script, tmp_path) == "[]\n"
 
 
+@pytest.mark.slow
 def test_a_search_py_of_the_users_own_does_no_harm(tmp_path):
     for name in ("search", "database", "app"):
         (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name}.py ran')", encoding="utf-8")

@@ -13,7 +13,7 @@ from pyarrow import Table, parquet
 
 import metad2a
 from database import Store
-from database.exchange import export, export_tasks
+from database.exchange import export
 from database.reading import top
 from database.tasks import draw_tasks
 from metad2a.cli import main
@@ -154,7 +154,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 ]
                 database.record(task.key, SPACE, iter(drawn), "cpu", "")
         export(database, root / "evaluations.parquet")
-        export_tasks(database, root / "tasks.parquet")
+        export(database, root / "tasks.parquet", "tasks")
     return root
 
 

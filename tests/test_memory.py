@@ -31,6 +31,7 @@ def _faults(kept: bool) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc is what is asked")
 def test_pages_of_freed_tensors_are_used_again():
     assert 4 * _faults(kept=True) < _faults(kept=False)

@@ -216,6 +216,7 @@ print(json.dumps({"refused": refused, "asked": len(asked), "KiB": after - before
 """
 
 
+@pytest.mark.slow
 def test_a4_a_config_that_asks_for_a_billion_units_takes_no_memory(folder):
     done = subprocess.run(
         [sys.executable, "-c", HUGE, str(folder)],

@@ -132,6 +132,7 @@ def test_the_luckiest_child_is_as_lucky_as_its_parent():
     assert luck[1::3].isfinite().all()
 
 
+@pytest.mark.slow
 def test_the_first_draw_follows_the_softmax(generator, context):
     """Pearson's chi-square of 1,500 first draws of two slots with a forbidden corner."""
 

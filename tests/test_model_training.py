@@ -144,13 +144,15 @@ class Run:
     """The families that the priors of each such training saw."""
     judged: list[set[str]]
     """The families predicted next."""
+    compared: list[tuple[set[str], set[str]]]
+    """The families that the baselines were fitted to, and those that they were judged by."""
     progress: list[tuple[int, int]]
 
 
 @pytest.fixture(scope="module")
 def run(world: World, data: MetaData) -> Run:
     family = {id(one): task.family for task in world.tasks for one in task.redraws}
-    prior_cells, seen, used, judged = [], [], [], []
+    prior_cells, seen, used, judged, compared = [], [], [], [], []
     trained_on: dict[int, set[str]] = {}
     progress: list[tuple[int, int]] = []
     whole_cells = {world.tasks[t].family: set(data.wholes[f"key{t}"]) for t in WHOLE_TASKS}
@@ -185,7 +187,15 @@ def run(world: World, data: MetaData) -> Run:
     def predicted(predictor: Predictor, descriptions: list, *rest: object) -> None:
         judged.append({family[id(one)] for one in descriptions})
 
+    fit = baselines.fit
+
+    def compare(data: MetaData, kept: list[int], held: list[int], seed: int) -> object:
+        assert len(kept) + len(held) == TASKS
+        compared.append(tuple({data.tasks[t].family for t in side} for side in (kept, held)))
+        return fit(data, kept, held, seed)
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, "fit", compare)
         spy("fit_prior", prior)
         spy("fit_sides", sides)
         spy("predict_rows", predicted)
@@ -193,7 +203,9 @@ def run(world: World, data: MetaData) -> Run:
         judgement = judge(data, predictor, 0, lambda *done: progress.append(done))
         reached = summarise(data, judgement)
         model = train(data, predictor, judgement, 0)
-    return Run(predictor, judgement, reached, model, prior_cells, seen, used, judged, progress)
+    return Run(
+        predictor, judgement, reached, model, prior_cells, seen, used, judged, compared, progress
+    )
 
 
 # -- assembling ------------------------------------------------------------------------------
@@ -288,18 +300,9 @@ def test_nothing_of_a_judged_family_is_seen(run, data):
 
 
 def test_baselines_and_calibration_leave_the_judged_family_out_too(data, run, monkeypatch):
-    known = []
-    fit, widths = baselines.fit, []
-    monkeypatch.setattr(
-        baselines,
-        "fit",
-        lambda data, kept, held, seed: known.append((kept, held)) or fit(data, kept, held, seed),
-    )
-    judge(data, run.predictor, 0)
-    for kept, held in known:
-        families = [{data.tasks[t].family for t in side} for side in (kept, held)]
-        assert not families[0] & families[1]
-        assert len(kept) + len(held) == TASKS
+    assert [held for _, held in run.compared] == [{name} for name in FAMILIES]
+    assert not any(kept & held for kept, held in run.compared)
+    widths = []
     monkeypatch.setattr(
         figures,
         "calibrate",

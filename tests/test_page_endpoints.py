@@ -17,6 +17,7 @@ from page_server import serving, write_zip
 
 from metad2a.page.values import SPACE
 
+pytestmark = pytest.mark.slow
 FILE = {"_type": "gradio.FileData"}
 
 

@@ -26,7 +26,10 @@ from test_page_endpoints import FILE, until
 from metad2a.page import arrival
 from metad2a.page.values import SPACE
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
+]
 UPLOAD = "/gradio_api/upload"
 
 

@@ -106,7 +106,13 @@ def training(visit: Visit, folder: Path, rank: int = 1, **told: Any) -> TrainedH
                 "macs": one.macs,
                 "resolution": one.resolution,
             },
-            "plan": {"rate": 0.002, "reason": NASTY},
+            "plan": {
+                "rate": 0.002,
+                "frozen_stages": 0,
+                "batch_norm": "kept",
+                "epochs": 2.0,
+                "reason": NASTY,
+            },
             "accuracy": 75.0,
             "balanced_accuracy": 70.0,
             "predicted": one.accuracy,
@@ -199,6 +205,9 @@ def test_limits_are_obeyed_without_reading_again(described: Described) -> None:
     values = [one.accuracy for one in visit.result]
     assert values == sorted(values, reverse=True)
     shown = Reader(result_view(visit.result, 4))
+    assert "Nothing tells 1, 2, 3, 4 apart" in shown.text, "the images are noise"
+    for words in ("Smallest within 1 point of the best", "within 3 points of the best", "Fastest"):
+        assert words in shown.text
     assert "your limit" in shown.text and "at most 40,000,000 MACs" in shown.text
 
 
@@ -243,6 +252,10 @@ def test_what_a_training_reached_stands_beside_the_prediction(
     assert ranks[1] not in [one.architecture for one in visit.result]
     visit.limit(5, None, None)
     assert [one.architecture for one in visit.result] == ranks, "the order is the predictions'"
+    # The list knows of it, and how it was trained.
+    (known,) = visit.result.answers.results
+    assert (known.accuracy, known.judged) == (75.0, 12)
+    assert (known.recipe.rate, known.recipe.epochs) == (0.002, 2.0)
     shown = Reader(result_view(visit.result, visit.k)).text
     assert "75.0 %" in shown and "The ranks are by what was predicted" in shown
     told = Reader(trained_view(visit.trained)).text

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from metad2a.errors import ArtifactError, InputError
+from metad2a.meta_training.judge import judge, judge_given, predictions, table
 from metad2a.model.gaussian_process import GaussianProcess, Points
 from metad2a.model.landmarks import RESOLUTIONS, STAGES, Landmarks
-from metad2a.model.performance import FEATURES, Performance, Row, describe, judge, table
+from metad2a.model.performance import FEATURES, GIVEN, Performance, Row, describe
 from metad2a.protocol import FineTune
 from metad2a.spaces import SPACES
 
@@ -257,7 +258,8 @@ def test_one_family_is_not_enough():
 
 
 def test_the_judge_tells_what_the_landmarks_are_worth():
-    judged = {one.name: one for one in judge(rows(), steps=4, others={"mean": _mean})}
+    said = predictions(rows(), steps=4, others={"mean": _mean})
+    judged = {one.name: one for one in judge(rows(), said)}
     assert judged["model"].error < judged["counts and network"].error
     assert judged["model"].error < 0.7 * judged["another dataset described"].error
     assert judged["model"].error < judged["mean"].error
@@ -272,3 +274,17 @@ def test_the_judge_tells_what_the_landmarks_are_worth():
 
 def _mean(x: np.ndarray, y: np.ndarray, asked: np.ndarray) -> np.ndarray:
     return np.full(len(asked), y.mean())
+
+
+def test_results_of_a_task_of_another_family_narrow_what_is_said_of_it():
+    told = judge_given(rows(5), steps=3, draws=1)
+    assert tuple(one.count for one in told) == GIVEN
+    before, *_, after = told
+    assert after.width < before.width
+    assert after.error < before.error + 1
+    assert before.moved == before.error, "nothing is known by which it could be moved"
+    for one in told:
+        assert 0.6 <= one.coverage <= 1 and 0.5 < one.concordance <= 1
+    few = [row for row in rows(5) if row.recipe.rate]  # four of each task
+    with pytest.raises(InputError, match="more than 5 trainings"):
+        judge_given(few, steps=1)

@@ -32,6 +32,7 @@ def test_no_block_escapes_the_tests():
         assert program == "metad2a" or (program == "make" and what in targets), command
 
 
+@pytest.mark.slow
 def test_python(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "readme"}
@@ -42,6 +43,7 @@ def test_python(tmp_path, monkeypatch):
             exec(code, names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("metad2a ")])
 def test_command(command, tmp_path):
     done = subprocess.run(

@@ -275,6 +275,7 @@ def test_the_search_does_not_see_the_images_that_judge(digits):
     assert not digits.split.any()
 
 
+@pytest.mark.slow
 def test_refine_goes_on_from_a_checkpoint(suggested, pretend, tmp_path):
     pretend([1.0] * 3, "refinement")
     asked = iter(range(2))
@@ -294,6 +295,7 @@ def test_refine_goes_on_from_a_checkpoint(suggested, pretend, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_the_training_of_a_refinement_goes_on_too(suggested, tmp_path):
     place = tmp_path / "run"
     refine(suggested, method="darts", minutes=30, checkpoint=place, **SMALL)

@@ -1,5 +1,6 @@
 """What every method and every wrapper must do, in every space: tests over the registries."""
 
+import copy
 import dataclasses
 import math
 
@@ -9,11 +10,12 @@ import torch
 from searching import task
 
 from metad2a.errors import InputError
-from metad2a.spaces import SPACES, WeightSharing
+from metad2a.spaces import SPACES
 from search.checkpoint import FORMAT
 from search.composition import compose
+from search.engine import Progress
 from search.method import METHODS, WRAPPERS
-from search.searching import conduct
+from search.searching import Search, conduct
 
 IMAGES = 320
 SMALL = {"channels": 2, "cells": 1}
@@ -27,7 +29,8 @@ SIDE = 32
 """Pixels of the images of mobile spaces, whose steps have 16 of them."""
 MOBILE_IMAGES = {"fairnas": 400, "sandwich": 256}
 """Three steps of nine paths, four of four; of other methods 96."""
-SHARING = [space.name for space in SPACES if isinstance(space, WeightSharing)]
+QUICK = [("efficientnet_lite", method) for method in ("sandwich", "spos", "darts", "random")]
+"""Beside ``nasbench201``, whose searches take the least time."""
 
 
 def unfit(name: str, space: str) -> bool:
@@ -37,18 +40,28 @@ def unfit(name: str, space: str) -> bool:
 
 
 PAIRS = [(m, s) for m in METHODS.names() for s in SPACES.names() if not unfit(m, s)]
-ONE_MOBILE = [(method, space) for method, space in PAIRS if space != "mobilenetv3"]
-"""What holds in one mobile space holds in the other: they differ in their layout alone."""
-RESUMED = [pair for pair in PAIRS if pair[1] in SHARING] + [
-    (method, "efficientnet_lite") for method in ("sandwich", "darts", "random")
-]
-"""In mobile spaces the weights, their optimiser and networks trained alone are what is new."""
 REFUSED = [
     (name, space)
     for name in (*METHODS.names(), *(f"darts+{wrapper}" for wrapper in WRAPPERS.names()))
     for space in SPACES.names()
     if unfit(name, space)
 ]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(
+            (method, space),
+            marks=() if space == "nasbench201" or (space, method) in QUICK else pytest.mark.slow,
+        )
+        for method, space in PAIRS
+    ],
+    ids="-".join,
+)
+def pair(request):
+    """The names of a method and a space."""
+    return request.param
 
 
 def short(method: str, space: str, **arguments):
@@ -91,18 +104,37 @@ def test_sizes_that_a_space_does_not_have_are_refused(given):
         conduct(task(40), "mobilenetv3", "spos")
 
 
-@pytest.mark.parametrize(("method", "space"), PAIRS)
-def test_a_search_returns_a_member_and_says_what_it_did(method, space):
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    """A search that nothing happened to."""
+
+    found: Search
+    told: list[Progress]
+    weights: dict[str, torch.Tensor]
+    """Of the supernet, as they were at its end; none where the method has no supernet."""
+
+
+@pytest.fixture(scope="module")
+def whole(pair):
     told = []
-    found = short(method, space, progress=told.append)
-    result, chosen, searched = found.result(), SPACES.get(space), found.run.space
+    found = short(*pair, progress=told.append)
+    return Whole(found, told, copy.deepcopy(weights(found)))
+
+
+def weights(search):
+    return search.run.network.state_dict() if search.run.has_supernet else {}
+
+
+def test_a_search_returns_a_member_and_says_what_it_did(pair, whole):
+    found, told = whole.found, whole.told
+    result, chosen, searched = found.result(), SPACES.get(pair[1]), found.run.space
     winner = found.ranking[0][0]
     assert chosen.parse(result.architecture) == found.member(winner)
     assert searched.is_connected(winner)
     assert found.run.subspace.contains(winner)
     assert next(iter(result.scores)) == result.architecture
     assert result.complete
-    budget = MOBILE_IMAGES.get(method, 96) if chosen.pretrained else IMAGES
+    budget = MOBILE_IMAGES.get(pair[0], 96) if chosen.pretrained else IMAGES
     assert budget <= result.images <= 3 * budget
     assert result.cost == chosen.cost(found.member(winner), 3)
     assert (result.width, result.depth) == searched.width_depth(winner)
@@ -121,21 +153,22 @@ def test_a_search_returns_a_member_and_says_what_it_did(method, space):
     assert not math.isnan(scores[0])
 
 
-@pytest.mark.parametrize(("method", "space"), ONE_MOBILE)
-def test_limits_hold(method, space):
+def test_limits_hold(pair):
+    method, space = pair
     chosen = SPACES.get(space)
     chosen = chosen.chain(SIDE) if chosen.pretrained else chosen
     least = chosen.smallest(3)
     limits = {"max_params": round(least.params * 1.15), "max_macs": round(least.macs * 1.2)}
-    found = short(method, space, **limits)
+    found = short(method, space, images=IMAGES // 4, **limits)
     for architecture, _ in found.ranking:
         cost = chosen.cost(architecture, 3)
         assert cost.params <= limits["max_params"]
         assert cost.macs <= limits["max_macs"]
 
 
-@pytest.mark.parametrize(("method", "space"), RESUMED)
-def test_a_cancelled_search_has_an_answer_and_goes_on_to_the_last_bit(method, space, tmp_path):
+def test_the_seed_decides_to_the_last_bit_also_after_a_break(pair, whole, tmp_path):
+    """The same search again, cancelled on its way: it has an answer, and goes on."""
+    method, space = pair
     steps = 1 if method == "fairnas" else 3  # a fair step spends many images
     if SPACES.get(space).pretrained:
         steps = 2
@@ -146,21 +179,13 @@ def test_a_cancelled_search_has_an_answer_and_goes_on_to_the_last_bit(method, sp
     assert not stopped.complete
     assert stopped.run.steps == steps
     assert stopped.run.space.is_connected(stopped.ranking[0][0])
-    resumed, whole = short(method, space, checkpoint=tmp_path / "run"), short(method, space)
-    assert resumed.run.steps == whole.run.steps
-    assert resumed.ranking == whole.ranking
+    resumed, straight = short(method, space, checkpoint=tmp_path / "run"), whole.found
+    assert resumed.run.steps == straight.run.steps
+    assert resumed.ranking == straight.ranking
     assert [h for h in resumed.run.history if "note" in h] == [
-        h for h in whole.run.history if "note" in h
+        h for h in straight.run.history if "note" in h
     ]
-    if whole.run.has_supernet:
-        left, right = whole.run.network.state_dict(), resumed.run.network.state_dict()
-        assert all(torch.equal(left[name], right[name]) for name in left)
-
-
-@pytest.mark.parametrize(("method", "space"), [pair for pair in PAIRS if pair[1] in SHARING])
-def test_the_seed_decides(method, space):
-    first, second = short(method, space, seed=1), short(method, space, seed=1)
-    assert first.ranking == second.ranking
+    assert all(torch.equal(weights(resumed)[name], value) for name, value in whole.weights.items())
 
 
 @pytest.mark.parametrize("name", [method for method, space in PAIRS if space == "darts"])

@@ -213,6 +213,7 @@ def test_a_sample_that_was_not_seen_yet_counts_as_the_mean():
 # -- in company ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("free", [False, True])
 def test_a_resumed_run_goes_on_to_the_last_bit(tmp_path, free):
     method, options = "darts+curriculum", {"curriculum.free": free}

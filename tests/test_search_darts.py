@@ -178,6 +178,7 @@ def test_a_search_narrows_and_deepens_and_names_what_is_left():
     ]
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_in_a_later_stage_to_the_last_bit(tmp_path):
     def run(**arguments) -> Search:
         return conduct(

@@ -173,6 +173,7 @@ def test_it_does_not_learn_between_steps_of_the_alphas(monkeypatch):
     assert 0 < len(taught) < run.steps / 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["darts", "darts2", "pdarts", "proxylessnas"])
 def test_bilevel_methods_search_with_it_in_the_space_of_darts(method):
     found = short(f"{method}+lpt", 6 * 40, space="darts")
@@ -191,6 +192,7 @@ def test_wrong_options_are_refused():
         compose("darts+lpt", {"lpt.lam": -1})
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_to_the_last_bit(tmp_path):
     asked = iter(range(2))
     short(

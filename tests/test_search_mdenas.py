@@ -143,6 +143,7 @@ def test_what_is_forbidden_later_is_neither_drawn_nor_named():
     assert {learner.draw(mask, rng) for _ in range(50)} == {(0,), (1,)}
 
 
+@pytest.mark.slow
 def test_the_distribution_goes_on_from_a_checkpoint_to_the_last_bit(tmp_path):
     def searched(**arguments):
         return conduct(

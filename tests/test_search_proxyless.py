@@ -160,6 +160,7 @@ def test_a_cost_weight_makes_costly_operations_rare(monkeypatch):
     assert expected() < 0.3 * before
 
 
+@pytest.mark.slow
 def test_alphas_go_on_from_a_checkpoint_to_the_last_bit(tmp_path):
     limit = 3 * SPACES.get("nasbench201").smallest(3).macs
     asked = iter(range(16))

@@ -126,6 +126,7 @@ def test_around_fairnas_each_slot_loses_the_same():
     assert found.run.subspace.mask.sum(1).tolist() == [2] * 6
 
 
+@pytest.mark.slow
 def test_each_edge_of_darts_loses_one_at_a_time_until_two_are_left():
     found = short("spos+pwsnas", 2 * 12 * 40, space="darts")
     shrinkings = events(found)
@@ -214,6 +215,7 @@ def test_clones_begin_alike_keep_their_momentum_and_learn_apart():
     assert torch.equal(second[1].weight, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["spos", "fairnas"])
 def test_the_parameters_in_use_never_exceed_those_at_the_start(monkeypatch, method):
     seen = []
@@ -236,6 +238,7 @@ def test_the_parameters_in_use_never_exceed_those_at_the_start(monkeypatch, meth
 # -- hosts ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_method_goes_on_with_the_weights_or_begins_anew_where_faithful(monkeypatch):
     ends = []
     finish = Shrinking.finish
@@ -271,6 +274,7 @@ def test_around_a_bilevel_method_weights_never_see_the_images_of_the_alphas():
     assert shrunk.run.sides["weights"].tolist() == sides["weights"].tolist()
 
 
+@pytest.mark.slow
 def test_a_method_that_takes_new_weights_is_noted():
     found = short("pdarts+pwsnas", 2 * 12 * 40, space="darts")
     notes = [h["note"] for h in found.run.history if "note" in h]
@@ -279,6 +283,7 @@ def test_a_method_that_takes_new_weights_is_noted():
     assert (found.run.subspace.mask[:, 1:].sum(1) <= 2).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method", ["spos", "fairnas", "proxylessnas", "darts", "darts2", "pdarts", "dropnas"]
 )
@@ -298,6 +303,7 @@ def test_a_method_without_shared_training_is_refused():
     assert "no shared weights" in Pwsnas().refuse(Untrained())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [5, 7])
 def test_a_resumed_run_goes_on_to_the_last_bit(tmp_path, steps):
     # Stopped between two events, and in the method.

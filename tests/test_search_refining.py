@@ -56,10 +56,15 @@ def test_a_check_of_a_piece_is_a_training_of_it(suggested, tmp_path):
     assert load(tmp_path / "best").resolution == first.resolution
 
 
+@pytest.fixture(scope="module")
+def trained(data, suggested):
+    """A training to copy."""
+    return train(data, minutes=5, network=suggested[-1].architecture)
+
+
 @pytest.fixture
-def pretend(data, suggested, monkeypatch):
+def pretend(trained, monkeypatch):
     """Let trainings take a given time of a clock that the test holds, and end as the test says."""
-    trained = train(data, minutes=5, network=suggested[-1].architecture)
 
     def put(values, takes):
         seen, left, clock = [], iter(values), [0.0]

@@ -179,6 +179,7 @@ def test_the_static_forms_take_the_same_step_as_the_branches(monkeypatch):
             )
 
 
+@pytest.mark.slow
 def test_a_compiled_form_gives_the_same_logits():
     run = fresh()
     run.place = plan("cpu").__class__(torch.device("cpu"), torch.float32)

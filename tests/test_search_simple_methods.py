@@ -77,6 +77,7 @@ def test_the_winner_is_the_best_and_its_trained_network_is_returned():
     assert method.score(run, [winner, never]).tolist() == [result.accuracy, -np.inf]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["random", "evolution"])
 def test_a_resumed_search_keeps_the_same_network_to_the_last_bit(method, tmp_path):
     options = {"trainings": 4}

@@ -270,6 +270,7 @@ def test_the_saved_weights_give_the_reported_accuracy_again(tmp_path):
     assert method.network(run, other)(x[:2]).shape == (2, 3)  # not finetuned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "steps"), [("infonce", 9), ("byol", 3), ("supervised", 10)])
 def test_a_stopped_search_goes_on_to_the_last_bit(loss, steps, tmp_path):
     def searched(**more):

@@ -422,7 +422,14 @@ def test_the_preceding_slot_leads_to_the_source(space):
 
 
 @each_space
-@pytest.mark.parametrize(("classes", "side"), [(10, None), (2, 15), (37, 48)])
+@pytest.mark.parametrize(
+    ("classes", "side"),
+    [
+        (10, None),
+        pytest.param(2, 15, marks=pytest.mark.slow),
+        pytest.param(37, 48, marks=pytest.mark.slow),
+    ],
+)
 def test_costs_are_those_of_the_module(space, classes, side):
     for architecture in draw(space, 3):
         resolution = side or space.resolution(architecture)

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 import metad2a
+from metad2a.datasets import load_dataset
 from metad2a.errors import BudgetError, InputError
+from metad2a.model import description
 from metad2a.spaces import SPACES
 
 SPACE = SPACES.get("nasbench201")
@@ -24,6 +26,16 @@ def data() -> tuple[np.ndarray, np.ndarray]:
     for image, label in zip(images, labels, strict=True):
         image[:: label + 2] += 130
     return images, labels
+
+
+@pytest.fixture(scope="module", autouse=True)
+def looked(data):
+    """Look at the images once: limits do not depend on it."""
+    with load_dataset(*data) as dataset:
+        found = description.describe(dataset, 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(description, "describe", lambda *_: found)
+        yield
 
 
 @pytest.mark.parametrize(

@@ -325,6 +325,7 @@ class Chain(MixedNetwork):
         return [self.stem[0].weight, self.classifier.weight]
 
 
+@pytest.mark.slow
 def test_one_compiled_graph_serves_every_route_and_mixture():
     network, graphs = Chain(), []
 
@@ -350,6 +351,7 @@ def test_one_compiled_graph_serves_every_route_and_mixture():
     assert len(graphs) == 2
 
 
+@pytest.mark.slow
 @each_space
 def test_one_graph_of_a_slot_serves_every_route(space):
     network, graphs = supernet(space), []

@@ -39,14 +39,15 @@ def digits():
 
 @pytest.fixture(scope="module")
 def looked(digits):
-    return landmarks.of_dataset(digits)
+    return landmarks.described(digits, np.arange(len(digits)))
 
 
 @pytest.fixture
 def short(looked, monkeypatch):
     """Make trainings end after two epochs, long before their time, and look at images once."""
-    monkeypatch.setattr(landmarks, "of_dataset", lambda *_, **__: looked)
+    monkeypatch.setattr(landmarks, "described", lambda *_, **__: looked)
     monkeypatch.setattr(plan, "EPOCHS", (0.5, 2.0))
+    monkeypatch.setattr(plan, "pace", lambda *_: 3e9)
     monkeypatch.setattr(plan, "LEARNT", (32, 3))
 
 
@@ -173,6 +174,7 @@ def test_a_batch_that_does_not_fit_goes_through_in_parts(batches, monkeypatch):
     assert parts.parts == 4
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path):
     script = tmp_path / "two.py"
     script.write_text(

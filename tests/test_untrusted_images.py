@@ -87,6 +87,7 @@ def box() -> Iterator[Sandbox]:
     opened.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "PPM"])
 def test_i6_flipped_bits(kind: str, box: Sandbox) -> None:
     data = np.frombuffer(encode(Image.fromarray(NOISE), kind), dtype=np.uint8)
@@ -224,6 +225,7 @@ def many_scans(side: int, scans: int) -> bytes:
     return data[:last] + data[last:end] * scans + data[end:]
 
 
+@pytest.mark.slow
 def test_i16_ten_thousand_scans(monkeypatch: pytest.MonkeyPatch) -> None:
     small, large = many_scans(64, 10_000), many_scans(4_000, 10_000)
     assert len(large) < 2_000_000

@@ -17,7 +17,7 @@ class Expects:
                 60.0
                 + 10 * (space.resolution(a) == self.resolution)
                 + 10 * (recipe.rate == self.rate)
-                + 10 * (len(space.build(a, 2).stages) == self.stages)
+                + 10 * (space.depth_in_stages(a) == self.stages)
                 if space.resolution(a) == self.resolution
                 else 10.0
                 for a, recipe in zip(architectures, recipes, strict=True)

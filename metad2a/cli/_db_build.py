@@ -23,7 +23,7 @@ def configure(actions: _SubParsersAction[ArgumentParser]) -> None:
     init = actions.add_parser(
         "init",
         help="make an empty database",
-        description="Make an empty database; one that is there is left as it is, or upgraded.",
+        description="Make an empty database; one that is there is left as it is.",
     )
     build = actions.add_parser(
         "build",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from database import Recorded
 
-_TABLES = ("tasks", "latencies", "distances")
+_TABLES = ("tasks", "latencies")
 _SHOWN = 20  # conflicts in an answer for people; --json has them all
 
 

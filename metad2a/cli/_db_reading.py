@@ -41,7 +41,7 @@ def configure(actions: Any) -> None:
         actions,
         "similar",
         "list the stored datasets nearest to one",
-        "By the packaged model's embedding, and by Fisher distance where it was measured.",
+        "By the packaged model's embedding.",
     )
     similar.add_argument("data", metavar="DATA", help=f"{DATA}, or a stored dataset's name")
     similar.add_argument(
@@ -145,16 +145,14 @@ def _similar(args: Namespace) -> int:
 
     with _opened(args) as store, counting("dataset") as progress:
         found = similar(store, args.data, args.folder, args.k, progress)
-    rows = [("dataset", "family", "embedding", "Fisher distance", "best there")]
+    rows = [("dataset", "family", "embedding", "best there")]
     for one in found:
-        fisher = ", ".join(f"{value:.3f} {method}" for method, value in one.fisher.items())
         best = (
             f"{one.best.mean:.4g} {one.best.protocol} {one.best.architecture}"
             if (one.best)
             else "-"
         )
-        away = "-" if one.embedding is None else f"{one.embedding:.3f}"
-        rows.append((one.name, one.family, away, fisher or "-", best))
+        rows.append((one.name, one.family, f"{one.embedding:.3f}", best))
     answer(args, {"datasets": [asdict(one) for one in found]}, columns(rows))
     return 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from metad2a.errors import InputError
 
@@ -50,10 +50,8 @@ def past_tasks(database: Path, data: Path, space: SearchSpace) -> list[PastTask]
             continue
         own = {cell: sum(v) / len(v) for cell, v in values[row["task"]].items()}
         best = sorted(own, key=lambda cell: -own[cell])[:BEST]
-        definition: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in row["definition"].items()
-        }
-        task = Task(name=row["name"], dataset=row["fingerprint"], **definition)
+        parts = (tuple(row[part]) for part in ("classes", "train", "test"))
+        task = Task(row["name"], row["fingerprint"], *parts, row["resolution"])
         with load_dataset(folder) as dataset:
             found[row["dataset"]] = PastTask(
                 row["name"], task.load(dataset).data, tuple(space.parse(cell) for cell in best)

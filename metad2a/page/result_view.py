@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from metad2a.page.charts import Mark, trade_off
 from metad2a.page.hints import glossary, hint
+from metad2a.result import FRONT
 
 if TYPE_CHECKING:
     from metad2a.result import Suggestions
@@ -31,7 +32,7 @@ def result_view(result: Suggestions, k: int, searched: bool = False) -> str:
         f'<section class="m2"><h2>{title}</h2>{_warnings(result)}'
         f"{_lead(result, listed)}"
         f'<div class="pair wide">{_table(result, listed, searched)}{_chart(result, k)}</div>'
-        f"{_classes(result)}{glossary()}{_nearest(result)}</section>"
+        f"{_offered(result, listed)}{_classes(result)}{glossary()}{_nearest(result)}</section>"
     )
 
 
@@ -154,6 +155,29 @@ def _chart(result: Suggestions, k: int) -> str:
         f'<figure class="card"><figcaption><b>Accuracy against work</b>{words}. The line is '
         f"the {hint('front')}.</figcaption>{trade_off(others, marks, limit)}</figure>"
     )
+
+
+def _offered(result: Suggestions, listed: Sequence[Candidate]) -> str:
+    """Say which networks of the list are tied, and what less work costs, before any is measured."""
+    if any(one.measured for one in listed):
+        return ""
+    told = []
+    ties = [one for one in result.ties if one.rank <= len(listed)]
+    if len(ties) > 1:
+        ranks = ", ".join(str(one.rank) for one in ties)
+        least = min(ties, key=lambda one: one.macs)
+        points = result.answers.noise(max(one.accuracy for one in ties))
+        told.append(
+            f"Nothing tells {ranks} apart: a second training differs by {points:.1f} points as well. "
+            f"The cheapest of them is {least.rank}."
+        )
+    told += [
+        f"{FRONT[name]}{'' if name == 'fastest' else ' of the best'}: {one.accuracy:.0f}\u00a0% with "
+        f"{_millions(one.params)} parameters and {_millions(one.macs)} MACs, "
+        f"{escape(one.architecture)}."
+        for name, one in result.front.items()
+    ]
+    return "".join(f'<p class="more">{words}</p>' for words in told)
 
 
 def _classes(result: Suggestions) -> str:

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metad2a.answers import Result
 from metad2a.errors import InputError
 from metad2a.page.bench import Ticket
 from metad2a.page.described import Described
 from metad2a.page.orders import Order
 from metad2a.page.searching import Found, because
 from metad2a.page.training import TrainedHere
+from metad2a.protocol import FINE_TUNE
 from metad2a.suggestion import Measured
 
 if TYPE_CHECKING:
     from metad2a.result import Suggestions
+    from metad2a.spaces import Architecture
     from metad2a.suggestion import Candidate
 
 
@@ -38,7 +41,8 @@ class Visit:
     """What searches put in front, whatever the limits."""
     _reached: dict[str, Candidate] = field(default_factory=dict)
     """What was trained, by architecture, with what it reached."""
-
+    _results: dict[Architecture, Result] = field(default_factory=dict)
+    """The same, as the model takes it in."""
     _note: str = ""
     """What must be known of the order of what was found."""
 
@@ -77,9 +81,37 @@ class Visit:
         Raises:
             BudgetError: a limit is below the smallest network.
         """
-        self._suggested = self.described.within(max_params, max_macs)
+        self._suggest(max_params, max_macs)
         self.wanted = k
         self._arrange()
+
+    def _suggest(self, max_params: int | None, max_macs: int | None) -> None:
+        """Suggest within limits, with what is known of networks that were trained here.
+
+        What cells reach from scratch is not what is predicted of them, and stands apart.
+        """
+        suggested = self.described.within(max_params, max_macs)
+        if self._results and self.pretrained:
+            suggested = suggested.knowing(list(self._results.values()))
+        self._suggested = suggested
+
+    def _know(self, trained: TrainedHere) -> None:
+        """Let the list know what a network reached, and suggest anew."""
+        told = trained.told
+        space, plan = self.described.first.answers.space, told["plan"]
+        architecture = space.canonical(space.parse(told["network"]["architecture"]))
+        recipe = replace(
+            FINE_TUNE,
+            rate=plan["rate"],
+            frozen_stages=plan["frozen_stages"],
+            batch_norm=plan["batch_norm"],
+            epochs=told["epochs"],
+        )
+        self._results[architecture] = Result(
+            architecture, trained.accuracy, recipe, told["test_images"]
+        )
+        limits = self._suggested.limits
+        self._suggest(limits.max_params, limits.max_macs)
 
     def start(self, order: Order) -> Ticket:
         """Return a job, to be put into the line.
@@ -103,6 +135,8 @@ class Visit:
         self._found = [*outcome.candidates, *earlier]
         self._note = outcome.note
         self.wanted = max(self.wanted, len(outcome.candidates))
+        if outcome.trained is not None and outcome.trained.told["network"]["space"] == self.space:
+            self._know(outcome.trained)
         self._arrange()
         if outcome.trained is None:
             return None
@@ -129,6 +163,7 @@ class Visit:
                 ),
                 reason=f"trained here: {trained.accuracy:.1f} % of the test images right",
             )
+            self._know(trained)
             self._arrange()
         return before
 
