@@ -57,4 +57,4 @@ class Budget:
 
     def over(self, ahead: float = 0.0) -> bool:
         """Whether the time is up, or will be some seconds ahead; never with a budget of images."""
-        return self.elapsed + ahead >= self.limit
+        return self.seconds is not None and self.elapsed + ahead >= self.seconds

@@ -31,8 +31,8 @@ _KEPT = 4  # decoded sides of a task: networks are measured in order of resoluti
 class TaskData:
     """Train and test images of one classification task.
 
-    ``train_x``, ``test_x``: uint8 (n, 3, side, side); ``train_y``, ``test_y``: int64 (n,) in
-    ``range(classes)``.
+    ``train_x``, ``test_x``, ``report_x``: uint8 (n, 3, side, side); ``train_y``, ``test_y``,
+    ``report_y``: int64 (n,) in ``range(classes)``.
     """
 
     train_x: Tensor
@@ -46,12 +46,18 @@ class TaskData:
     """What pretrained networks take from pixels (0..1), and divide them by; None: statistics."""
     flip: bool = False
     """Whether a mirrored image is as good as its original."""
+    report_x: Tensor | None = None
+    """Images that neither train nor choose: what a search reports is measured on them."""
+    report_y: Tensor | None = None
 
-    def statistics(self) -> tuple[Tensor, Tensor]:
-        """Return what is subtracted from pixels (0..1) and what they are divided by.
+    def reported(self) -> tuple[Tensor, Tensor]:
+        """Return images and labels of the third side, or where there is none, of the test side."""
+        if self.report_x is None or self.report_y is None:
+            return self.test_x, self.test_y
+        return self.report_x, self.report_y
 
-        Float32 (1, 3, 1, 1): mean and deviation of the training images, or :attr:`normal`.
-        """
+    @cached_property
+    def _statistics(self) -> tuple[Tensor, Tensor]:
         import torch
 
         if self.normal is not None:
@@ -62,19 +68,29 @@ class TaskData:
         deviation = torch.where(deviation < 1e-3, torch.ones_like(deviation), deviation)
         return scaled.mean((0, 2, 3), keepdim=True), deviation
 
-    def normalised(self, side: str, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        """Return float32 images of ``side`` (``"train"`` or ``"test"``), standardised, and labels.
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Return what is subtracted from pixels (0..1) and what they are divided by.
 
-        Mean and deviation per channel come from the training images; a constant channel is only
-        centred. Images are in channels_last memory order.
+        Float32 (1, 3, 1, 1): mean and deviation of the training images, or :attr:`normal`.
+        """
+        return self._statistics
+
+    def standardised(self, images: Tensor, device: torch.device | str = "cpu") -> Tensor:
+        """Return uint8 (n, 3, side, side) images as float32, less the mean, over the deviation.
+
+        Both are those of :meth:`statistics`, a channel; a constant channel is only centred. In
+        channels_last memory order.
         """
         import torch
 
         mean, deviation = self.statistics()
+        x = ((images.float() / 255 - mean) / deviation).to(device)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def normalised(self, side: str, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Return images of ``side`` (``"train"`` or ``"test"``), :meth:`standardised`, and labels."""
         x, y = (self.train_x, self.train_y) if side == "train" else (self.test_x, self.test_y)
-        x = ((x.float() / 255 - mean) / deviation).to(device)
-        x = x.contiguous(memory_format=torch.channels_last)
-        return x, y.to(device)
+        return self.standardised(x, device), y.to(device)
 
 
 class TaskImages:
@@ -219,32 +235,36 @@ def load_task(
     Raises:
         InputError: a side of the task has no readable image.
     """
+    train_x, train_y = _decoded(dataset, train, classes, resolution, "training", cropped)
+    test_x, test_y = _decoded(dataset, test, classes, resolution, "test", cropped)
+    return TaskData(train_x, train_y, test_x, test_y, len(classes))
+
+
+def _decoded(
+    dataset: ImageDataset,
+    indices: np.ndarray,
+    classes: np.ndarray,
+    resolution: int,
+    what: str,
+    cropped: bool,
+) -> tuple[Tensor, Tensor]:
     import torch
 
     number = np.full(len(dataset.classes), -1)
     number[classes] = np.arange(len(classes))
-    sides: list[tuple[Tensor, Tensor]] = []
-    for label, indices in (("training", train), ("test", test)):
-        if cropped:
-            found = Batches(dataset, indices, resolution, resident_bytes=sys.maxsize)
-            every = torch.arange(len(found))
-            sides.append((found.take(every), torch.from_numpy(number[dataset.labels[found.kept]])))
-            continue
-        # Squashed, not cropped: `standalone-v1` is frozen, and searches answer in its terms.
-        images, kept = pixels(dataset, indices, resolution)
-        if not len(kept):
-            raise InputError(
-                f"None of the {len(indices)} {label} images of {dataset.name!r} can "
-                "be read; check the files."
-            )
-        sides.append(
-            (
-                torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
-                torch.from_numpy(number[dataset.labels[kept]]),
-            )
+    if cropped:
+        found = Batches(dataset, indices, resolution, resident_bytes=sys.maxsize)
+        every = torch.arange(len(found))
+        return found.take(every), torch.from_numpy(number[dataset.labels[found.kept]])
+    # Squashed, not cropped: `standalone-v1` is frozen, and searches answer in its terms.
+    images, kept = pixels(dataset, indices, resolution)
+    if not len(kept):
+        raise InputError(
+            f"None of the {len(indices)} {what} images of {dataset.name!r} can be read; check the "
+            "files."
         )
-    (train_x, train_y), (test_x, test_y) = sides
-    return TaskData(train_x, train_y, test_x, test_y, len(classes))
+    squares = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    return squares, torch.from_numpy(number[dataset.labels[kept]])
 
 
 def search_task(
@@ -254,10 +274,11 @@ def search_task(
     most: int = MOST_IMAGES,
     pretrained: bool = False,
 ) -> TaskData:
-    """Decode a dataset for a search: every fifth image of each class is held out for validation.
+    """Decode a dataset for a search: every fifth image of each class is held out.
 
-    Images of the dataset's own test side are left alone. The validation images take the place of
-    the test images in what is returned.
+    Half of them choose, in the place of the test images in what is returned, and half are reported
+    on. A class of five or fewer has none for that; then all of them choose. Images of the dataset's
+    own test side are left alone.
 
     Args:
         dataset: where the images come from.
@@ -287,16 +308,19 @@ def search_task(
             "to validate with. Add images, or remove the class."
         )
     order = in_rounds(dataset.labels, own, np.random.default_rng(seed))[:most]
-    train, valid = hold_out(dataset.labels, order)
-    task = load_task(
-        dataset,
-        np.sort(train),
-        np.sort(valid),
-        np.arange(len(counts)),
-        side if pretrained else min(side, image_side(dataset)),
-        pretrained,
-    )
-    return replace(task, names=tuple(dataset.classes), normal=(0.5, 0.5) if pretrained else None)
+    train, held = hold_out(dataset.labels, order)
+    second = _ranks(dataset.labels[held]) % 2 == 1
+    if len(np.unique(dataset.labels[held[second]])) < len(counts):
+        second[:] = False
+    classes = np.arange(len(counts))
+    side = side if pretrained else min(side, image_side(dataset))
+    task = load_task(dataset, np.sort(train), np.sort(held[~second]), classes, side, pretrained)
+    normal = (0.5, 0.5) if pretrained else None
+    task = replace(task, names=tuple(dataset.classes), normal=normal)
+    if not second.any():
+        return task
+    report_x, report_y = _decoded(dataset, held[second], classes, side, "held-out", pretrained)
+    return replace(task, report_x=report_x, report_y=report_y)
 
 
 def image_side(dataset: ImageDataset) -> int:

@@ -1,12 +1,13 @@
 """What all methods with architecture parameters share: they compare operations by one number each.
 
-An architecture's score is the sum of its operations' scores, so the winner is named by the space's
-own rule (DARTS, section 2.4), and what came close is found by shaking the scores a little.
+An architecture's score is the sum of its operations' scores. The winner has the largest under the
+space's own rule (DARTS, section 2.4); it and what came close are found in order, by best-first search.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from search.method import Method, Ranking
 from search.run import Batch, Run
 
 _SHAKES = 64
-_POOL = 3  # architectures found for one that is wanted
 _TOLD = 10  # architectures named at the end
 
 
@@ -60,23 +60,23 @@ class DifferentiableMethod(Method):
         return run.subspace.score(self.slot_scores(run), list(architectures))
 
     def derive(self, run: Run) -> Ranking:
-        """Return the best architecture under the limits, then the next best that were found."""
+        """Return the best architectures under the limits."""
         return self._near(run, _TOLD)
 
     def _near(self, run: Run, count: int) -> Ranking:
-        """Return the best, then the best of those that win under shaken scores, in order."""
+        """Return the ``count`` best members in order.
+
+        Where limits leave too few to be found so, the rest win under shaken scores.
+        """
         scores = self.slot_scores(run)
-        best, value = run.subspace.best(scores)
-        found = {best: value}
-        spread = max(float(scores[run.subspace.choices()].std()), 1e-6)
-        for _ in range(_SHAKES):
-            if len(found) >= _POOL * count:
-                break
-            near, _ = run.subspace.best(scores + spread * run.rng.gumbel(size=scores.shape))
-            found.setdefault(near, float(run.subspace.score(scores, [near])[0]))
-        del found[best]
-        others = sorted(found.items(), key=lambda pair: -pair[1])
-        return [(best, value), *others[: count - 1]]
+        found = dict(islice(run.subspace.in_order(scores), count))
+        if len(found) < count:
+            found.setdefault(*run.subspace.best(scores))
+            spread = max(float(scores[run.subspace.choices()].std()), 1e-6)
+            for _ in range(_SHAKES):
+                near, _ = run.subspace.best(scores + spread * run.rng.gumbel(size=scores.shape))
+                found.setdefault(near, float(run.subspace.score(scores, [near])[0]))
+        return sorted(found.items(), key=lambda pair: -pair[1])[:count]
 
     def tensors(self) -> dict[str, Tensor]:
         """Return alpha and the moments of its optimiser."""

@@ -77,7 +77,8 @@ def evolve(
         rng: the only source of chance.
         config: sizes; those of SPOS where None.
         initial: members of the first generation; it is filled up at random.
-        should_stop: asked before each architecture but the first; True ends the evolution.
+        should_stop: asked before each architecture but the first; the first True ends the
+            evolution.
     """
     sizes = config or EvolutionConfig()
     space, seen = subspace.space, set[Architecture]()
@@ -119,16 +120,16 @@ def evolve(
         fresh += collect(sizes.population - len(fresh), lambda: subspace.sample(rng))
         if not fresh:
             break
+        ended = False
+        for one in fresh:
+            ended = stopped()
+            if ended:
+                break
+            history.append((one, float(evaluator.score([one])[0])))
         if evaluator.relative:  # what was visited before has another score in new company
-            fresh, history = [a for a, _ in history] + fresh, []
-            scores = evaluator.score(fresh)
-            history += [(a, float(s)) for a, s in zip(fresh, scores, strict=True)]
-        else:
-            for one in fresh:
-                if stopped():
-                    break
-                history.append((one, float(evaluator.score([one])[0])))
+            visited = [a for a, _ in history]
+            history = list(zip(visited, map(float, evaluator.score(visited)), strict=True))
         fresh = []
-        if stopped():
+        if ended or stopped():
             break
     return EvolutionResult(max(history, key=lambda h: h[1])[0], tuple(history))

@@ -12,7 +12,7 @@ squared image by image, as the definition says, and the square root of the sum i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -103,19 +103,30 @@ def fisher_distance(
     return min(1.0, math.sqrt(squared / 2))
 
 
-def approximation_network(data: TaskData, seed: int, device: str = "cpu") -> nn.Module:
+def approximation_network(
+    data: TaskData,
+    seed: int,
+    device: str = "cpu",
+    on_step: Callable[[int], None] | None = None,
+) -> nn.Module:
     """Return the small network that stands for a task, trained on its training images.
 
     Args:
         data: the task; its test images play no part but in the trainer's own record.
         seed: of initial weights and order; networks of one seed start alike but for the classifier.
         device: "cpu" or "cuda".
+        on_step: told the number of steps after each; what it raises ends the training.
     """
-    return train(data, SPACE, CELL, seed, RECIPE, device).network
+    return train(data, SPACE, CELL, seed, RECIPE, device, on_step).network
 
 
 def task_distance(
-    source: TaskData, target: TaskData, seeds: Sequence[int], device: str = "cpu"
+    source: TaskData,
+    target: TaskData,
+    seeds: Sequence[int],
+    device: str = "cpu",
+    own: dict[int, nn.Module] | None = None,
+    on_step: Callable[[int], None] | None = None,
 ) -> float:
     """Return the mean distance (0 to 1) from a source's to a target's task; not symmetric.
 
@@ -124,18 +135,26 @@ def task_distance(
         target: the new task, on whose training images the distance is measured.
         seeds: of the pairs of networks that are trained; the papers take 5 to 10.
         device: "cpu" or "cuda".
+        own: the target's networks by seed, where several sources are compared with it; those that
+            are missing are trained and put there.
+        on_step: as :func:`approximation_network` takes it.
 
     Raises:
         InputError: no seeds.
     """
+    own = {} if own is None else own
     if not seeds:
         raise InputError("A task distance is a mean over seeds and needs one or more; none given.")
     distances = []
     for seed in seeds:
-        past, own = (approximation_network(task, seed, device) for task in (source, target))
-        x, y = target.normalised("train", next(own.parameters()).device)
-        chosen = np.random.default_rng(seed).permutation(len(y))[:IMAGES]
-        distances.append(fisher_distance(past, own, x[chosen], y[chosen]))
+        if seed not in own:
+            own[seed] = approximation_network(target, seed, device, on_step)
+        past = approximation_network(source, seed, device, on_step)
+        place = next(past.parameters()).device
+        order = np.random.default_rng(seed).permutation(len(target.train_y))
+        chosen = torch.from_numpy(order[:IMAGES])
+        x = target.standardised(target.train_x[chosen], place)
+        distances.append(fisher_distance(past, own[seed], x, target.train_y[chosen].to(place)))
     return sum(distances) / len(distances)
 
 

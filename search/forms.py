@@ -1,15 +1,17 @@
 """How a device executes a supernet's step: by Python branches, or in shapes that never change.
 
 On a CPU an operation that is not chosen is best not computed. On a GPU a step is hundreds of tiny
-kernels, so what counts is that one captured graph serves every step: fair paths run *routed* (all
+kernels, so what counts is that captured graphs serve every step: fair paths run *routed* (all
 m paths in one pass, each operation once on its own chunk of the batch), mixtures run *masked* (all
-operations, the dropped ones times zero). Both give the branches' gradients; weights that no choice
-uses are then left without one, so that neither decay nor momentum touches them.
+operations, the dropped ones times zero). The batch is the method's from the first step on, as another
+size would be captured anew. Both give the branches' gradients; weights that no choice uses are then
+left without one, so that neither decay nor momentum touches them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import cast
 
 import numpy as np
@@ -19,7 +21,15 @@ from torch import Tensor, nn
 from metad2a.spaces import Architecture
 from metad2a.spaces.supernets.base import SuperNet
 from metad2a.spaces.supernets.gates import Gates, Route
+from metad2a.spaces.supernets.mixed import MixedOperation
 from metad2a.training.device import DevicePlan
+
+_GRAPHS = 64  # of cells that differ in shape or in what has a gradient, beyond dynamo's usual 8
+
+
+def static_on(device: torch.device) -> bool:
+    """Whether steps on a device are to have shapes that stay the same."""
+    return device.type == "cuda"
 
 
 class Form:
@@ -29,7 +39,9 @@ class Form:
         network: the supernet.
         place: its device, and the precision of dense convolutions.
         static: whether shapes stay the same at every step; where None, on CUDA.
-        compiled: whether static passes go through ``torch.compile``; where None, as ``static``.
+        compiled: whether the cells of static passes go through ``torch.compile``; where None, as
+            ``static``. Cells of one shape share a graph, so that little is compiled however deep
+            the network is.
     """
 
     def __init__(
@@ -40,11 +52,26 @@ class Form:
         compiled: bool | None = None,
     ) -> None:
         self.network, self.place = network, place
-        self.static = place.device.type == "cuda" if static is None else static
+        self.static = static_on(place.device) if static is None else static
+        self._compiled: dict[nn.Module, Callable[..., Tensor]] = {}
         if self.static if compiled is None else compiled:
-            self._run = torch.compile(network, mode="reduce-overhead", dynamic=False)
-        else:
-            self._run = network
+            self._compiled = {
+                cell: torch.compile(cell.forward, mode="reduce-overhead", dynamic=False)
+                for cell in _cells(network)
+            }
+
+    def _run(self, x: Tensor, choice: Gates | Route) -> Tensor:
+        """Pass through the network by compiled cells, where there are any."""
+        if not self._compiled:
+            return cast(Tensor, self.network(x, choice))
+        from torch._dynamo import config  # which takes a second to import
+
+        with config.patch(recompile_limit=_GRAPHS), ExitStack() as undo:
+            for cell, forward in self._compiled.items():
+                # Only now: other passes have other operations each time.
+                cell.forward = forward
+                undo.callback(delattr, cell, "forward")
+            return cast(Tensor, self.network(x, choice))
 
     def forward(self, x: Tensor, choice: Gates | Architecture) -> Tensor:
         """Return float32 logits (batch, classes) of float (batch, 3, h, w) images."""
@@ -81,6 +108,16 @@ class Form:
     @property
     def _clones(self) -> bool:
         return bool(cast(SuperNet, self.network).clones)
+
+
+def _cells(network: nn.Module) -> list[nn.Module]:
+    """Return the modules that hold a list of mixed operations: they repeat, the rest is little."""
+    return [
+        module
+        for module in network.modules()
+        for part in module.children()
+        if isinstance(part, nn.ModuleList) and any(isinstance(e, MixedOperation) for e in part)
+    ]
 
 
 def _is_mixture(choice: Gates | Architecture) -> bool:

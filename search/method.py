@@ -165,9 +165,7 @@ class Method(Phase):
 
         The default is that of the shared weights after re-calibration of the batch norms.
         """
-        if not run.has_supernet:
-            return None
-        return float(run.evaluator("rebn").score([architecture])[0])
+        return run.judge.shared(architecture) if run.has_supernet else None
 
 
 class SampleWeighter(Stateful):

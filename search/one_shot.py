@@ -6,6 +6,7 @@ Source: Guo et al., SPOS, ECCV 2020, section "Evolutionary Architecture Search".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from search.run import Run
 
 _EVOLUTION = 0.3  # fraction of the time
 _TOLD = 10  # architectures named at the end
+_CHILDREN = 10  # for which there is to be time, with fewer images for each if need be
+_PROBE, _FEWEST = 16, 32  # images that tell how long a child takes, and that it has at least
 
 
 class OneShotMethod(Method):
@@ -52,7 +55,8 @@ class OneShotMethod(Method):
     def subnets(self, run: Run, count: int) -> list[Architecture]:
         """Return the best children of a short evolution, as Curriculum-NAS does for SPOS."""
         sizes = EvolutionConfig(2 * count, 2, count, count, count)
-        found = evolve(run.subspace, run.evaluator("batch"), run.rng, sizes)
+        judge = run.evaluator("batch", run.few_images())
+        found = evolve(run.subspace, judge, run.rng, sizes, should_stop=run.training_over)
         return [a for a, _ in sorted(found.history, key=lambda pair: -pair[1])[:count]]
 
     def score(self, run: Run, architectures: Sequence[Architecture]) -> np.ndarray:
@@ -63,19 +67,32 @@ class OneShotMethod(Method):
         """Evolve children until the time or the generations are used up."""
         if not run.has_supernet:  # cancelled before the first step
             run.renew()
+        judge = run.evaluator(self.evaluator, self._images(run))
         asked = [run.budget.elapsed]
 
         def should_stop() -> bool:
             asked.append(run.budget.elapsed)
             # As long as the last child took, once for the next and once for the winner's accuracy.
-            return run.stopped(ahead=2 * (asked[-1] - asked[-2]))
+            # Between generations it is asked twice in a row.
+            took = max(later - before for before, later in pairwise(asked[-3:]))
+            return run.stopped(ahead=2 * took)
 
         found = evolve(
             run.subspace,
-            run.evaluator(self.evaluator),
+            judge,
             run.rng,
             self.sizes,
             initial=self.initial(run),
             should_stop=should_stop,
         )
         return sorted(found.history, key=lambda pair: -pair[1])[:_TOLD]
+
+    def _images(self, run: Run) -> int | None:
+        """Return how many images may pass for a child, so that there is time for some children."""
+        if run.budget.seconds is None:
+            return None
+        probe, began = run.evaluator(self.evaluator, _PROBE), run.budget.elapsed
+        probe.score([run.subspace.sample(run.rng)])
+        took = run.budget.elapsed - began
+        left = max(0.0, run.budget.seconds - run.budget.elapsed)
+        return max(_FEWEST, int(_PROBE * left / _CHILDREN / max(took, 1e-6)))

@@ -227,7 +227,8 @@ def _by_the_search(
         # Scores take about as long as accuracies.
         if (2 * len(known_there) - count) * pace > seconds - (time.perf_counter() - begun):
             break
-        values[other] = found.accuracy(there)
+        share = (seconds - (time.perf_counter() - begun)) / (2 * len(known_there) - count)
+        values[other] = found.accuracy(there, seconds=share)
     else:
         scores = dict(zip(known_there, method.score(run, list(known_there.values())), strict=True))
         others.sort(key=lambda one: -scores.get(one, -math.inf))
@@ -237,7 +238,7 @@ def _by_the_search(
     for one, architecture in zip(result.predict(np.array(order)), order, strict=True):
         candidate = known.get(one.architecture, replace(one, reason="found by this search"))
         value = values.get(architecture)
-        seen = None if value is None else Measured(100 * value, method.protocol, run.budget.elapsed)
+        seen = None if value is None else Measured(100 * value, found.protocol, run.budget.elapsed)
         reason = candidate.reason
         if architecture == winner:
             reason += f"; the winner of {found.composed.name} on this dataset"

@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -27,7 +28,8 @@ from search.augment import random_crop
 from search.budget import Budget
 from search.data import TaskData
 from search.evaluators import Context, Evaluator, SharedWeights, evaluator
-from search.forms import Form
+from search.forms import Form, static_on
+from search.judging import Judge
 from search.method import Method, Phase, SampleWeighter, Training
 from search.optimiser import descend, optimiser_of
 from search.pretrained import begin_pretrained
@@ -35,8 +37,10 @@ from search.subspace import Subspace
 
 _ORDER, _AUGMENT, _STEP, _SPLIT, _BEGIN, _JUDGE, _END = range(7)  # purposes of the random streams
 _BAD_STEPS = 5  # losses in a row that may be no numbers, each halving the learning rate
-_FIRST_BATCH, _SMALLEST_BATCH = 8, 4  # images a step where time is the budget
+_FIRST_BATCH, SMALLEST_BATCH = 8, 4  # images a step where time is the budget
+_QUICK_BATCHES = 4  # that pass forward while about one goes forward and backward
 _STEP_SHARE = 0.04  # of the time, that a step may take
+_COMPILED_SECONDS = 1800.0  # of a search, below which compiling would take too much of it
 _POINTS = 50  # of the loss curve in the history
 _LEAST_RATE = 0.02  # of the learning rate, with which its rise begins
 _DELIVERY = 0.1  # of the time, in which kept pretrained weights are made a network of their own
@@ -103,8 +107,11 @@ class Run:
         self.weighters = {"weights": SampleWeighter(), "architecture": SampleWeighter()}
         self.training = Training()
         self.batch_limit = 2**31  # by memory
-        self.batch_fit = 2**31 if self.budget.seconds is None else _FIRST_BATCH  # by time
+        # By time. Where shapes are captured there is one from the first step on.
+        self.fitted = self.budget.seconds is not None and not static_on(self.place.device)
+        self.batch_fit = _FIRST_BATCH if self.fitted else 2**31
         self.bad_steps = 0
+        self._bad_step = False  # whether some loss of the present step was no number
         self.rng = np.random.default_rng((self.seed, _STEP, 0))
         self._network: nn.Module | None = None
 
@@ -119,8 +126,10 @@ class Run:
         if self.space.pretrained:
             begin_pretrained(self)
         self.network.train()
+        worth = self.budget.limit >= _COMPILED_SECONDS
         # Slices are branches: which of them runs decides on shapes.
-        self.form = Form(self.network, self.place, False if self.space.pretrained else None)
+        static = False if self.space.pretrained else None
+        self.form = Form(self.network, self.place, static, None if worth else False)
         self.take_base()
         self._new_optimiser()
 
@@ -174,6 +183,11 @@ class Run:
         """Set the course for what a phase does last."""
         self.rng = np.random.default_rng((self.seed, _END, self.phase))
 
+    @cached_property
+    def judge(self) -> Judge:
+        """What measures networks at the end."""
+        return Judge(self)
+
     def begin_judging(self) -> None:
         """Set the course for naming the winner."""
         self.fraction = 1.0
@@ -183,12 +197,22 @@ class Run:
         """Return the supernet for evaluators."""
         return SharedWeights(self.network, self.initial, self.place)
 
-    def evaluator(self, names: str) -> Evaluator:
-        """Return an evaluator of children with the present weights, on the validation images."""
-        shared = self.shared() if self.has_supernet else None
-        return evaluator(
-            names, Context(self.space, self.data, shared, str(self.place.device), self.seed)
-        )
+    def evaluator(self, names: str, images: int | None = None) -> Evaluator:
+        """Return an evaluator of children with the present weights, on the validation images.
+
+        Args:
+            names: as :func:`search.evaluators.evaluator` takes them.
+            images: most images of either side that may pass for a child.
+        """
+        shared, device = self.shared() if self.has_supernet else None, str(self.place.device)
+        return evaluator(names, Context(self.space, self.data, shared, device, self.seed, images))
+
+    def few_images(self) -> int | None:
+        """Return how many images may pass between two steps, where time is the budget.
+
+        They take no more than a step does, and a step what :meth:`fit_batch` lets it take.
+        """
+        return None if self.budget.seconds is None else _QUICK_BATCHES * self.batch_size()
 
     def _new_optimiser(self) -> None:
         self.optimiser = optimiser_of(self.network, self.training)
@@ -266,11 +290,13 @@ class Run:
         return self.form.forward(x, gates)
 
     def loss(self, logits: Tensor, batch: Batch, side: str) -> Tensor:
-        """Return the weighted mean cross-entropy; the side's weighter learns the losses."""
+        """Return the weighted mean cross-entropy; the side's weighter learns the losses.
+
+        Labels are smoothed where weights learn, as in ProxylessNAS's code; alphas see them as they are.
+        """
         weighter = self.weighters[side]
-        each = F.cross_entropy(
-            logits, batch.y, reduction="none", label_smoothing=self.training.label_smoothing
-        )
+        smoothing = self.training.label_smoothing if side == "weights" else 0.0
+        each = F.cross_entropy(logits, batch.y, reduction="none", label_smoothing=smoothing)
         weighter.observe(batch.index, each.detach())
         weights = weighter.weights(batch.index)
         return each.mean() if weights is None else (weights * each).mean()
@@ -307,26 +333,28 @@ class Run:
         return True
 
     def finite(self, loss: float) -> bool:
-        """Whether a loss is a number. If not, learning rates are halved and the history says so.
+        """Whether a loss is a number.
 
-        Raises:
-            InputError: it has not been one for several steps.
+        At the first of a step that is none, learning rates are halved and the history says so.
         """
         if math.isfinite(loss):
-            self.bad_steps = 0
             return True
-        self.bad_steps += 1
-        self.rate_scale /= 2
-        self.note(
-            f"the loss became {loss}: the step was left out and learning rates were halved, "
-            f"to {self.rate:g} for the weights"
-        )
-        if self.bad_steps >= _BAD_STEPS:
-            raise InputError(
-                f"The loss has been {loss} for {_BAD_STEPS} steps in a row though learning rates "
-                "were halved each time. Check the images and labels, or use another method."
+        if not self._bad_step:
+            self._bad_step = True
+            self.rate_scale /= 2
+            self.note(
+                f"the loss became {loss}: the step was left out and learning rates were halved, "
+                f"to {self.rate:g} for the weights"
             )
         return False
+
+    def _count_bad_steps(self) -> None:
+        self.bad_steps = self.bad_steps + 1 if self._bad_step else 0
+        if self.bad_steps >= _BAD_STEPS:
+            raise InputError(
+                f"The loss has been no number in {_BAD_STEPS} steps in a row though learning rates "
+                "were halved each time. Check the images and labels, or use another method."
+            )
 
     # -- what happened -------------------------------------------------------------------------
 
@@ -360,29 +388,36 @@ class Run:
         seconds = self.budget.seconds
         return _DELIVERY * seconds if self.space.pretrained and seconds is not None else 0.0
 
+    def training_over(self) -> bool:
+        """Whether what takes long between two steps should leave off: to judge, or as cancelled."""
+        judging = 0.0 if self.method is None else self.method.judging(self.budget.limit)
+        return self.stopped(ahead=judging)
+
     def fit_batch(self, seconds: float) -> None:
         """Let batches grow to the method's size, or shrink, as the last step's seconds allow.
 
         A search of seconds must not spend them on a few steps, nor overrun by one. A budget of
-        images changes nothing.
+        images changes nothing, nor does a device on which another size is another graph.
         """
-        if self.budget.seconds is None:
+        if not self.fitted:
             return
         size = self.batch_size()
-        if seconds > _STEP_SHARE * self.budget.seconds and size > _SMALLEST_BATCH:
-            self.batch_fit = max(_SMALLEST_BATCH, size // 2)
-        elif seconds < _STEP_SHARE / 3 * self.budget.seconds and size == self.batch_fit:
+        if seconds > _STEP_SHARE * self.budget.limit and size > SMALLEST_BATCH:
+            self.batch_fit = max(SMALLEST_BATCH, size // 2)
+        elif seconds < _STEP_SHARE / 3 * self.budget.limit and size == self.batch_fit:
             self.batch_fit *= 2
 
     def advance(self, phase: Phase) -> float:
         """Take one step of a phase. Where memory runs out, the batch is halved instead.
 
         Raises:
-            InputError: one image is too much for the device.
+            InputError: one image is too much for the device, or losses have been no numbers for
+                several steps.
         """
-        self.rng = np.random.default_rng((self.seed, _STEP, self.steps))
+        self.rng, self._bad_step = np.random.default_rng((self.seed, _STEP, self.steps)), False
         try:
             loss = phase.step(self)
+            self._count_bad_steps()
         except torch.OutOfMemoryError as error:
             if self.has_supernet:
                 self.network.zero_grad(set_to_none=True)

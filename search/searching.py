@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from metad2a._onednn import spare_narrow
 from metad2a._torch_state import usual
 from metad2a.datasets import load_dataset
 from metad2a.errors import InputError
@@ -22,18 +23,21 @@ from metad2a.training.device import DevicePlan, plan
 from search.budget import Budget
 from search.composition import Composition, compose
 from search.data import MOST_IMAGES, TaskData, search_task
-from search.delivery import deliver, delivered_accuracy
+from search.delivery import deliver
 from search.engine import Engine, Progress
 from search.method import Ranking
 from search.resolution import of_images, suggested
 from search.result import SearchResult
-from search.run import Run
+from search.run import SMALLEST_BATCH, Run
 from search.sharing import at, sharing
 from search.subspace import Subspace
 
 METHOD, PRETRAINED_METHOD = "dropnas", "sandwich"
 """What searches where no method is named: spaces of cells, and networks that begin pretrained."""
 _FEWEST_IMAGES = 500  # taken of a dataset however short the time
+_CANCELLED = 5.0  # seconds, for the accuracy of what a cancelled search found
+_MOST_PARAMS = 500_000_000  # weights, their gradients, momentum and base are four times as many
+_FASTEST = {"cpu": 1e11, "cuda": 1e15}  # multiply-adds a second, in orders of magnitude
 _IMAGES_A_SECOND = 40  # taken for each second of the budget: reading must not use the time up
 _PIXELS = 2**28  # of large images that are kept as floats: 29,000 images at 96 px, 5,300 at 224
 
@@ -70,32 +74,49 @@ class Search:
         return None if kept is None else deliver(kept, self.run.data)
 
     def accuracy(
-        self, architecture: Architecture, delivered: Delivered | None = None
+        self,
+        architecture: Architecture,
+        delivered: Delivered | None = None,
+        seconds: float | None = None,
     ) -> float | None:
         """Return an architecture's accuracy (0..1) on held-out images; None if not measured.
 
         Args:
             architecture: of the ranking.
             delivered: its trained network, if the method keeps it; looked up where None.
+            seconds: after which it is of those images that were seen by then; where None, those
+                that are left of the budget, or a few where the search was cancelled.
         """
+        judge, budget = self.run.judge, self.run.budget
+        if seconds is None:
+            seconds = budget.limit - budget.elapsed if self.complete else _CANCELLED
+        judge.seconds = seconds
         kept = delivered or self.delivered(architecture)
         if kept is not None:
-            return delivered_accuracy(kept, self.run.data)
+            return judge.delivered(kept)
         return self.composed.method.accuracy(self.run, architecture)
+
+    @property
+    def protocol(self) -> str:
+        """How the winner's accuracy is measured, and on which images."""
+        own = self.composed.method.protocol
+        third = self.run.data.report_x is not None
+        return f"{own} that {'chose nothing' if third else 'chose it, too'}"
 
     def result(self) -> SearchResult:
         """Sum up."""
-        run, method = self.run, self.composed.method
+        run = self.run
         best = self.ranking[0][0]
         kept = self.delivered(best)
+        accuracy = self.accuracy(best, kept)
         width, depth = run.space.width_depth(best)
         return SearchResult(
             space=run.space.name,
             method=self.composed.name,
             architecture=run.space.format(best),
             scores={run.space.format(a): s for a, s in self.ranking},
-            accuracy=self.accuracy(best, kept),
-            protocol=method.protocol,
+            accuracy=accuracy,
+            protocol=self.composed.method.protocol if accuracy is None else self.protocol,
             cost=run.space.cost(best, run.data.classes),
             width=width,
             depth=depth,
@@ -138,8 +159,10 @@ def search(
 
     Args:
         dataset: anything that :func:`metad2a.load_dataset` takes. Every fifth image of a class is
-            held out for validation; the dataset's own test side is left alone. A short search
-            takes part of a large dataset only, as many of each class as can be.
+            held out, half of them to choose by, half for the accuracy that is reported (all to
+            choose by, where a class has five images or fewer); the dataset's own test side is left
+            alone. A short search takes part of a large dataset only, as many of each class as can
+            be.
         space: name of the search space.
         method: a method and any wrappers, ``"dropnas+curriculum+pwsnas"``; where None,
             :data:`METHOD` in spaces of cells, :data:`PRETRAINED_METHOD` where networks begin
@@ -245,6 +268,10 @@ def conduct(
     usual = chosen.search_macro if place.device.type == "cpu" else chosen.published_macro
     given = {"channels": channels, "cells": cells}
     macro = {name: given[name] or value for name, value in usual.items()}
+    if macro:
+        _refuse_absurd(chosen, data, macro, budget, place)
+        if place.device.type == "cpu":
+            spare_narrow(macro["channels"])
     identity = {
         "kind": "search",
         "space": space,
@@ -285,10 +312,45 @@ def conduct(
     return Search(run, composed, engine.judge(), complete)
 
 
+def _refuse_absurd(
+    space: WeightSharing,
+    data: TaskData,
+    macro: Mapping[str, int],
+    budget: Budget,
+    place: DevicePlan,
+) -> None:
+    """Refuse a supernet that no memory would hold, or of which no step would end in the time.
+
+    Raises:
+        InputError: with the size, the limit and what to do.
+    """
+    counted = space.counted_macro
+    scale = (macro["channels"] / counted["channels"]) ** 2 * macro["cells"] / counted["cells"]
+    table = space.cost_table(data.classes, data.train_x.shape[-1])[1]
+    params, macs = table.sum((0, 1)) * scale
+    named = f"A supernet of {macro['channels']} channels and {macro['cells']} cells"
+    if params > _MOST_PARAMS:
+        raise InputError(
+            f"{named} would have about {params:,.0f} parameters, and {_MOST_PARAMS:,} is the most "
+            "that is searched with. Give fewer channels or cells."
+        )
+    # Half of what an average path costs, forward and backward, at a pace that none keeps up.
+    path = macs / (2 * len(space.operations))
+    least = 3 * SMALLEST_BATCH * path / _FASTEST[place.device.type]
+    if least > budget.limit:
+        raise InputError(
+            f"{named} would take {least:.2g} s or more for its first step, and the whole search has "
+            f"{budget.limit:g} s. Give fewer channels or cells, or more minutes."
+        )
+
+
 def fingerprint(data: TaskData) -> str:
     """Return the SHA-256 (hex) of all images and labels of a task."""
     content = hashlib.sha256()
-    for tensor in (data.train_x, data.train_y, data.test_x, data.test_y):
+    sides = (data.train_x, data.train_y, data.test_x, data.test_y, data.report_x, data.report_y)
+    for tensor in sides:
+        if tensor is None:
+            continue
         content.update(str(tuple(tensor.shape)).encode())
         content.update(tensor.contiguous().numpy().tobytes())
     return content.hexdigest()

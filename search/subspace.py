@@ -5,7 +5,8 @@ Whatever a method samples, derives or returns comes from here, so limits hold in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import heapq
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from metad2a.errors import BudgetError
 from metad2a.spaces import Architecture, WeightSharing
 
 _DRAWS = 64  # before an infeasible draw is made cheaper instead of thrown away
+_LOOKED_AT = 20_000  # architectures, before a search for members in order of score gives up
 _HALVINGS = 40  # of the price's interval: 2^-40 of it is below any score's resolution
 
 
@@ -147,6 +149,42 @@ class Subspace:
         if not self.contains(found):
             found = self._affordable(allowed)
         return found, self.score(scores, [found])[0]
+
+    def in_order(self, scores: np.ndarray) -> Iterator[tuple[Architecture, float]]:
+        """Yield members by their sums of float (slots, operations) scores, from the largest down.
+
+        A best-first search: parts that are chosen apart (``WeightSharing.options``) have their
+        options in order, so whatever follows an architecture has no larger sum. It gives up where
+        limits leave so few members that thousands of architectures would be looked at for nothing.
+
+        Raises:
+            InputError: the scores forbid all architectures.
+        """
+        parts = []
+        for options in self.space.options(self.mask & (scores > -np.inf)):
+            values = [sum(float(scores[pair]) for pair in option) for option in options]
+            order = np.argsort(np.negative(values), kind="stable").tolist()
+            parts.append([(values[i], options[i]) for i in order])
+        if not all(parts):
+            return
+        waiting = [(-sum(part[0][0] for part in parts), (0,) * len(parts))]
+        for _ in range(_LOOKED_AT):
+            if not waiting:
+                return
+            total, places = heapq.heappop(waiting)
+            chosen = [self.space.left_over or 0] * self.space.slots
+            for part, place in zip(parts, places, strict=True):
+                for slot, operation in part[place][1]:
+                    chosen[slot] = operation
+            if self.contains(tuple(chosen)):
+                yield tuple(chosen), -total
+            # Only from its last moved part on: so each architecture is come to once.
+            last = max((i for i, place in enumerate(places) if place), default=0)
+            for i in range(last, len(parts)):
+                if places[i] + 1 < len(parts[i]):
+                    moved = (*places[:i], places[i] + 1, *places[i + 1 :])
+                    worth = sum(part[at][0] for part, at in zip(parts, moved, strict=True))
+                    heapq.heappush(waiting, (-worth, moved))
 
     def score(self, scores: np.ndarray, architectures: list[Architecture]) -> np.ndarray:
         """Return float64 (n,): sums of float (slots, operations) scores over the slots in use."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from torch import Tensor
+
 from metad2a.spaces import Architecture
 from metad2a.training.device import seeded
+from search.judging import share_right
 from search.pretrained import begin_alone, finish
 from search.run import Run
 from search.trainee import Trainee
-from search.trainer import accuracy
 
 if TYPE_CHECKING:
     from metad2a.spaces.networks.inverted_residual import InvertedResidualNetwork
@@ -40,8 +42,19 @@ class Trial(Trainee):
         """Take one SGD step and return its loss; ``done`` is the fraction of the training."""
         return self.learn(run, run.rate * min(1.0, 0.1 + done / _WARM_UP))
 
-    def accuracy(self, run: Run) -> float:
-        """Return the share (0..1) of right answers on the held-out images."""
+    def accuracy(self, run: Run, seconds: float) -> float:
+        """Return the share (0..1) of right answers on the images that choose.
+
+        Where they are many and the network is large, of those that were seen in the seconds given.
+        """
+
         if run.space.pretrained:
             finish(run, cast("InvertedResidualNetwork", self.network))
-        return accuracy(self.network, run.valid_x, run.valid_y, run.place)
+
+        def answer(index: Tensor) -> Tensor:
+            with run.place.autocast():
+                logits: Tensor = self.network(run.valid_x[index])
+            return logits
+
+        self.network.eval()
+        return share_right(answer, run.valid_y, run.seed, seconds)[0]

@@ -129,7 +129,7 @@ def test_a_class_on_the_test_side_alone_lends_images() -> None:
     assert np.bincount(dataset.labels[sides.test])[2] == 18
     dataset.split[:] = 1  # which is no side
     task = search_task(dataset, 32, 0)
-    assert len(task.train_y) + len(task.test_y) == 60
+    assert len(task.train_y) + len(task.test_y) + len(task.report_y) == 60
 
 
 def test_labels_in_doubt() -> None:

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import math
+import time
 
 import numpy as np
 import pytest
@@ -196,6 +197,29 @@ def test_quarter_of_a_minute_is_enough_for_an_answer(name):
     assert SPACES.get("darts").is_connected(found.ranking[0][0])
 
 
+@pytest.mark.parametrize(
+    ("method", "space"),
+    [
+        *((method, "nasbench201") for method in METHODS.names()),
+        *((method, "darts") for method in ("darts", "spos", "pdarts", "random")),
+        ("spos+curriculum", "nasbench201"),
+        ("darts+pwsnas", "nasbench201"),
+    ],
+)
+def test_a_budget_of_fifteen_seconds_is_kept_within_a_tenth(method, space, monkeypatch):
+    """By a clock that goes on with the images that pass: 20 ms each, and 60 where they train."""
+    now, forward = [time.monotonic()], torch.nn.Linear.forward
+
+    def slow(self, x):
+        now[0] += 0.02 * len(x) * (3 if torch.is_grad_enabled() else 1)
+        return forward(self, x)
+
+    monkeypatch.setattr(torch.nn.Linear, "forward", slow)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    found = conduct(task(count=200), space, method, minutes=0.25, **SMALL)
+    assert 13.5 <= found.result().seconds <= 16.5
+
+
 @pytest.mark.parametrize("wrapper", WRAPPERS.names())
 def test_every_wrapper_composes_with_some_method_and_refuses_others_with_a_reason(wrapper):
     accepted, reasons = [], []
@@ -267,6 +291,18 @@ def test_a_loss_that_is_no_number_leaves_the_step_out_and_halves_the_rate(monkey
         short("spos", "nasbench201", images=10**6)
 
 
+@pytest.mark.parametrize("method", ["darts", "darts2", "dropnas", "proxylessnas"])
+def test_five_bad_steps_end_a_search_however_many_losses_a_step_has(method, monkeypatch):
+    from search.run import Run
+
+    loss, advance, begun = Run.loss, Run.advance, []
+    monkeypatch.setattr(Run, "loss", lambda *given: math.nan * loss(*given))
+    monkeypatch.setattr(Run, "advance", lambda *given: begun.append(given) or advance(*given))
+    with pytest.raises(InputError, match="5 steps in a row"):
+        short(method, "nasbench201", images=10**6)
+    assert len(begun) == 5
+
+
 def test_a_checkpoint_of_another_run_or_version_is_refused_and_left_alone(tmp_path):
     from safetensors import safe_open
     from safetensors.torch import save_file
@@ -319,6 +355,11 @@ def test_a_checkpoint_of_another_run_or_version_is_refused_and_left_alone(tmp_pa
         ({"minutes": math.nan, "images": None}, "minutes=nan"),
         ({"images": -5}, "-5"),
         ({"channels": -1}, "channels=-1"),
+        ({"channels": 4096, "cells": 200}, "parameters.*Give fewer channels or cells"),
+        (
+            {"channels": 256, "cells": 5, "images": None, "minutes": 1e-4},
+            "first step, and the whole search has 0.006 s.*or more minutes",
+        ),
         ({"max_params": 10}, "smallest network"),
     ],
 )

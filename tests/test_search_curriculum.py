@@ -66,9 +66,9 @@ def test_weights_are_taken_once_an_epoch(monkeypatch):
     taken = []
     ask = Curriculum._ask_subnets
 
-    def counted(self, run, side):
+    def counted(self, run, side, seed):
         taken.append((run.steps, len(side)))
-        return ask(self, run, side)
+        return ask(self, run, side, seed)
 
     monkeypatch.setattr(Curriculum, "_ask_subnets", counted)
     short("spos+curriculum", 6 * 40)
@@ -105,7 +105,8 @@ def test_sigma_is_the_root_of_the_mean_loss_of_the_subnets_on_augmented_images()
     wrapper.after_step(run)
 
     side = torch.from_numpy(run.sides["weights"])
-    x = random_crop(run.train_x[side], np.random.default_rng(5))
+    own = np.random.default_rng(int(np.random.default_rng(5).integers(2**62)))
+    x = random_crop(run.train_x[side], own)
     run.network.train()
     with torch.no_grad():
         losses = torch.stack(
@@ -229,6 +230,27 @@ def test_a_resumed_run_goes_on_to_the_last_bit(tmp_path, free):
     whole = short(method, 160, options=options)
     assert resumed.run.steps == whole.run.steps == 4
     assert torch.equal(curriculum(resumed).v, curriculum(whole).v)
+    left, right = whole.run.network.state_dict(), resumed.run.network.state_dict()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_a_search_that_is_cancelled_while_subnets_are_asked_leaves_off_and_goes_on_exactly(
+    tmp_path,
+):
+    def cancelled(after: int, **arguments):
+        asked = iter(range(after))
+        return short(
+            "spos+curriculum", 160, should_stop=lambda: next(asked, None) is None, **arguments
+        )
+
+    place = tmp_path / "run"
+    stopped = cancelled(1, checkpoint=place)  # at the first step, between the subnets
+    assert stopped.run.steps == 1
+    assert curriculum(stopped).v is None
+    assert curriculum(stopped).asking is not None
+    resumed, whole = short("spos+curriculum", 160, checkpoint=place), short("spos+curriculum", 160)
+    assert torch.equal(curriculum(resumed).v, curriculum(whole).v)
+    assert resumed.ranking == whole.ranking
     left, right = whole.run.network.state_dict(), resumed.run.network.state_dict()
     assert all(torch.equal(left[name], right[name]) for name in left)
 

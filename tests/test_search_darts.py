@@ -10,6 +10,7 @@ from torch import nn
 
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
+from search.methods import pdarts
 from search.methods.pdarts import PDarts, skip_rate
 from search.searching import Search, conduct
 from search.unrolled import unrolled_gradient
@@ -163,6 +164,20 @@ def test_the_stages_have_the_published_depths_and_operations(monkeypatch):
         counts.append(method.active.sum(1).tolist())
     assert depths == [11, 17]
     assert counts == [[8] * 28] * 2 + [[5] * 28] * 2 + [[3] * 28] * 2
+
+
+def test_the_gradient_of_alphas_is_clipped_as_published(monkeypatch):
+    norms, large = [], torch.full((6, 5), 100.0)
+    monkeypatch.setattr(PDarts, "gate_gradient", lambda *_: (large, 1.0))
+    monkeypatch.setattr(
+        "search.architecture.ArchitectureParameters.update",
+        lambda self, gradient, touched: norms.append(float(gradient.norm())),
+    )
+    conduct(task(count=12), "nasbench201", "pdarts", images=36, channels=2, cells=1)
+    assert norms
+    assert norms == pytest.approx([5.0] * len(norms))
+    small = torch.full((6, 5), 0.1)
+    assert torch.equal(pdarts._clipped(small), small)
 
 
 def test_a_search_narrows_and_deepens_and_names_what_is_left():

@@ -78,6 +78,11 @@ def test_it_ends_when_told_with_what_it_has():
     assert len(run(should_stop=lambda: True).history) == 1
 
 
+def test_the_first_time_that_it_is_told_ends_it():
+    answers = iter([False, False, True])
+    assert len(run(should_stop=lambda: next(answers, False)).history) == 3
+
+
 def test_it_ends_early_when_the_subspace_is_used_up():
     subspace = Subspace(SPACE, 10)
     subspace.keep(np.array([TARGET, (3,) * 6]))
@@ -95,6 +100,21 @@ def test_rank_sums_are_compared_in_one_company():
     result = evolve(Subspace(SPACE, 10), RankSum([closeness]), np.random.default_rng(0), SMALL)
     assert SPACE.canonical(result.best) == SPACE.canonical(TARGET)
     assert sum(len(call) for call in closeness.calls) == len(result.history) == 20 * 12
+
+
+def test_a_rank_sum_is_stopped_within_a_generation_and_what_was_visited_compared():
+    closeness, asked = Closeness(), iter([False] * 5)
+    result = evolve(
+        Subspace(SPACE, 10),
+        RankSum([closeness]),
+        np.random.default_rng(0),
+        SMALL,
+        should_stop=lambda: next(asked, True),
+    )
+    assert sum(len(call) for call in closeness.calls) == len(result.history) == 6
+    visited = [architecture for architecture, _ in result.history]
+    assert [score for _, score in result.history] == RankSum([Closeness()]).score(visited).tolist()
+    assert result.best == visited[int(Closeness().score(visited).argmax())]
 
 
 @pytest.mark.parametrize(

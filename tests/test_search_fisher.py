@@ -197,6 +197,33 @@ def test_tasks_of_different_class_counts_are_compared_by_the_mean_over_seeds(ste
         task_distance(few, many, [])
 
 
+def test_the_target_is_trained_once_for_all_sources(steps, monkeypatch):
+    sources = digits([0, 1], 0, 40), digits([0, 1, 2, 3], 1, 40)
+    target, trained, train = digits([4, 5], 0, 40), [], fisher.approximation_network
+
+    def counted(data, *rest):
+        trained.append(data)
+        return train(data, *rest)
+
+    monkeypatch.setattr(fisher, "approximation_network", counted)
+    own = {}
+    together = [task_distance(source, target, [0, 1], "cpu", own) for source in sources]
+    assert sum(data is target for data in trained) == 2
+    assert together == [task_distance(source, target, [0, 1]) for source in sources]
+
+
+def test_a_training_for_a_distance_ends_where_it_is_told(steps):
+    data, told = digits([0, 1], 0, 40), []
+
+    def stop(step):
+        told.append(step)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        task_distance(data, data, [0], on_step=stop)
+    assert told == [1]
+
+
 def test_the_seed_decides_the_network_and_tasks_start_alike(steps, monkeypatch):
     data, other = digits([0, 1, 2], 0, 40), digits([3, 4, 5, 6], 0, 40)
     states = [approximation_network(data, seed).state_dict() for seed in (0, 0, 1)]

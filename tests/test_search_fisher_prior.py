@@ -29,7 +29,7 @@ def measured(monkeypatch) -> list:
     asked = []
     known = {id(past.data): past.name for past in (FAR, NEAR, NEXT)}
 
-    def distance(source, target, seeds, device="cpu"):
+    def distance(source, target, seeds, device, own, on_step):
         asked.append((known[id(source)], tuple(seeds), device))
         return DISTANCES[known[id(source)]]
 
@@ -171,6 +171,24 @@ def test_one_that_was_cancelled_while_measuring_goes_on_there(tmp_path, measured
     assert [name for name, *_ in measured] == ["far", "near", "next"]
     assert second.run.subspace.mask.sum() == 6
     assert second.train()
+
+
+def test_one_that_is_cancelled_within_a_distance_does_not_wait_for_it(tmp_path, monkeypatch):
+    steps = []
+
+    def distance(source, target, seeds, device, own, on_step):
+        for step in range(1000):
+            steps.append(own)
+            on_step(step)
+        return 0.5
+
+    monkeypatch.setattr("search.wrappers.fisher.task_distance", distance)
+    asked = iter([False] * 5)
+    first = engine(tmp_path / "run", lambda: next(asked, True))
+    assert len(steps) == 5
+    assert first.run.subspace.mask.all()
+    engine(tmp_path / "run")
+    assert all(own is steps[5] for own in steps[5:])  # the target's networks serve all tasks
 
 
 def test_every_method_may_be_narrowed():

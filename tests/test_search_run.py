@@ -1,6 +1,7 @@
 """The run: its batches, the step on shared weights, its budget, and the limits of its subspace."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from searching import task
 from torch.nn import functional as F
 
+from metad2a.datasets import load_dataset
 from metad2a.errors import BudgetError, InputError
 from metad2a.spaces import SPACES, WeightSharing
 from metad2a.spaces.supernets.gates import Gates
@@ -179,18 +181,52 @@ def test_the_static_forms_take_the_same_step_as_the_branches(monkeypatch):
             )
 
 
-@pytest.mark.slow
-def test_a_compiled_form_gives_the_same_logits():
-    run = fresh()
-    run.place = plan("cpu").__class__(torch.device("cpu"), torch.float32)
-    _ = run.network
-    form = Form(run.network, run.place, static=True, compiled=False)
-    form._run = torch.compile(run.network, backend="eager")
-    paths = uncut_paths(run.rng)
-    batch = run.batch()
-    routed = torch.cat(next(form.groups(batch.x, paths)))
-    plain = torch.cat([run.network(batch.x, path) for path in paths])
-    torch.testing.assert_close(routed, plain, atol=1e-5, rtol=1e-5)
+@pytest.mark.parametrize("form", ["routed", "masked"])
+def test_compiled_cells_take_the_same_steps_and_share_graphs(form, monkeypatch):
+    """By dynamo's eager backend: what it captures is what is compiled."""
+    from torch._dynamo.testing import CompileCounter
+
+    compiler, graphs = torch.compile, CompileCounter()
+    monkeypatch.setattr(torch, "compile", lambda f, **_: compiler(f, backend=graphs, dynamic=False))
+    weights = torch.rand(6, 5, generator=torch.Generator().manual_seed(0)).softmax(1)
+    choices = {
+        "routed": uncut_paths(np.random.default_rng(0)),
+        "masked": [Gates.mixture(weights)],
+    }[form]
+    states = []
+    for compiled in (False, True):
+        run = fresh(weight_decay=0.1)
+        run.macro = {"channels": 4, "cells": 2}
+        run.place = plan("cpu").__class__(torch.device("cpu"), torch.float32)
+        _ = run.network
+        run.form = Form(run.network, run.place, static=True, compiled=compiled)
+        for _ in range(3):
+            run.train_weights(run.batch(), choices)
+        states.append(dict(run.network.named_parameters()))
+        run.forward(run.batch().x, (3,) * 6)  # a path, which is not to be compiled
+    assert graphs.frame_count == 3  # six cells of three widths
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, atol=2e-5, rtol=1e-4)
+
+
+def test_where_shapes_are_captured_a_batch_keeps_its_size(monkeypatch):
+    monkeypatch.setattr("search.run.static_on", lambda device: True)
+    run = Run(
+        SPACE,
+        task(),
+        Subspace(SPACE, 3),
+        Budget(seconds=100),
+        plan("cpu"),
+        {"channels": 4, "cells": 1},
+        0,
+        lambda: False,
+    )
+    run.begin_phase(Training(batch=32))
+    sizes = [run.batch_size()]
+    for seconds in (50.0, 0.1, 0.1):
+        run.fit_batch(seconds)
+        sizes.append(run.batch_size())
+    assert sizes == [32] * 4
 
 
 def test_sample_weights_weigh_the_loss():
@@ -205,6 +241,17 @@ def test_sample_weights_weigh_the_loss():
     run.weighters["weights"] = Doubled()
     torch.testing.assert_close(run.loss(logits, batch, "weights"), 2 * plain)
     torch.testing.assert_close(run.loss(logits, batch, "architecture"), plain)
+
+
+def test_labels_are_smoothed_for_weights_and_not_for_alphas():
+    run = fresh(label_smoothing=0.1)
+    batch = run.batch()
+    logits = run.forward(batch.x, (3,) * 6)
+    smooth = F.cross_entropy(logits, batch.y, label_smoothing=0.1)
+    torch.testing.assert_close(run.loss(logits, batch, "weights"), smooth)
+    torch.testing.assert_close(
+        run.loss(logits, batch, "architecture"), F.cross_entropy(logits, batch.y)
+    )
 
 
 def test_training_learns():
@@ -298,6 +345,56 @@ def test_the_best_under_a_limit_is_near_the_best_there_is():
         )
 
 
+@pytest.mark.parametrize("limits", [{}, {"max_params": 500_000}, {"max_macs": 60_000_000}])
+def test_members_come_in_the_order_of_their_scores(limits):
+    rng = np.random.default_rng(0)
+    cells = np.array(list(itertools.product(range(5), repeat=6)))
+    joined = cells[SPACE.connected(cells)]
+    subspace = Subspace(SPACE, 10, **limits)
+    members = joined[subspace.fits(joined) & subspace.mask[np.arange(6), joined].all(1)]
+    for _ in range(3):
+        scores = rng.normal(size=(6, 5))
+        found = list(itertools.islice(subspace.in_order(scores), 40))
+        order = np.argsort(-scores[np.arange(6), members].sum(1))[:40]
+        assert [one for one, _ in found] == [tuple(row) for row in members[order].tolist()]
+        assert [value for _, value in found] == pytest.approx(
+            subspace.score(scores, [one for one, _ in found])
+        )
+
+
+def test_members_of_darts_come_in_order_each_once():
+    space, rng = SPACES.get("darts"), np.random.default_rng(0)
+    subspace = Subspace(space, 10)
+    subspace.mask[:, 1:] = False
+    for node in space.nodes:
+        subspace.mask[list(node[:3]), rng.integers(1, 8)] = True
+    subspace.mask[2, 1:4] = True
+    scores = rng.normal(size=subspace.mask.shape)
+    found = list(subspace.in_order(scores))
+    # Three pairs of edges a node, but for the first of a cell, which has two edges.
+    count = math.prod(
+        sum(
+            int(subspace.mask[a, 1:].sum() * subspace.mask[b, 1:].sum())
+            for a, b in itertools.combinations(node, 2)
+        )
+        for node in space.nodes
+    )
+    assert len(found) == len({one for one, _ in found}) == count
+    values = [value for _, value in found]
+    assert values == sorted(values, reverse=True)
+    assert all(subspace.contains(one) for one, _ in found)
+    assert found[0][0] == subspace.best(scores)[0]
+
+
+def test_a_search_in_order_gives_up_where_members_are_rare(monkeypatch):
+    monkeypatch.setattr("search.subspace._LOOKED_AT", 50)
+    least = SPACE.smallest(10)
+    subspace = Subspace(SPACE, 10, max_params=round(1.5 * least.params))  # room for one 1x1
+    scores = subspace._table[..., 0].astype(float)  # the costliest is the best
+    assert subspace.contains((2, 1, 1, 1, 1, 1)) and not subspace.contains((2, 2, 1, 1, 1, 1))
+    assert list(subspace.in_order(scores)) == []
+
+
 def test_the_last_operation_of_a_slot_is_never_dropped():
     subspace = Subspace(SPACE, 10)
     for slot, operation in itertools.product(range(6), range(1, 5)):
@@ -321,17 +418,36 @@ def test_fair_paths_use_each_operation_of_each_slot_exactly_once():
 
 
 def test_a_fifth_of_each_class_is_held_out_and_a_cap_keeps_classes_balanced():
-    from metad2a import load_dataset
-
     with load_dataset("sklearn:digits") as dataset:
         data = search_task(dataset, 32, seed=0)
         small = search_task(dataset, 32, seed=0, most=100)
         test = int((dataset.split == 1).sum())
     assert data.train_x.shape[1:] == (3, 8, 8)
-    assert len(data.train_y) + len(data.test_y) == 1797 - test
-    shares = np.bincount(data.test_y) / np.bincount(torch.cat([data.train_y, data.test_y]))
-    np.testing.assert_allclose(shares, 0.2, atol=0.01)
-    assert np.bincount(torch.cat([small.train_y, small.test_y])).tolist() == [10] * 10
+    sides = [data.train_y, data.test_y, data.report_y]
+    assert sum(map(len, sides)) == 1797 - test
+    each = np.bincount(torch.cat(sides))
+    for held in (data.test_y, data.report_y):
+        np.testing.assert_allclose(np.bincount(held) / each, 0.1, atol=0.01)
+    counts = [np.bincount(side).tolist() for side in (small.train_y, small.test_y, small.report_y)]
+    assert counts == [[8] * 10, [1] * 10, [1] * 10]
+
+
+def test_no_image_is_on_two_sides_and_small_classes_choose_by_all_that_is_held_out():
+    pixels = np.arange(60 * 64, dtype=np.int64).reshape(60, 8, 8) % 251
+    images, labels = np.stack([pixels] * 3, -1).astype(np.uint8), np.arange(60) % 5
+
+    def seen(count):
+        data = search_task(load_dataset(images[:count], labels[:count]), 32, seed=0)
+        sides = [data.train_x, data.test_x] + ([] if data.report_x is None else [data.report_x])
+        return data, [{bytes(x.numpy().tobytes()) for x in side} for side in sides]
+
+    data, sides = seen(60)
+    assert [len(side) for side in sides] == [45, 10, 5]
+    assert len(set.union(*sides)) == 60
+    assert data.reported()[1] is data.report_y
+    data, sides = seen(25)  # five of each class
+    assert [len(side) for side in sides] == [20, 5]
+    assert data.reported()[1] is data.test_y
 
 
 def test_batches_grow_and_shrink_with_the_time_that_steps_take():

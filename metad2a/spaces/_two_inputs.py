@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations, product
+
 import numpy as np
 
 from metad2a.errors import InputError
@@ -60,6 +62,21 @@ class TwoInputs(WeightSharing):
             for slot in slots:
                 architecture[slot] = int(choice[slot])
         return tuple(architecture)
+
+    def options(self, allowed: np.ndarray) -> list[list[tuple[tuple[int, int], ...]]]:
+        """Return for each node all pairs of edges with all pairs of their operations."""
+        usable = self._usable(allowed)
+        edges = [
+            [(slot, op) for op in np.flatnonzero(row).tolist()] for slot, row in enumerate(usable)
+        ]
+        return [
+            [
+                pair
+                for first, second in combinations(node, 2)
+                for pair in product(edges[first], edges[second])
+            ]
+            for node in self.nodes
+        ]
 
     def _usable(self, allowed: np.ndarray | None) -> np.ndarray:
         shape = (self.slots, len(self.operations))

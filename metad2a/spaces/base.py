@@ -476,6 +476,24 @@ class WeightSharing(SearchSpace):
                 no connected architecture.
         """
 
+    def options(self, allowed: np.ndarray) -> list[list[tuple[tuple[int, int], ...]]]:
+        """Return the parts of an architecture that are chosen apart, each with what can be chosen.
+
+        An option is some (slot, operation) pairs. One of each part makes an architecture, connected
+        or not, in which slots that no option names are left over; each is made in one way only.
+        Here every slot is a part.
+
+        Args:
+            allowed: bool (slots, operations).
+
+        Raises:
+            InputError: nothing can be made of what is allowed.
+        """
+        return [
+            [((slot, op),) for op in np.flatnonzero(row).tolist()]
+            for slot, row in enumerate(allowed)
+        ]
+
     @abstractmethod
     def width_depth(self, architecture: Architecture) -> tuple[float, int]:
         """Return the width, in units of the cell's channels, and the depth, in connections.

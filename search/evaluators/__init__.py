@@ -51,6 +51,9 @@ class Context:
     """Needed by the evaluators that read shared weights."""
     device: str = "cpu"
     seed: int = 0
+    images: int | None = None
+    """Most images of either side that may pass for one architecture, where time is short; as many
+    as an evaluator takes where None."""
 
     def trained(self) -> SharedWeights:
         """Return the supernet.

@@ -23,10 +23,12 @@ class BatchAccuracy(Evaluator):
     def __init__(self, context: Context) -> None:
         shared = context.trained()
         self.network, self.plan = shared.network, shared.plan
-        x, y = context.data.normalised("test", self.plan.device)
-        order = np.random.default_rng(context.seed).permutation(len(y))[:BATCH]
-        chosen = torch.from_numpy(order).to(x.device)
-        self.x, self.y = x[chosen], y[chosen]
+        data = context.data
+        count = min(BATCH, context.images or BATCH)
+        order = np.random.default_rng(context.seed).permutation(len(data.test_y))
+        chosen = torch.from_numpy(order[:count])
+        self.x = data.standardised(data.test_x[chosen], self.plan.device)
+        self.y = data.test_y[chosen].to(self.plan.device)
 
     @torch.no_grad()
     def score(self, architectures: Sequence[Architecture]) -> np.ndarray:

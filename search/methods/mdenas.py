@@ -65,7 +65,7 @@ class MdeNas(DifferentiableMethod):
 
     def _judged(self, run: Run, path: Architecture) -> None:
         if self._judge is None:
-            self._judge = run.evaluator("batch")
+            self._judge = run.evaluator("batch", run.few_images())
         self.multinomial.record(path, float(self._judge.score([path])[0]))
         if not self.lined_up:
             self.multinomial.learn()

@@ -39,6 +39,7 @@ _DEPTHS = (1.0, 11 / 5, 17 / 5)  # of the stages' networks, in the first one's
 _LEFT = (5 / 8, 3 / 8)  # of the operations, after the first and the second stage
 _DROPOUT = (0.1, 0.4, 0.7)  # of skip connections, at the start of each stage
 _EPOCHS, _WEIGHTS_ONLY = 25, 10  # of a stage; before the alphas start to move
+_CLIP = 5.0  # norm of the gradients of the weights, and of the alphas
 _FADE = 0.2  # of the dropout from then on, by exp(-0.2) an epoch
 
 
@@ -47,6 +48,11 @@ def skip_rate(stage: int, epoch: int) -> float:
     if epoch < _WEIGHTS_ONLY:
         return _DROPOUT[stage] * (_EPOCHS - epoch - 1) / _EPOCHS
     return _DROPOUT[stage] * math.exp(-_FADE * (epoch - _WEIGHTS_ONLY))
+
+
+def _clipped(gradient: Tensor) -> Tensor:
+    """Return the gradient of all alphas, of a norm up to that of the weights', as published."""
+    return gradient * (_CLIP / gradient.norm().clamp_min(_CLIP))
 
 
 @METHODS.register("pdarts")
@@ -62,7 +68,7 @@ class PDarts(Darts):
         InputError: ``skips`` is negative.
     """
 
-    training = Training(batch=96, lr=0.025, lr_final=0.0, cycles=3, weight_decay=3e-4, clip=5.0)
+    training = Training(batch=96, lr=0.025, lr_final=0.0, cycles=3, weight_decay=3e-4, clip=_CLIP)
 
     def __init__(self, alpha_lr: float = 6e-4, alpha_decay: float = 1e-3, skips: int = 2) -> None:
         super().__init__(alpha_lr, alpha_decay)
@@ -145,7 +151,7 @@ class PDarts(Darts):
                     run, run.batch("architecture"), self.mixture(run)
                 )
                 if run.finite(loss):
-                    self.alphas.update(gradient, self.active)
+                    self.alphas.update(_clipped(gradient), self.active)
             return run.train_weights(run.batch("weights"), [self.mixture(run)])
 
     @contextmanager
@@ -179,7 +185,7 @@ class PDarts(Darts):
         self.zeroed = set()
         while True:
             scores = self.slot_scores(run)
-            best, _ = run.subspace.best(scores)
+            ((best, _),) = self._near(run, 1)
             found = {slot for slot in normal if best[slot] == skip}
             open_slots = found - self.zeroed  # under tight limits a zeroed one may win
             if len(found) <= self.skips or not open_slots:

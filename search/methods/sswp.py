@@ -29,13 +29,12 @@ from metad2a.spaces.supernets.gates import Gates
 from search.architecture import ArchitectureParameters, preserve_mass
 from search.contrastive import OBJECTIVES
 from search.differentiable import DifferentiableMethod
-from search.finetune import Finetune, exact, inherited
+from search.finetune import Finetune, inherited
 from search.group_dropout import groups
 from search.method import METHODS, Ranking, Training
 from search.pruning import Pruning
 from search.run import Run
 from search.tensors import under, with_prefix
-from search.trainer import accuracy
 from search.two_path import draw_pairs, two_path_gates
 
 _WARM_UP, _SEARCHED = 0.2, 0.6  # of the pretraining: when alphas start, and when freezing does
@@ -201,8 +200,10 @@ class Sswp(DifferentiableMethod):
 
     def derive(self, run: Run) -> Ranking:
         """Name the architecture whose weights are kept, then what came close."""
-        self._extract(run)
-        return super().derive(run)
+        winner, _ = self._extract(run)
+        near = dict(super().derive(run))
+        value = near.pop(winner, float(self.score(run, [winner])[0]))
+        return [(winner, value), *near.items()]  # limits may leave one of a higher score
 
     def network(self, run: Run, architecture: Architecture) -> nn.Module:
         """Return the kept network; of another architecture, one with the supernet's weights."""
@@ -212,7 +213,7 @@ class Sswp(DifferentiableMethod):
 
     def accuracy(self, run: Run, architecture: Architecture) -> float:
         """Return the accuracy (0..1) of :meth:`network` on the held-out images, in float32."""
-        return accuracy(self.network(run, architecture), run.valid_x, run.valid_y, exact(run.place))
+        return run.judge.plain(self.network(run, architecture))
 
     # -- checkpoints -------------------------------------------------------------------------
 

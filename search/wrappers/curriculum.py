@@ -73,10 +73,12 @@ class Curriculum(Wrapper, SampleWeighter):
 
     def begin(self, run: Run) -> None:
         """Weigh the samples of the weights' side, each by one in the first epoch."""
+        self.run = run
         run.weighters["weights"] = self
         self.v: Tensor | None = None
         self.losses = torch.full((len(run.train_y),), math.nan, device=run.place.device)
         self.refreshed = 0  # mini-batches of the weights' side at the last refresh
+        self.asking: int | None = None  # seed of a refresh that was left off
 
     def weights(self, index: Tensor) -> Tensor | None:
         """Return float (batch,) weights v of the samples ``index``; None in the first epoch."""
@@ -96,7 +98,11 @@ class Curriculum(Wrapper, SampleWeighter):
         if run.cursors["weights"] - self.refreshed < epoch:
             return
         self.refreshed = run.cursors["weights"]
-        if not self.free and not self._ask_subnets(run, side):
+        self._refresh(run, int(run.rng.integers(2**62)))
+
+    def _refresh(self, run: Run, seed: int) -> None:
+        side = run.sides["weights"]
+        if not self.free and not self._ask_subnets(run, side, seed):
             return
         own = torch.from_numpy(side).to(self.losses.device)
         losses = self.losses[own]
@@ -108,22 +114,33 @@ class Curriculum(Wrapper, SampleWeighter):
         self.v[own] = sample_weights(losses).clamp(max=self.most)
 
     @torch.no_grad()
-    def _ask_subnets(self, run: Run, side: np.ndarray) -> bool:
+    def _ask_subnets(self, run: Run, side: np.ndarray, seed: int) -> bool:
         """Renew the mean losses of a side; False where that is not to be had.
 
-        With batch statistics and with the augmentation of training, as in the published code.
+        With batch statistics and with the augmentation of training, as in the published code. It
+        leaves off where the search is cancelled, and begins again where that is resumed.
         """
         assert run.current is not None  # a step was taken
-        subnets = run.current.subnets(run, self.subnets)
-        total = torch.zeros_like(self.losses)
-        # Nearly equal parts, since the statistics of a small remainder would be none.
-        for part in np.array_split(side, max(1, len(side) // run.batch_size())):
-            if run.budget.over():
-                return False
-            index = torch.from_numpy(part).to(total.device)
-            x, y = run.augmented(run.train_x[index], run.rng), run.train_y[index]
-            for subnet in subnets:
-                total[index] += F.cross_entropy(run.forward(x, subnet), y, reduction="none")
+        # It leaves no trace, chance and batch norms' statistics included: what comes after it is the
+        # same whether this is left off or not.
+        self.asking, chance, run.rng = seed, run.rng, np.random.default_rng(seed)
+        statistics = [(value, value.clone()) for value in run.network.buffers()]
+        try:
+            subnets = run.current.subnets(run, self.subnets)
+            total = torch.zeros_like(self.losses)
+            # Nearly equal parts, since the statistics of a small remainder would be none.
+            for part in np.array_split(side, max(1, len(side) // run.batch_size())):
+                if run.training_over():
+                    return False
+                index = torch.from_numpy(part).to(total.device)
+                x, y = run.augmented(run.train_x[index], run.rng), run.train_y[index]
+                for subnet in subnets:
+                    total[index] += F.cross_entropy(run.forward(x, subnet), y, reduction="none")
+        finally:
+            run.rng = chance
+            for value, before in statistics:
+                value.copy_(before)
+        self.asking = None
         if not total.isfinite().all():
             return False
         self.losses = total / len(subnets)
@@ -134,11 +151,13 @@ class Curriculum(Wrapper, SampleWeighter):
         return {"losses": self.losses} | ({} if self.v is None else {"v": self.v})
 
     def facts(self) -> dict[str, Any]:
-        """Return when the weights were taken."""
-        return {"refreshed": self.refreshed}
+        """Return when the weights were taken, and what is to be taken yet."""
+        return {"refreshed": self.refreshed, "asking": self.asking}
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Take them over."""
+        """Take them over, and go on where the search was cancelled on the way."""
         self.losses = tensors["losses"].to(self.losses)
         self.v = tensors["v"].to(self.losses) if "v" in tensors else None
         self.refreshed = int(facts["refreshed"])
+        if facts["asking"] is not None:
+            self._refresh(self.run, facts["asking"])

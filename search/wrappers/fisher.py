@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from metad2a.errors import InputError
 from metad2a.spaces import Architecture, SearchSpace, WeightSharing
@@ -26,6 +26,14 @@ from search.method import WRAPPERS, Wrapper
 from search.run import Run
 
 _MOST = 0.5  # of the time; what was not measured by then is left out
+
+
+class _CancelledError(Exception):
+    """The search is to end."""
+
+
+class _LateError(Exception):
+    """The time for distances is up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,18 +109,25 @@ class FisherPrior(Wrapper):
 
     def _narrow(self, run: Run) -> None:
         """Do both; nothing where the search is cancelled meanwhile."""
-        seeds = range(run.seed, run.seed + self.seeds)
-        for task in self.tasks:
-            if task.name in self.distances:  # measured before a cancellation
-                continue
+        seeds, own = range(run.seed, run.seed + self.seeds), dict[int, nn.Module]()
+
+        def ask(step: int = 0) -> None:
             if run.stop():
-                return
+                raise _CancelledError
             if run.budget.elapsed > _MOST * run.budget.limit:
-                run.note("no time to measure the distance from every past task")
-                break
-            self.distances[task.name] = task_distance(
-                task.data, run.data, seeds, str(run.place.device)
-            )
+                raise _LateError
+
+        try:
+            for task in self.tasks:
+                if task.name not in self.distances:  # measured before a cancellation
+                    ask()
+                    self.distances[task.name] = task_distance(
+                        task.data, run.data, seeds, str(run.place.device), own, ask
+                    )
+        except _CancelledError:
+            return
+        except _LateError:
+            run.note("no time to measure the distance from every past task")
         near = sorted(
             (task for task in self.tasks if task.name in self.distances),
             key=lambda task: self.distances[task.name],
