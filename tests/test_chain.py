@@ -119,7 +119,7 @@ def test_the_winner_has_the_greatest_sum_of_scores(chain):
 
 
 def test_a_resolution_that_the_space_does_not_have_is_refused():
-    with pytest.raises(InputError, match="resolution=50 is no resolution.*48, 64"):
+    with pytest.raises(InputError, match=r"resolution=50 is no resolution.*48, 64"):
         SPACES.get("mobilenetv3").chain(50)
 
 
