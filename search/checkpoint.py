@@ -17,7 +17,7 @@ import torch
 
 from metad2a.errors import ArtifactError, InputError
 
-FORMAT = 1
+FORMAT = 2
 _KEY = "metad2a-checkpoint"
 
 

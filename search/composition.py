@@ -9,6 +9,7 @@ from typing import Any
 
 from metad2a.errors import InputError
 from metad2a.registry import suggest_name
+from metad2a.spaces import SearchSpace
 from search.method import METHODS, WRAPPERS, Method, Phase, Wrapper
 
 
@@ -38,6 +39,18 @@ class Composition:
             stages.append(Stage(phase, start, start + share))
             start += share
         return stages
+
+    def check(self, space: SearchSpace) -> None:
+        """Refuse a space in which a part makes no sense.
+
+        Raises:
+            InputError: names the part and the reason.
+        """
+        parts = [self.method, *self.wrappers]
+        for name, part in zip(self.name.split("+"), parts, strict=True):
+            reason = part.unfit(space)
+            if reason:
+                raise InputError(f"{name!r} does not work in the space {space.name!r}: {reason}")
 
 
 def compose(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -41,6 +42,10 @@ class TaskData:
     classes: int
     names: tuple[str, ...] = ()
     """Of the classes, where they are known."""
+    normal: tuple[float, float] | None = None
+    """What pretrained networks take from pixels (0..1), and divide them by; None: statistics."""
+    flip: bool = False
+    """Whether a mirrored image is as good as its original."""
     report_x: Tensor | None = None
     """Images that neither train nor choose: what a search reports is measured on them."""
     report_y: Tensor | None = None
@@ -55,19 +60,25 @@ class TaskData:
     def _statistics(self) -> tuple[Tensor, Tensor]:
         import torch
 
+        if self.normal is not None:
+            mean, spread = (torch.full((1, 3, 1, 1), value) for value in self.normal)
+            return mean, spread
         scaled = self.train_x.float() / 255
         deviation = scaled.std((0, 2, 3), keepdim=True)
         deviation = torch.where(deviation < 1e-3, torch.ones_like(deviation), deviation)
         return scaled.mean((0, 2, 3), keepdim=True), deviation
 
     def statistics(self) -> tuple[Tensor, Tensor]:
-        """Return mean and deviation of the training images, float32 (1, 3, 1, 1), of 0..1."""
+        """Return what is subtracted from pixels (0..1) and what they are divided by.
+
+        Float32 (1, 3, 1, 1): mean and deviation of the training images, or :attr:`normal`.
+        """
         return self._statistics
 
     def standardised(self, images: Tensor, device: torch.device | str = "cpu") -> Tensor:
         """Return uint8 (n, 3, side, side) images as float32, less the mean, over the deviation.
 
-        Both are of the training images, a channel; a constant channel is only centred. In
+        Both are those of :meth:`statistics`, a channel; a constant channel is only centred. In
         channels_last memory order.
         """
         import torch
@@ -209,6 +220,7 @@ def load_task(
     test: np.ndarray,
     classes: np.ndarray,
     resolution: int,
+    cropped: bool = False,
 ) -> TaskData:
     """Decode the images of a task.
 
@@ -218,20 +230,32 @@ def load_task(
         test: int (m,) indices of the test images.
         classes: int (c,) class numbers of the task, renumbered to 0 .. c-1 in this order.
         resolution: side of the square images, in pixels.
+        cropped: whether an image keeps its shape, as :class:`Batches` has it.
 
     Raises:
         InputError: a side of the task has no readable image.
     """
-    train_x, train_y = _decoded(dataset, train, classes, resolution, "training")
-    test_x, test_y = _decoded(dataset, test, classes, resolution, "test")
+    train_x, train_y = _decoded(dataset, train, classes, resolution, "training", cropped)
+    test_x, test_y = _decoded(dataset, test, classes, resolution, "test", cropped)
     return TaskData(train_x, train_y, test_x, test_y, len(classes))
 
 
 def _decoded(
-    dataset: ImageDataset, indices: np.ndarray, classes: np.ndarray, resolution: int, what: str
+    dataset: ImageDataset,
+    indices: np.ndarray,
+    classes: np.ndarray,
+    resolution: int,
+    what: str,
+    cropped: bool,
 ) -> tuple[Tensor, Tensor]:
     import torch
 
+    number = np.full(len(dataset.classes), -1)
+    number[classes] = np.arange(len(classes))
+    if cropped:
+        found = Batches(dataset, indices, resolution, resident_bytes=sys.maxsize)
+        every = torch.arange(len(found))
+        return found.take(every), torch.from_numpy(number[dataset.labels[found.kept]])
     # Squashed, not cropped: `standalone-v1` is frozen, and searches answer in its terms.
     images, kept = pixels(dataset, indices, resolution)
     if not len(kept):
@@ -239,13 +263,17 @@ def _decoded(
             f"None of the {len(indices)} {what} images of {dataset.name!r} can be read; check the "
             "files."
         )
-    number = np.full(len(dataset.classes), -1)
-    number[classes] = np.arange(len(classes))
     squares = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     return squares, torch.from_numpy(number[dataset.labels[kept]])
 
 
-def search_task(dataset: ImageDataset, side: int, seed: int, most: int = MOST_IMAGES) -> TaskData:
+def search_task(
+    dataset: ImageDataset,
+    side: int,
+    seed: int,
+    most: int = MOST_IMAGES,
+    pretrained: bool = False,
+) -> TaskData:
     """Decode a dataset for a search: every fifth image of each class is held out.
 
     Half of them choose, in the place of the test images in what is returned, and half are reported
@@ -257,6 +285,8 @@ def search_task(dataset: ImageDataset, side: int, seed: int, most: int = MOST_IM
         side: most pixels of a side; smaller images keep their own.
         seed: of the shuffle; the same seed gives the same split.
         most: images taken in all, as many of each class as can be.
+        pretrained: give them as pretrained networks take them: scaled to -1..1, in their shape, and
+            ``side`` is what they have.
 
     Raises:
         InputError: fewer than two classes, a class too small to be split, or unreadable images.
@@ -282,12 +312,14 @@ def search_task(dataset: ImageDataset, side: int, seed: int, most: int = MOST_IM
     second = _ranks(dataset.labels[held]) % 2 == 1
     if len(np.unique(dataset.labels[held[second]])) < len(counts):
         second[:] = False
-    classes, side = np.arange(len(counts)), min(side, image_side(dataset))
-    task = load_task(dataset, np.sort(train), np.sort(held[~second]), classes, side)
-    task = replace(task, names=tuple(dataset.classes))
+    classes = np.arange(len(counts))
+    side = side if pretrained else min(side, image_side(dataset))
+    task = load_task(dataset, np.sort(train), np.sort(held[~second]), classes, side, pretrained)
+    normal = (0.5, 0.5) if pretrained else None
+    task = replace(task, names=tuple(dataset.classes), normal=normal)
     if not second.any():
         return task
-    report_x, report_y = _decoded(dataset, held[second], classes, side, "held-out")
+    report_x, report_y = _decoded(dataset, held[second], classes, side, "held-out", pretrained)
     return replace(task, report_x=report_x, report_y=report_y)
 
 

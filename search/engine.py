@@ -110,7 +110,8 @@ class Engine:
 
     def _fraction(self, ahead: float) -> float:
         budget = self.run.budget
-        return budget.fraction(self.run.images, self.composed.method.judging(budget.limit), ahead)
+        reserve = self.composed.method.judging(budget.limit) + self.run.delivery
+        return budget.fraction(self.run.images, reserve, ahead)
 
     def _enter(self, number: int) -> None:
         self.run.phase, self.run.fraction = number, 0.0

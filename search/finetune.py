@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -17,8 +18,12 @@ from metad2a.spaces import Architecture
 from metad2a.training.device import DevicePlan
 from search.inherit import inherit, recalibrate
 from search.method import Training
+from search.pretrained import finish
 from search.run import Run
 from search.trainee import Trainee
+
+if TYPE_CHECKING:
+    from metad2a.spaces.networks.inverted_residual import InvertedResidualNetwork
 
 _TRAINING = Training(lr=0.2, lr_final=0.0, weight_decay=3e-4, clip=5.0)
 _RISE = 20 / 600
@@ -35,6 +40,9 @@ def inherited(run: Run, architecture: Architecture) -> nn.Module:
     network = run.place.place(
         inherit(run.space, run.supernet, architecture, run.data.classes, run.macro)
     )
+    if run.space.pretrained:
+        finish(run, cast("InvertedResidualNetwork", network))
+        return network
     size = min(_BATCH, len(run.train_x))
     order = np.random.default_rng(run.seed).permutation(len(run.train_x))
     chosen = torch.from_numpy(order[: min(_BATCHES, len(order) // size) * size])

@@ -8,7 +8,7 @@ counterpart. Networks with pools therefore start from other statistics, and need
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from metad2a.spaces import Architecture, WeightSharing
 from metad2a.spaces.supernets.base import SuperNet
+from metad2a.spaces.supernets.mobile import MobileSuperNet
 from metad2a.training.device import DevicePlan
 
 
@@ -38,6 +39,8 @@ def inherit(
         classes: outputs of both.
         macro: ``channels`` and ``cells`` of both.
     """
+    if isinstance(supernet, MobileSuperNet):
+        return supernet.plain(architecture)
     network = space.build(architecture, classes, **macro)
     bias: Tensor | None = None
     for heir, parent in _pairs(network, cast(nn.Module, supernet), _chosen(supernet, architecture)):
@@ -58,13 +61,19 @@ def inherit(
 
 
 @torch.no_grad()
-def recalibrate(network: nn.Module, batches: Iterable[Tensor], place: DevicePlan) -> None:
+def recalibrate(
+    network: nn.Module,
+    batches: Iterable[Tensor],
+    place: DevicePlan,
+    run: Callable[[Tensor], object] | None = None,
+) -> None:
     """Give the batch norms of a network the exact average statistics of batches of equal size.
 
     Args:
         network: left in evaluation mode.
         batches: float (n, 3, h, w) images each, on its device.
         place: the precision in which it computes.
+        run: sends a batch through it; None: it takes nothing else.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
@@ -74,7 +83,7 @@ def recalibrate(network: nn.Module, batches: Iterable[Tensor], place: DevicePlan
     network.train()
     for images in batches:
         with place.autocast():
-            network(images)
+            (run or network)(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
 
+from metad2a.protocol import FINE_TUNE, FineTune
 from metad2a.registry import Registry
-from metad2a.spaces import Architecture
+from metad2a.spaces import Architecture, SearchSpace
 
 if TYPE_CHECKING:
     from search.run import Run
 
 _JUDGING = 5.0  # seconds, for one architecture
+PRETRAINED = replace(FINE_TUNE, rate=2e-3, batch_norm="moving")
+"""How pretrained weights learn in a search: what ``metad2a.train`` has found, but that batch norms
+follow the batches, since each slice of a network has statistics of its own."""
 
 Ranking = list[tuple[Architecture, float]]
 """Architectures with their scores, best first."""
@@ -29,7 +33,7 @@ Ranking = list[tuple[Architecture, float]]
 
 @dataclass(frozen=True)
 class Training:
-    """How a paper trains its shared weights, by SGD."""
+    """How a paper trains its shared weights, by SGD; or how pretrained weights are."""
 
     batch: int = 64
     """Images a step; all of a side where it has fewer."""
@@ -48,6 +52,27 @@ class Training:
     """Largest norm of the gradient of all weights."""
     label_smoothing: float = 0.0
     """Share (0..1) of the target spread over all classes."""
+    warm_up: float = 0.0
+    """Share (0..1) of a cycle in which the learning rate rises first."""
+    recipe: FineTune | None = None
+    """How pretrained weights learn, in the place of SGD; see :meth:`of_pretrained`."""
+
+    def of_pretrained(self) -> Training:
+        """Return the same course of a phase by :data:`PRETRAINED`, for pretrained weights.
+
+        What papers found for random weights would undo them within a few steps.
+        """
+        return replace(
+            self,
+            batch=PRETRAINED.batch,
+            lr=PRETRAINED.rate,
+            lr_final=0.0,
+            weight_decay=PRETRAINED.weight_decay,
+            clip=PRETRAINED.clip,
+            label_smoothing=PRETRAINED.label_smoothing,
+            warm_up=PRETRAINED.warm_up,
+            recipe=PRETRAINED,
+        )
 
 
 class Stateful:
@@ -107,6 +132,10 @@ class Method(Phase):
     """Whether suggested architectures are looked at as they are; if not, the search starts in the
     space of the operations that they use."""
 
+    def unfit(self, space: SearchSpace) -> str | None:
+        """Return why it makes no sense in a space; None where it does."""
+        return None
+
     def judging(self, seconds: float) -> float:
         """Return how many of a search's seconds judging architectures needs after the training."""
         return min(0.1 * seconds, _JUDGING)
@@ -123,8 +152,13 @@ class Method(Phase):
         """
 
     def network(self, run: Run, architecture: Architecture) -> nn.Module | None:
-        """Return the winner's trained plain network, where the method keeps one."""
-        return None
+        """Return the winner's trained plain network, where the method keeps one.
+
+        The default is the slice of a network that began pretrained; of cells none.
+        """
+        from search.finetune import inherited
+
+        return inherited(run, architecture) if run.space.pretrained and run.has_supernet else None
 
     def accuracy(self, run: Run, architecture: Architecture) -> float | None:
         """Return the winner's accuracy (0..1) on held-out images, None where none was measured.
@@ -155,6 +189,10 @@ class Wrapper(Stateful, ABC):
 
     def refuse(self, method: Method) -> str | None:
         """Return why it makes no sense around ``method``; None where it does."""
+        return None
+
+    def unfit(self, space: SearchSpace) -> str | None:
+        """Return why it makes no sense in a space; None where it does."""
         return None
 
     @abstractmethod

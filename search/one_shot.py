@@ -48,6 +48,10 @@ class OneShotMethod(Method):
     def begin(self, run: Run) -> None:
         """Start from the supernet as it is; all training images train weights."""
 
+    def initial(self, run: Run) -> list[Architecture]:
+        """Return what the first generation begins with."""
+        return list(run.warm)
+
     def subnets(self, run: Run, count: int) -> list[Architecture]:
         """Return the best children of a short evolution, as Curriculum-NAS does for SPOS."""
         sizes = EvolutionConfig(2 * count, 2, count, count, count)
@@ -78,7 +82,7 @@ class OneShotMethod(Method):
             judge,
             run.rng,
             self.sizes,
-            initial=run.warm,
+            initial=self.initial(run),
             should_stop=should_stop,
         )
         return sorted(found.history, key=lambda pair: -pair[1])[:_TOLD]

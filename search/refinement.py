@@ -1,8 +1,8 @@
-"""``refine``: look on from suggestions, by a search where weights are shared, and train the best.
+"""``refine``: look on from suggestions, by a search, and train the best.
 
-In spaces of cells a search starts from the suggestions, and the network that it finds is trained in
-the last part of the time. Networks with pretrained weights share none while they are searched, so
-there the suggestions themselves are trained, one after another.
+A search starts from the suggestions, and the network that it finds is trained in the last part of the
+time: from random weights in spaces of cells, from those that the search has left where networks
+begin pretrained. There, without a method, the suggestions themselves are trained, one after another.
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 SEARCH_SHARE, TRAINING_SHARE = 0.5, 0.4
 """Of the time, at its beginning, for a search, and at its end for the training of the network that it
 has found. Between them the search judges the suggestions, where there is the time."""
-METHOD = "dropnas"
-"""What searches where no method is named."""
 _LEAST_SECONDS = 20.0
 """Below this no further network is begun: reading and looking at the images would take it all."""
 
@@ -48,7 +46,7 @@ class Refined(Trained):
     suggestions: Suggestions = field(kw_only=True, repr=False)
     """The candidates, the trained ones first, with what was measured of each."""
     search: SearchResult | None = field(default=None, kw_only=True, repr=False)
-    """What the search itself returned; None in spaces in which none is conducted."""
+    """What the search itself returned; None where none was conducted."""
 
 
 @usual()
@@ -76,13 +74,15 @@ def refine(
     network that it names, in the size that is shown, as ``metad2a.train`` does. The search does not
     see the images of the test side.
 
-    In a space with pretrained weights the candidates are trained one after another: the first for
-    half of the time, the next for half of what is left, and so on. As each of them has at most half
-    the work of the one before, all get about as many epochs.
+    In a space with pretrained weights the search has the resolution of the first candidate, and the
+    training begins with the weights that the search has left to the winner. Without a ``method`` the
+    candidates are trained one after another: the first for half of the time, the next for half of
+    what is left, and so on. As each of them has at most half the work of the one before, all get
+    about as many epochs.
 
     Args:
         result: what ``metad2a.suggest`` returned.
-        method: as in :func:`search.search`; :data:`METHOD` where None.
+        method: as in :func:`search.search`; where None, no search where networks begin pretrained.
         minutes: of wall clock, in all.
         seed: of the search and the training.
         device: see :func:`metad2a.training.device.plan`.
@@ -100,8 +100,7 @@ def refine(
         ``metad2a.train`` returns, with the list of ``suggestions`` and the ``search`` beside it.
 
     Raises:
-        InputError: the dataset or an argument cannot be used; a method or its settings in a space
-            that is not searched.
+        InputError: the dataset or an argument cannot be used; settings of a search without one.
         BudgetError, ArtifactError: as :func:`search.search`.
     """
     started, seconds = time.perf_counter(), seconds_of(minutes)
@@ -109,10 +108,9 @@ def refine(
         raise InputError("There is no suggestion to refine: the list is empty.")
     told = Told(progress, result, seed, started)
     space = SPACES.get(result[0].space)
-    if not isinstance(space, WeightSharing):
+    if method is None and not isinstance(space, WeightSharing):
         _refuse_settings(
             space.name,
-            method=method,
             images=images,
             channels=channels,
             cells=cells,
@@ -132,7 +130,7 @@ def refine(
     found = conduct(
         _without_test(result.dataset, seed),
         space.name,
-        method or METHOD,
+        method,
         SEARCH_SHARE * seconds / 60,
         seed,
         device,
@@ -142,6 +140,7 @@ def refine(
         images=images,
         channels=channels,
         cells=cells,
+        resolution=space.resolution(suggested[0]) if space.pretrained else None,
         checkpoint=place,
         should_stop=should_stop,
         faithful=faithful,
@@ -152,6 +151,10 @@ def refine(
     if images is None:
         spare = (1 - TRAINING_SHARE) * seconds - (time.perf_counter() - started)
     candidates = _by_the_search(result, found, summary.accuracy, suggested, spare)
+    start = None
+    kept_weights = summary.network if space.pretrained else None
+    if kept_weights is not None and candidates[0].architecture == summary.architecture:
+        start = kept_weights.network
     left = seconds - (time.perf_counter() - started)
     # A search that was stopped may end with another network when it is gone on with.
     best = trained_one(
@@ -163,8 +166,9 @@ def refine(
         told.of("training", 1 - TRAINING_SHARE, 1.0),
         should_stop,
         place.with_name(f"{place.name}.training") if place is not None and found.complete else None,
+        start,
     )
-    if candidates[0].architecture == space.format(found.ranking[0][0]):
+    if candidates[0].architecture == summary.architecture:
         best = replace(best, reason=f"{best.reason}; found by {found.composed.name}")
     spent = time.perf_counter() - started
     kept = revised(result, [measured(candidates[0], best)], candidates[1:], spent)
@@ -179,11 +183,10 @@ def _refuse_settings(space: str, **given: Any) -> None:
     """
     for name, value in given.items():
         if value is not None:
-            able = [one.name for one in SPACES if isinstance(one, WeightSharing)]
             raise InputError(
-                f"{name}={value!r} is of a search, but networks of the space {space!r} share no "
-                "weights to search with: `refine` trains the suggestions one after another. Leave "
-                f"it out, or suggest in one of the spaces {', '.join(able)}."
+                f"{name}={value!r} is of a search, but without a method `refine` trains suggestions "
+                f"of the space {space!r} one after another. Leave it out, or name a method, such as "
+                "'sandwich'."
             )
 
 
@@ -214,20 +217,21 @@ def _by_the_search(
         suggested: their architectures.
         seconds: for judging them.
     """
-    winner, (run, method) = found.ranking[0][0], (found.run, found.composed.method)
+    winner, (run, method) = found.member(found.ranking[0][0]), (found.run, found.composed.method)
     others = [a for a in suggested if a != winner]
+    known_there = {a: one for a in others if (one := found.searched(a)) is not None}
     begun = time.perf_counter()
     values: dict[Architecture, float | None] = {winner: accuracy}
-    for count, other in enumerate(others):
+    for count, (other, there) in enumerate(known_there.items()):
         pace = (time.perf_counter() - begun) / max(1, count)
         # Scores take about as long as accuracies.
-        if (2 * len(others) - count) * pace > seconds - (time.perf_counter() - begun):
+        if (2 * len(known_there) - count) * pace > seconds - (time.perf_counter() - begun):
             break
-        share = (seconds - (time.perf_counter() - begun)) / (2 * len(others) - count)
-        values[other] = found.accuracy(other, seconds=share)
+        share = (seconds - (time.perf_counter() - begun)) / (2 * len(known_there) - count)
+        values[other] = found.accuracy(there, seconds=share)
     else:
-        scores = method.score(run, others)
-        others = [others[i] for i in np.argsort(-scores, kind="stable")]
+        scores = dict(zip(known_there, method.score(run, list(known_there.values())), strict=True))
+        others.sort(key=lambda one: -scores.get(one, -math.inf))
     order = [winner, *others]
     known = {candidate.architecture: candidate for candidate in result}
     candidates = []

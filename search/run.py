@@ -22,6 +22,7 @@ from metad2a.errors import InputError
 from metad2a.spaces import Architecture, WeightSharing
 from metad2a.spaces.supernets.base import SuperNet
 from metad2a.spaces.supernets.gates import Gates
+from metad2a.training.augment import augment
 from metad2a.training.device import DevicePlan, seeded
 from search.augment import random_crop
 from search.budget import Budget
@@ -30,6 +31,8 @@ from search.evaluators import Context, Evaluator, SharedWeights, evaluator
 from search.forms import Form, static_on
 from search.judging import Judge
 from search.method import Method, Phase, SampleWeighter, Training
+from search.optimiser import descend, optimiser_of
+from search.pretrained import begin_pretrained
 from search.subspace import Subspace
 
 _ORDER, _AUGMENT, _STEP, _SPLIT, _BEGIN, _JUDGE, _END = range(7)  # purposes of the random streams
@@ -39,6 +42,8 @@ _QUICK_BATCHES = 4  # that pass forward while about one goes forward and backwar
 _STEP_SHARE = 0.04  # of the time, that a step may take
 _COMPILED_SECONDS = 1800.0  # of a search, below which compiling would take too much of it
 _POINTS = 50  # of the loss curve in the history
+_LEAST_RATE = 0.02  # of the learning rate, with which its rise begins
+_DELIVERY = 0.1  # of the time, in which kept pretrained weights are made a network of their own
 
 
 @dataclass(frozen=True)
@@ -118,9 +123,13 @@ class Run:
         with seeded(self.seed + self.phase):
             network = self.space.supernet(self.data.classes, **self.macro)
         self._network = self.place.place(network)
+        if self.space.pretrained:
+            begin_pretrained(self)
         self.network.train()
         worth = self.budget.limit >= _COMPILED_SECONDS
-        self.form = Form(self.network, self.place, compiled=None if worth else False)
+        # Slices are branches: which of them runs decides on shapes.
+        static = False if self.space.pretrained else None
+        self.form = Form(self.network, self.place, static, None if worth else False)
         self.take_base()
         self._new_optimiser()
 
@@ -165,7 +174,7 @@ class Run:
 
     def begin_phase(self, training: Training) -> None:
         """Set the optimiser's course for a new phase; momentum starts anew."""
-        self.training = training
+        self.training = training.of_pretrained() if self.space.pretrained else training
         self.rng = np.random.default_rng((self.seed, _BEGIN, self.phase))
         if self.has_supernet:
             self._new_optimiser()
@@ -206,13 +215,7 @@ class Run:
         return None if self.budget.seconds is None else _QUICK_BATCHES * self.batch_size()
 
     def _new_optimiser(self) -> None:
-        self.optimiser = torch.optim.SGD(
-            self.network.parameters(),
-            self.training.lr,
-            self.training.momentum,
-            weight_decay=self.training.weight_decay,
-            nesterov=self.training.nesterov,
-        )
+        self.optimiser = optimiser_of(self.network, self.training)
 
     def clone(self, slot: int, operation: int, by: int) -> int:
         """Give an operation one copy of its weights for each operation of the slot ``by``.
@@ -253,17 +256,31 @@ class Run:
         self.cursors[side] += 1
         x = self.train_x[index]
         if augmented:
-            x = random_crop(x, np.random.default_rng((self.seed, _AUGMENT, number, position)))
+            rng = np.random.default_rng((self.seed, _AUGMENT, number, position))
+            x = self.augmented(x, rng)
         return Batch(x, self.train_y[index], index)
+
+    def augmented(self, x: Tensor, rng: np.random.Generator) -> Tensor:
+        """Return float images (n, 3, side, side) as training sees them."""
+        recipe = self.training.recipe
+        if recipe is None:
+            return random_crop(x, rng)
+        return augment(x, rng, flip=self.data.flip, zoom=recipe.zoom)
 
     # -- losses and steps ----------------------------------------------------------------------
 
     @property
     def rate(self) -> float:
-        """Learning rate of the weights at this step: half a cosine over each cycle of the phase."""
+        """Learning rate of the weights at this step: half a cosine over each cycle of the phase.
+
+        Where a cycle begins with a rise, the cosine has what is left of it.
+        """
         t = self.training
         done = min(self.fraction / t.span, 1.0) * t.cycles
-        cosine = (1 + math.cos(math.pi * (done - min(int(done), t.cycles - 1)))) / 2
+        part = done - min(int(done), t.cycles - 1)
+        if part < t.warm_up:
+            return self.rate_scale * t.lr * max(part / t.warm_up, _LEAST_RATE)
+        cosine = (1 + math.cos(math.pi * (part - t.warm_up) / (1 - t.warm_up))) / 2
         return self.rate_scale * (t.lr_final + (t.lr - t.lr_final) * cosine)
 
     def forward(self, x: Tensor, gates: Gates | Architecture) -> Tensor:
@@ -312,9 +329,7 @@ class Run:
             return False
         if self.training.clip is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.training.clip)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate
-        self.optimiser.step()
+        descend(self.network, self.optimiser, self.training, self.rate)
         return True
 
     def finite(self, loss: float) -> bool:
@@ -365,7 +380,13 @@ class Run:
 
     def stopped(self, ahead: float = 0.0) -> bool:
         """Whether the search should end now: cancelled, or out of time in some seconds."""
-        return self.stop() or self.budget.over(ahead)
+        return self.stop() or self.budget.over(ahead + self.delivery)
+
+    @property
+    def delivery(self) -> float:
+        """Seconds of the budget that are kept for what comes after naming the winner."""
+        seconds = self.budget.seconds
+        return _DELIVERY * seconds if self.space.pretrained and seconds is not None else 0.0
 
     def training_over(self) -> bool:
         """Whether what takes long between two steps should leave off: to judge, or as cancelled."""

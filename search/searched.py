@@ -109,10 +109,11 @@ class SearchLabeller(Labeller):
         ranked = [(one, score) for one, score in found.ranking if math.isfinite(score)]
         rows = []
         for one, score in ranked[: self.keep]:
-            rows.append((f"{self.name}-score", one, score))
+            member = found.member(one)
+            rows.append((f"{self.name}-score", member, score))
             accuracy = found.accuracy(one)
             if accuracy is not None:
-                rows.append((self.name, one, accuracy))
+                rows.append((self.name, member, accuracy))
         share = found.run.budget.elapsed / max(1, len(rows))
         for protocol, one, value in rows:
             yield Measurement(protocol, one, seed, float(value), share)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from metad2a.datasets import load_dataset
 from metad2a.errors import InputError
 from metad2a.export.delivered import Delivered
 from metad2a.export.untrained import LIMITS as MACRO_LIMITS
-from metad2a.spaces import Architecture, WeightSharing
+from metad2a.spaces import SPACES, Architecture, SearchSpace, WeightSharing
+from metad2a.spaces._chain import Chain
 from metad2a.training.device import DevicePlan, plan
 from search.budget import Budget
 from search.composition import Composition, compose
@@ -25,16 +26,20 @@ from search.data import MOST_IMAGES, TaskData, search_task
 from search.delivery import deliver
 from search.engine import Engine, Progress
 from search.method import Ranking
+from search.resolution import of_images, suggested
 from search.result import SearchResult
 from search.run import SMALLEST_BATCH, Run
-from search.sharing import sharing
+from search.sharing import at, sharing
 from search.subspace import Subspace
 
+METHOD, PRETRAINED_METHOD = "dropnas", "sandwich"
+"""What searches where no method is named: spaces of cells, and networks that begin pretrained."""
 _FEWEST_IMAGES = 500  # taken of a dataset however short the time
 _CANCELLED = 5.0  # seconds, for the accuracy of what a cancelled search found
 _MOST_PARAMS = 500_000_000  # weights, their gradients, momentum and base are four times as many
 _FASTEST = {"cpu": 1e11, "cuda": 1e15}  # multiply-adds a second, in orders of magnitude
 _IMAGES_A_SECOND = 40  # taken for each second of the budget: reading must not use the time up
+_PIXELS = 2**28  # of large images that are kept as floats: 29,000 images at 96 px, 5,300 at 224
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +50,23 @@ class Search:
     composed: Composition
     ranking: Ranking
     complete: bool
+
+    def member(self, architecture: Architecture) -> Architecture:
+        """Return an architecture of the ranking as its space has it."""
+        space = self.run.space
+        return space.member(architecture) if isinstance(space, Chain) else architecture
+
+    def searched(self, architecture: Architecture) -> Architecture | None:
+        """Return a space's architecture as the ranking has it; None if it was out of reach.
+
+        Networks of another resolution than that of the search are.
+        """
+        space = self.run.space
+        if not isinstance(space, Chain):
+            return architecture
+        found = space.of(architecture)
+        same = space.space.resolution(architecture) == space.input_size
+        return found if same and self.run.subspace.contains(found) else None
 
     def delivered(self, architecture: Architecture) -> Delivered | None:
         """Return the trained network of an architecture, if the method keeps it."""
@@ -116,7 +138,7 @@ class Search:
 def search(
     dataset: Any,
     space: str = "nasbench201",
-    method: str = "dropnas",
+    method: str | None = None,
     minutes: float = 10,
     seed: int = 0,
     device: str = "auto",
@@ -127,6 +149,7 @@ def search(
     images: int | None = None,
     channels: int | None = None,
     cells: int | None = None,
+    resolution: int | None = None,
     checkpoint: str | Path | None = None,
     should_stop: Callable[[], bool] | None = None,
     faithful: bool = False,
@@ -141,7 +164,9 @@ def search(
             alone. A short search takes part of a large dataset only, as many of each class as can
             be.
         space: name of the search space.
-        method: a method and any wrappers, ``"dropnas+curriculum+pwsnas"``.
+        method: a method and any wrappers, ``"dropnas+curriculum+pwsnas"``; where None,
+            :data:`METHOD` in spaces of cells, :data:`PRETRAINED_METHOD` where networks begin
+            pretrained.
         minutes: of wall clock, in all.
         seed: 0 or greater. With a budget of ``images``, the same seed gives the same result on
             the CPU; time is never the same twice.
@@ -152,6 +177,8 @@ def search(
         images: a budget of images that pass forward and backward, in the place of ``minutes``.
         channels: of the supernet's first stage; the space's own for the device where None.
         cells: of the supernet; likewise.
+        resolution: side of the images in pixels, in spaces where that is a decision; what the
+            dataset's landmarks suggest for the time where None.
         checkpoint: a file to go on from where it exists, and written on the way.
         should_stop: asked between steps; True ends the search early, with what it has.
         faithful: restore the quirks of published code where they differ from the paper's intent.
@@ -176,6 +203,7 @@ def search(
         images=images,
         channels=channels,
         cells=cells,
+        resolution=resolution,
         checkpoint=checkpoint,
         should_stop=should_stop,
         faithful=faithful,
@@ -187,7 +215,7 @@ def search(
 def conduct(
     dataset: Any,
     space: str = "nasbench201",
-    method: str = "dropnas",
+    method: str | None = None,
     minutes: float = 10,
     seed: int = 0,
     device: str = "auto",
@@ -198,6 +226,7 @@ def conduct(
     images: int | None = None,
     channels: int | None = None,
     cells: int | None = None,
+    resolution: int | None = None,
     checkpoint: str | Path | None = None,
     should_stop: Callable[[], bool] | None = None,
     faithful: bool = False,
@@ -220,15 +249,29 @@ def conduct(
                 "the supernet."
             )
     budget = Budget(images=images) if images is not None else Budget(seconds=60 * minutes)
-    place, chosen = plan(device), sharing(space)
-    composed = compose(method, options, faithful)
-    data = dataset if isinstance(dataset, TaskData) else load_within(dataset, chosen, seed, budget)
+    place, asked = plan(device), SPACES.get(space)
+    usual_method = PRETRAINED_METHOD if asked.pretrained else METHOD
+    composed = compose(method or usual_method, options, faithful)
+    composed.check(asked)
+    _check_sizes(asked, resolution, channels=channels, cells=cells)
+    chosen, data = _opened(
+        dataset,
+        asked,
+        resolution,
+        seed,
+        budget,
+        place,
+        {"max_params": max_params, "max_macs": max_macs},
+    )
+    warm = tuple(chosen.of(one) for one in warm) if isinstance(chosen, Chain) else warm
     subspace = Subspace(chosen, data.classes, max_params, max_macs)
     usual = chosen.search_macro if place.device.type == "cpu" else chosen.published_macro
-    macro = {"channels": channels or usual["channels"], "cells": cells or usual["cells"]}
-    _refuse_absurd(chosen, data, macro, budget, place)
-    if place.device.type == "cpu":
-        spare_narrow(macro["channels"])
+    given = {"channels": channels, "cells": cells}
+    macro = {name: given[name] or value for name, value in usual.items()}
+    if macro:
+        _refuse_absurd(chosen, data, macro, budget, place)
+        if place.device.type == "cpu":
+            spare_narrow(macro["channels"])
     identity = {
         "kind": "search",
         "space": space,
@@ -244,6 +287,7 @@ def conduct(
         "data": fingerprint(data),
         "classes": data.classes,
         "macro": macro,
+        "resolution": chosen.input_size,
         "max_params": max_params,
         "max_macs": max_macs,
         "warm": [list(a) for a in warm],
@@ -312,18 +356,59 @@ def fingerprint(data: TaskData) -> str:
     return content.hexdigest()
 
 
-def load_within(dataset: Any, space: WeightSharing, seed: int, budget: Budget) -> TaskData:
-    """Decode as many images of a dataset as the budget leaves the time to learn from.
+def _check_sizes(space: SearchSpace, resolution: int | None, **sizes: int | None) -> None:
+    """Refuse sizes that the networks of a space do not have.
+
+    Raises:
+        InputError: one is given.
+    """
+    if not space.pretrained and resolution is not None:
+        raise InputError(
+            f"resolution={resolution!r} is a decision of spaces such as 'efficientnet_lite'; networks "
+            f"of {space.name!r} take images as they are. Leave it out."
+        )
+    for name, value in sizes.items():
+        if space.pretrained and value is not None:
+            raise InputError(
+                f"{name}={value!r} is a size of supernets of cells; that of {space.name!r} is the "
+                "largest network of the space. Leave it out."
+            )
+
+
+def _opened(
+    dataset: Any,
+    space: SearchSpace,
+    resolution: int | None,
+    seed: int,
+    budget: Budget,
+    place: DevicePlan,
+    limits: Mapping[str, int | None],
+) -> tuple[WeightSharing, TaskData]:
+    """Return the space as it is searched, and as many images as there is time to learn from.
 
     Raises:
         InputError: the dataset cannot be searched (see :func:`search.data.search_task`).
+        BudgetError: a limit is below the smallest network.
     """
-    most = MOST_IMAGES
-    if budget.seconds is not None:
-        most = min(most, max(_FEWEST_IMAGES, int(_IMAGES_A_SECOND * budget.seconds)))
+    if isinstance(dataset, TaskData):
+        if not space.pretrained:
+            return sharing(space), dataset
+        side = of_images(dataset.train_x.shape[-1])
+        return at(space, side), replace(dataset, normal=(0.5, 0.5))
     opened = load_dataset(dataset)
     try:
-        return search_task(opened, space.input_size, seed, most)
+        flip = False
+        if space.pretrained and resolution is None:
+            left = None if budget.seconds is None else budget.seconds - budget.elapsed
+            resolution, flip = suggested(opened, space, left, place, seed, **limits)
+        chosen = at(space, resolution or 0)
+        most = MOST_IMAGES
+        if budget.seconds is not None:
+            most = min(most, max(_FEWEST_IMAGES, int(_IMAGES_A_SECOND * budget.seconds)))
+        if space.pretrained:
+            most = min(most, _PIXELS // chosen.input_size**2)
+        task = search_task(opened, chosen.input_size, seed, most, space.pretrained)
+        return chosen, replace(task, flip=flip)
     finally:
         if opened is not dataset:  # What was open before stays so.
             opened.close()

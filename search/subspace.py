@@ -34,7 +34,7 @@ class Subspace:
     ) -> None:
         space.check_limits(classes, max_params, max_macs)
         self.space = space
-        self.mask = np.ones((space.slots, len(space.operations)), dtype=bool)
+        self.mask = space.allowed()
         fixed, self._table = space.cost_table(classes, space.input_size)
         fixed_costs = np.array([fixed.params, fixed.macs])
         limits = np.array([np.inf if m is None else m for m in (max_params, max_macs)])
@@ -111,6 +111,7 @@ class Subspace:
                 break
             if changed[slot] != self._none:
                 changed[slot] = int(cheapest[slot])
+                changed = list(self.space.repaired(tuple(changed)))
         found = tuple(changed)
         return found if self.contains(found) else self.best(np.zeros(self.mask.shape))[0]
 

@@ -18,6 +18,8 @@ from metad2a.training.train import TrainProgress, train
 from search.engine import Progress
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from metad2a.training.trained import Trained
 
 _LEAST_SECONDS = 0.5
@@ -49,6 +51,7 @@ def trained_one(
     progress: Callable[[TrainProgress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     checkpoint: Path | None = None,
+    start: nn.Module | None = None,
 ) -> Trained:
     """Train a candidate on the images that it was suggested for.
 
@@ -64,6 +67,7 @@ def trained_one(
         progress: told now and then.
         should_stop: asked before each step.
         checkpoint: file of a stopped training, which is gone on with where it exists.
+        start: the network with the weights to begin with, in the place of the space's own.
 
     Raises:
         InputError: the dataset or an argument cannot be used.
@@ -81,6 +85,7 @@ def trained_one(
         should_stop=should_stop,
         checkpoint=checkpoint,
         resume=checkpoint is not None and checkpoint.exists(),
+        start=start,
     )
     if found.predicted is not None:
         return found

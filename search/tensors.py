@@ -21,17 +21,18 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def momentum(network: nn.Module, optimiser: torch.optim.SGD) -> dict[str, Tensor]:
-    """Return the momentum of each parameter that has any, by the parameter's name."""
-    found = {
-        name: optimiser.state.get(parameter, {}).get("momentum_buffer")
+def momentum(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return what an optimiser keeps of each parameter, as ``parameter.what``."""
+    return {
+        f"{name}.{what}": value
         for name, parameter in network.named_parameters()
+        for what, value in optimiser.state.get(parameter, {}).items()
+        if value is not None
     }
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def load_momentum(
-    network: nn.Module, optimiser: torch.optim.SGD, tensors: Mapping[str, Tensor]
+    network: nn.Module, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
 ) -> None:
     """Take over what :func:`momentum` returned, in the memory order of the parameters.
 
@@ -40,5 +41,8 @@ def load_momentum(
     """
     parameters = dict(network.named_parameters())
     for name, value in tensors.items():
-        buffer = torch.empty_like(parameters[name]).copy_(value).detach()
-        optimiser.state[parameters[name]]["momentum_buffer"] = buffer
+        owner, _, what = name.rpartition(".")
+        parameter = parameters[owner]
+        # A number of steps lies where fused optimisers want it.
+        kept = torch.empty_like(parameter) if value.dim() else torch.empty_like(value)
+        optimiser.state[parameter][what] = kept.copy_(value).detach().to(parameter.device)

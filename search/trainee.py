@@ -1,14 +1,14 @@
-"""A network beside the supernet that trains by SGD, and what a checkpoint must hold of it."""
+"""A network beside the supernet in training, and what a checkpoint must hold of it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from search.method import Training
+from search.optimiser import descend, optimiser_of
 from search.run import Run
 from search.tensors import load_momentum, momentum, under, with_prefix
 
@@ -23,19 +23,11 @@ class Trainee:
 
     def __init__(self, network: nn.Module, training: Training) -> None:
         self.network, self.training = network, training
-        self.optimiser = torch.optim.SGD(
-            network.parameters(),
-            training.lr,
-            training.momentum,
-            weight_decay=training.weight_decay,
-            nesterov=training.nesterov,
-        )
+        self.optimiser = optimiser_of(network, training)
 
     def step(self, rate: float) -> None:
         """Step along the gradients that are there, at a learning rate."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.optimiser.step()
+        descend(self.network, self.optimiser, self.training, rate)
 
     def learn(self, run: Run, rate: float) -> float:
         """Take one step on the next batch at a learning rate and return its loss."""

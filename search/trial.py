@@ -1,14 +1,20 @@
-"""One architecture in training, alone and from scratch."""
+"""One architecture in training, alone: from scratch, or from the space's pretrained weights."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor
 
 from metad2a.spaces import Architecture
 from metad2a.training.device import seeded
 from search.judging import share_right
+from search.pretrained import begin_alone, finish
 from search.run import Run
 from search.trainee import Trainee
+
+if TYPE_CHECKING:
+    from metad2a.spaces.networks.inverted_residual import InvertedResidualNetwork
 
 _WARM_UP = 0.1  # fraction of a training in which the learning rate rises, from a tenth
 
@@ -25,8 +31,12 @@ class Trial(Trainee):
     def __init__(self, run: Run, architecture: Architecture, seed: int = 0) -> None:
         self.architecture = architecture
         with seeded(seed):
-            network = run.space.build(architecture, run.data.classes, **run.macro)
+            network = run.space.build(
+                architecture, run.data.classes, pretrained=run.space.pretrained, **run.macro
+            )
         super().__init__(run.place.place(network), run.training)
+        if run.space.pretrained:
+            begin_alone(run, cast("InvertedResidualNetwork", self.network))
 
     def advance(self, run: Run, done: float) -> float:
         """Take one SGD step and return its loss; ``done`` is the fraction of the training."""
@@ -37,6 +47,9 @@ class Trial(Trainee):
 
         Where they are many and the network is large, of those that were seen in the seconds given.
         """
+
+        if run.space.pretrained:
+            finish(run, cast("InvertedResidualNetwork", self.network))
 
         def answer(index: Tensor) -> Tensor:
             with run.place.autocast():

@@ -11,7 +11,8 @@ import torch
 from searching import task
 
 from metad2a.errors import InputError
-from metad2a.spaces import SPACES, WeightSharing
+from metad2a.spaces import SPACES
+from search.checkpoint import FORMAT
 from search.composition import compose
 from search.engine import Progress
 from search.method import METHODS, WRAPPERS
@@ -25,17 +26,37 @@ OPTIONS = {
     "random": {"random.trainings": 3},
 }
 """Sizes at which a search takes a second."""
-SHARING = [space.name for space in SPACES if isinstance(space, WeightSharing)]
-QUICK = "nasbench201"
-"""The space whose searches take the least time."""
+SIDE = 32
+"""Pixels of the images of mobile spaces, whose steps have 16 of them."""
+MOBILE_IMAGES = {"fairnas": 400, "sandwich": 256}
+"""Three steps of nine paths, four of four; of other methods 96."""
+QUICK = [("efficientnet_lite", method) for method in ("sandwich", "spos", "darts", "random")]
+"""Beside ``nasbench201``, whose searches take the least time."""
+
+
+def unfit(name: str, space: str) -> bool:
+    """Whether a part of a composition refuses a space."""
+    composed = compose(name)
+    return any(part.unfit(SPACES.get(space)) for part in (composed.method, *composed.wrappers))
+
+
+PAIRS = [(m, s) for m in METHODS.names() for s in SPACES.names() if not unfit(m, s)]
+REFUSED = [
+    (name, space)
+    for name in (*METHODS.names(), *(f"darts+{wrapper}" for wrapper in WRAPPERS.names()))
+    for space in SPACES.names()
+    if unfit(name, space)
+]
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param((method, space), marks=() if space == QUICK else pytest.mark.slow)
-        for method in METHODS.names()
-        for space in SHARING
+        pytest.param(
+            (method, space),
+            marks=() if space == "nasbench201" or (space, method) in QUICK else pytest.mark.slow,
+        )
+        for method, space in PAIRS
     ],
     ids="-".join,
 )
@@ -46,23 +67,42 @@ def pair(request):
 
 def short(method: str, space: str, **arguments):
     options = {k: v for name in method.split("+") for k, v in OPTIONS.get(name, {}).items()}
+    mobile = SPACES.get(space).pretrained
+    images = 2 * IMAGES if method == "fairnas" else IMAGES
     return conduct(
-        arguments.pop("data", None) or task(),
+        arguments.pop("data", None) or task(SIDE if mobile else 8),
         space,
         method,
         **{
-            "images": 2 * IMAGES if method == "fairnas" else IMAGES,
+            "images": MOBILE_IMAGES.get(method, 96) if mobile else images,
             "options": options,
-            **SMALL,
+            **({} if mobile else SMALL),
             **arguments,
         },
     )
 
 
-@pytest.mark.parametrize("space", sorted(set(SPACES.names()) - set(SHARING)))
-def test_spaces_without_shared_weights_are_refused_with_the_reason(space):
-    with pytest.raises(InputError, match=f"{space!r} cannot be searched.*nasbench201"):
-        short("random", space)
+@pytest.mark.parametrize(("name", "space"), REFUSED)
+def test_what_does_not_work_in_a_space_is_refused_before_any_work(name, space):
+    reason = f"{name.split('+')[-1]!r} does not work in the space {space!r}: .{{40}}"
+    with pytest.raises(InputError, match=reason):
+        conduct(None, space, name)  # no dataset is looked at
+
+
+def test_one_stage_and_all_one_shot_methods_work_where_weights_are_pretrained():
+    working = {method for method, space in PAIRS if space == "efficientnet_lite"}
+    assert {"sandwich", "spos", "fairnas", "proxylessnas", "random", "darts"} <= working
+    assert ("sandwich", "nasbench201") in REFUSED
+
+
+@pytest.mark.parametrize("given", [{"channels": 4}, {"cells": 1}])
+def test_sizes_that_a_space_does_not_have_are_refused(given):
+    with pytest.raises(InputError, match="size of supernets of cells"):
+        conduct(None, "mobilenetv3", "spos", **given)
+    with pytest.raises(InputError, match="resolution=64 is a decision of spaces such as"):
+        conduct(None, "darts", "spos", resolution=64)
+    with pytest.raises(InputError, match=r"Images of 40 px fit no network.*32, 48, 64"):
+        conduct(task(40), "mobilenetv3", "spos")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,20 +128,27 @@ def weights(search):
 
 def test_a_search_returns_a_member_and_says_what_it_did(pair, whole):
     found, told = whole.found, whole.told
-    result, chosen = found.result(), SPACES.get(pair[1])
-    winner = chosen.parse(result.architecture)
-    assert chosen.is_connected(winner)
+    result, chosen, searched = found.result(), SPACES.get(pair[1]), found.run.space
+    winner = found.ranking[0][0]
+    assert chosen.parse(result.architecture) == found.member(winner)
+    assert searched.is_connected(winner)
     assert found.run.subspace.contains(winner)
     assert next(iter(result.scores)) == result.architecture
     assert result.complete
-    assert IMAGES <= result.images <= 3 * IMAGES
-    assert result.cost == chosen.cost(winner, 3)
-    assert (result.width, result.depth) == chosen.width_depth(winner)
+    budget = MOBILE_IMAGES.get(pair[0], 96) if chosen.pretrained else IMAGES
+    assert budget <= result.images <= 3 * budget
+    assert result.cost == chosen.cost(found.member(winner), 3)
+    assert (result.width, result.depth) == searched.width_depth(winner)
     assert result.accuracy is None or 0 <= result.accuracy <= 1
     assert any("loss" in point for point in result.history)
     assert 0 <= told[0].fraction <= told[-1].fraction == 1
     assert told[-1].images == result.images
-    assert result.build(**SMALL)(torch.zeros(2, 3, 8, 8)).shape == (2, 3)
+    images = torch.zeros(2, 3, SIDE, SIDE)
+    assert result.build(**({} if chosen.pretrained else SMALL))(images).shape == (2, 3)
+    if chosen.pretrained:  # weights are kept
+        assert result.network(images).shape == (2, 3)
+        assert chosen.resolution(found.member(winner)) == SIDE
+        assert result.accuracy is not None
     scores = found.composed.method.score(found.run, [winner])
     assert scores.shape == (1,)
     assert not math.isnan(scores[0])
@@ -110,6 +157,7 @@ def test_a_search_returns_a_member_and_says_what_it_did(pair, whole):
 def test_limits_hold(pair):
     method, space = pair
     chosen = SPACES.get(space)
+    chosen = chosen.chain(SIDE) if chosen.pretrained else chosen
     least = chosen.smallest(3)
     limits = {"max_params": round(least.params * 1.15), "max_macs": round(least.macs * 1.2)}
     found = short(method, space, images=IMAGES // 4, **limits)
@@ -123,13 +171,15 @@ def test_the_seed_decides_to_the_last_bit_also_after_a_break(pair, whole, tmp_pa
     """The same search again, cancelled on its way: it has an answer, and goes on."""
     method, space = pair
     steps = 1 if method == "fairnas" else 3  # a fair step spends many images
+    if SPACES.get(space).pretrained:
+        steps = 2
     asked = iter(range(steps))
     stopped = short(
         method, space, checkpoint=tmp_path / "run", should_stop=lambda: next(asked, None) is None
     )
     assert not stopped.complete
     assert stopped.run.steps == steps
-    assert SPACES.get(space).is_connected(stopped.ranking[0][0])
+    assert stopped.run.space.is_connected(stopped.ranking[0][0])
     resumed, straight = short(method, space, checkpoint=tmp_path / "run"), whole.found
     assert resumed.run.steps == straight.run.steps
     assert resumed.ranking == straight.ranking
@@ -139,7 +189,7 @@ def test_the_seed_decides_to_the_last_bit_also_after_a_break(pair, whole, tmp_pa
     assert all(torch.equal(weights(resumed)[name], value) for name, value in whole.weights.items())
 
 
-@pytest.mark.parametrize("name", METHODS.names())
+@pytest.mark.parametrize("name", [method for method, space in PAIRS if space == "darts"])
 def test_quarter_of_a_minute_is_enough_for_an_answer(name):
     """Here a hundredth of one, in the larger space: even if no step fits, there is a member."""
     found = conduct(task(), "darts", name, minutes=0.002, **SMALL)
@@ -183,6 +233,14 @@ def test_every_wrapper_composes_with_some_method_and_refuses_others_with_a_reaso
     assert accepted
     assert reasons or wrapper == "fisher"  # which narrows the space of any method
     assert all(f"cannot be combined with {wrapper!r}: " in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("name", ["spos+curriculum", "darts+lpt"])
+def test_wrappers_work_around_methods_of_mobile_spaces(name):
+    found = short(name, "efficientnet_lite")
+    assert found.complete
+    assert found.run.subspace.contains(found.ranking[0][0])
+    assert found.result().network is not None
 
 
 def test_plugins_are_made_anew_for_each_run():
@@ -270,7 +328,7 @@ def test_a_checkpoint_of_another_run_or_version_is_refused_and_left_alone(tmp_pa
     save_file(
         {"x": torch.zeros(1)},
         file,
-        {"metad2a-checkpoint": note.replace('"format": 1', '"format": 99')},
+        {"metad2a-checkpoint": note.replace(f'"format": {FORMAT}', '"format": 99')},
     )
     with pytest.raises(ArtifactError, match="format 99"):
         short("darts", "nasbench201", checkpoint=file)

@@ -134,7 +134,7 @@ def test_a_refined_piece_is_trained_and_saved(suggested, tmp_path):
 
 @pytest.mark.parametrize(
     "given",
-    [{"method": "darts"}, {"images": 10}, {"cells": 1}, {"checkpoint": "x"}, {"faithful": True}],
+    [{"images": 10}, {"cells": 1}, {"checkpoint": "x"}, {"faithful": True}],
     ids=str,
 )
 def test_what_only_a_search_has_is_refused(suggested, given):

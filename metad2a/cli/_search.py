@@ -26,6 +26,7 @@ _RUN = (
     "images",
     "channels",
     "cells",
+    "resolution",
     "faithful",
 )
 """Arguments that are handed on as they are."""
@@ -49,9 +50,8 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         metavar="M",
-        default="dropnas",
-        help="method and wrappers, such as dropnas+curriculum+pwsnas; 'metad2a "
-        "methods' lists them (default: dropnas)",
+        help="method and wrappers, such as dropnas+curriculum+pwsnas; 'metad2a methods' lists them "
+        "(default: dropnas, sandwich in spaces with pretrained weights)",
     )
     parser.add_argument(
         "--minutes", type=float, default=10.0, metavar="T", help="minutes in all (default: 10)"
@@ -86,6 +86,12 @@ def configure(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--cells", type=integer, metavar="L", help="of the supernet (default: the space's)"
+    )
+    parser.add_argument(
+        "--resolution",
+        type=integer,
+        metavar="PX",
+        help="side of the images, in spaces that decide on it (default: what the images ask for)",
     )
     parser.add_argument(
         "--set",

@@ -17,7 +17,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Print one line a space."""
-    from metad2a.spaces import SPACES, WeightSharing
+    from metad2a.spaces import SPACES
 
     found = [
         {
@@ -25,7 +25,7 @@ def run(args: Namespace) -> int:
             "slots": space.slots,
             "decisions": {decision.name: list(decision.values) for decision in space.decisions},
             "pretrained": space.pretrained,
-            "searchable": isinstance(space, WeightSharing),
+            "searchable": space.searchable,
             "protocol": space.default_protocol,
             "smallest_params": space.smallest(CLASSES).params,
             "smallest_macs": space.smallest(CLASSES).macs,

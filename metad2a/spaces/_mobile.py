@@ -24,7 +24,9 @@ from metad2a.spaces.sketch import Block as Drawn
 if TYPE_CHECKING:
     from torch_geometric.data import Batch, Data
 
+    from metad2a.spaces._chain import Chain
     from metad2a.spaces.networks.inverted_residual import InvertedResidualNetwork
+    from metad2a.spaces.pretrained import Weights
 
 RESOLUTIONS = (32, 48, 64, 80, 96, 112, 128, 160, 192, 224)
 """Sides, in pixels, at which networks of these spaces may run."""
@@ -105,6 +107,7 @@ class MobileSpace(SearchSpace):
     node_features = NODE_FEATURES
     default_protocol = "finetune-v1"
     pretrained = True
+    searchable = True
 
     stem: int
     """Channels of the first convolution (kernel 3, stride 2)."""
@@ -194,6 +197,11 @@ class MobileSpace(SearchSpace):
         """Return the width of a block over the channels that come in."""
         return self.chosen(architecture, block.expansion_slot, self.layout[block.stage].expansions)
 
+    def squeezed(self, block: Block, expansion: int) -> int:
+        """Return the channels of a block's squeeze-and-excitation, 0 where it has none."""
+        squeeze = self.layout[block.stage].squeeze
+        return divisible(block.inputs * expansion // 4) if squeeze else 0
+
     def active(self, architecture: Architecture) -> tuple[bool, ...]:
         """Return which decisions are about what is there."""
         there = {0, self.stages_slot, *self.blocks_slots[: self.stages(architecture)]}
@@ -276,6 +284,23 @@ class MobileSpace(SearchSpace):
         params, macs = self.costs(rows, classes).min(0)
         return Cost(int(params), int(macs))
 
+    def block_cost(
+        self, block: Block, expansion: int, kernel: int, resolution: int
+    ) -> tuple[int, int]:
+        """Return parameters and multiply-adds of a block, by the indices of its choices."""
+        tables = _tables(self, (resolution,))
+        at = (self.blocks.index(block), expansion, kernel)
+        return int(tables.params[at]), int(tables.macs[(0, *at)])
+
+    def ends_cost(self, stages: int, classes: int, resolution: int) -> tuple[int, int]:
+        """Return parameters and multiply-adds of all but the blocks, in a network of so many stages."""
+        tables, last = _tables(self, (resolution,)), stages - 1
+        seen = int(tables.features[last])
+        return (
+            int(tables.ends_params[last]) + (seen + 1) * classes,
+            int(tables.ends_macs[0, last]) + seen * classes,
+        )
+
     def _stages(self, rows: np.ndarray) -> np.ndarray:
         if self.stages_slot is None:
             return np.full(len(rows), self.depths[0])
@@ -346,7 +371,7 @@ class MobileSpace(SearchSpace):
                     self.kernel(architecture, block),
                     block.stride,
                     stage.activation,
-                    divisible(width // 4) if stage.squeeze else 0,
+                    self.squeezed(block, self.expansion(architecture, block)),
                 )
             )
         whole = len(stages) == len(self.layout)
@@ -396,13 +421,29 @@ class MobileSpace(SearchSpace):
             self.start(network)
         return network
 
-    @abstractmethod
     def start(self, network: InvertedResidualNetwork) -> None:
-        """Give a network of this space its pretrained weights.
+        """Give a network of this space its part of :meth:`weights`; not the classifier."""
+        from metad2a.spaces.pretrained import inherit
+
+        inherit(network, self.weights())
+
+    @abstractmethod
+    def weights(self) -> Weights:
+        """Return the pretrained weights of the largest network, of which all others inherit.
 
         Raises:
             ArtifactError: they cannot be read.
         """
+
+    def chain(self, resolution: int) -> Chain:
+        """Return the networks of one resolution as a space whose weights are shared.
+
+        Raises:
+            InputError: the space does not have the resolution.
+        """
+        from metad2a.spaces._chain import Chain
+
+        return Chain(self, resolution)
 
     # -- graphs ------------------------------------------------------------------------------
 

@@ -74,6 +74,8 @@ class SearchSpace(ABC):
     """The protocol by which networks of this space are trained unless another is asked for."""
     pretrained: bool = False
     """Whether ``build(pretrained=True)`` has weights."""
+    searchable: bool = False
+    """Whether searches work in it: its networks, or those of one resolution, share weights."""
     weights_name: str = ""
     """What the pretrained weights are called."""
     weights_licence: str = ""
@@ -390,11 +392,16 @@ class SearchSpace(ABC):
 
 
 class WeightSharing(SearchSpace):
-    """A space of cells whose slots all choose among the same operations, trained as one network.
+    """A space whose slots all choose among the same operations, trained as one network.
+
+    Spaces of cells are; a space of inverted residual networks has one for each resolution
+    (:class:`metad2a.spaces._chain.Chain`).
 
     Every network's cost is a sum of a fixed part and one part a slot, and one supernet holds the
     weights of all of them: what the methods of ``search`` work on.
     """
+
+    searchable = True
 
     operations: tuple[str, ...]
     """Names of the choices of every slot, in the order of their indices."""
@@ -504,6 +511,14 @@ class WeightSharing(SearchSpace):
         """
 
     # -- what follows from it ----------------------------------------------------------------
+
+    def allowed(self) -> np.ndarray:
+        """Return bool (slots, operations): which operations a slot may have; here all."""
+        return np.ones((self.slots, len(self.operations)), dtype=bool)
+
+    def repaired(self, architecture: Architecture) -> Architecture:
+        """Return the member that is meant where one slot was changed; here it is what it is."""
+        return architecture
 
     def resolution(self, architecture: Architecture) -> int:
         """Return :attr:`input_size`, which no architecture changes."""

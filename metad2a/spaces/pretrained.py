@@ -134,7 +134,8 @@ def shrunk(filters: Tensor, side: int) -> Tensor:
 
     rim = (filters.shape[-1] - side) // 2
     centre = filters[..., rim : rim + side, rim : rim + side]
-    nearest = (torch.arange(filters.shape[-1]) - rim).clamp(0, side - 1)
+    nearest = torch.arange(filters.shape[-1], device=filters.device) - rim
+    nearest = nearest.clamp(0, side - 1)
     for axis in (2, 3):
         shape = list(filters.shape)
         shape[axis] = side

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metad2a.spaces.supernets.mobile import DepthwiseSlice
+
 _PIECE = 3
 
 
@@ -71,12 +73,16 @@ def _backward(
     return found[which]
 
 
-def _forward(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    kernel = conv.kernel_size[0]
-    if min(x.shape[-2:]) >= kernel:
-        return nn.Conv2d.forward(conv, x)
-    found: Tensor = _Pieces.apply(x, conv.weight, conv.stride[0], int(conv.padding[0]))
+def convolve(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    """Return the depthwise convolution of float (batch, c, h, w) with (c, 1, kernel, kernel)."""
+    if min(x.shape[-2:]) >= weight.shape[-1]:
+        return F.conv2d(x, weight, None, stride, padding, 1, len(weight))
+    found: Tensor = _Pieces.apply(x, weight, stride, padding)
     return found
+
+
+def _forward(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    return convolve(x, conv.weight, conv.stride[0], int(conv.padding[0]))
 
 
 def quicken(network: nn.Module) -> None:
@@ -85,7 +91,9 @@ def quicken(network: nn.Module) -> None:
     Outputs stay what they were; gradients differ by rounding.
     """
     for module in network.modules():
-        if (
+        if isinstance(module, DepthwiseSlice):
+            module.convolve = convolve
+        elif (
             type(module) is nn.Conv2d  # and none with a forward of its own
             and module.groups == module.in_channels == module.out_channels
             and module.kernel_size in ((3, 3), (5, 5), (7, 7))

@@ -62,6 +62,39 @@ def _means(weight: Tensor) -> Tensor:
     return weight.mean(tuple(range(1, weight.dim())), keepdim=True)
 
 
+def unit_groups(parameters: Sequence[nn.Parameter], recipe: FineTune) -> list[dict[str, Any]]:
+    """Return an optimiser's groups: ``share`` is what they have of the rate.
+
+    Norms and biases are not pulled to zero.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in parameters:
+        inputs = parameter[0].numel() if parameter.dim() > 1 else 1
+        wide = recipe.optimiser == "adamw" and inputs > recipe.wide
+        share = math.sqrt(recipe.wide / inputs) if wide else 1.0
+        decay = recipe.weight_decay if parameter.dim() > 1 else 0.0
+        groups.setdefault((share, decay), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": decay, "share": share}
+        for (share, decay), parameters in groups.items()
+    ]
+
+
+@torch.no_grad()
+def move(
+    optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], recipe: FineTune
+) -> None:
+    """Take an optimiser's step, and give back what it did to the sums of units' weights."""
+    if not recipe.sums_kept:
+        optimiser.step()
+        return
+    units = [p for p in parameters if p.dim() > 1]
+    before = [_means(unit) for unit in units]
+    optimiser.step()
+    for unit, mean in zip(units, before, strict=True):
+        unit.sub_(_means(unit) - mean)
+
+
 class Normalisation:
     """What is subtracted from pixels (0..1) and what they are divided by, float or (1, 3, 1, 1)."""
 
@@ -156,9 +189,14 @@ def closed_form(
 
 def set_classifier(network: Any, head: RidgeHead) -> None:
     """Give the network a classifier."""
-    with torch.no_grad():
-        network.classifier.weight.copy_(head.weight)
-        network.classifier.bias.copy_(head.bias)
+    set_linear(network.classifier, head)
+
+
+@torch.no_grad()
+def set_linear(classifier: nn.Linear, head: RidgeHead) -> None:
+    """Give a linear layer the weights of a classifier."""
+    classifier.weight.copy_(head.weight)
+    classifier.bias.copy_(head.bias)
 
 
 def recalibrate(
@@ -220,7 +258,7 @@ class Training:
         self.parts = 1
         self.frozen = self._freeze()
         self.parameters = [p for p in network.parameters() if p.requires_grad]
-        groups = self._groups()
+        groups = unit_groups(self.parameters, recipe)
         self.optimiser: torch.optim.Optimizer
         if recipe.optimiser == "adamw":
             self.optimiser = torch.optim.AdamW(groups, recipe.rate, recipe.momenta, fused=True)
@@ -234,24 +272,6 @@ class Training:
         self._stream: Iterator[tuple[Tensor, Tensor, Tensor]] = iter(())
         self._epoch = -1
         self.kept = self._keep() if self.frozen else None
-
-    def _groups(self) -> list[dict[str, Any]]:
-        """Return the optimiser's groups: ``share`` is what they have of the rate.
-
-        Norms and biases are not pulled to zero.
-        """
-        recipe = self.recipe
-        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-        for parameter in self.parameters:
-            inputs = parameter[0].numel() if parameter.dim() > 1 else 1
-            wide = recipe.optimiser == "adamw" and inputs > recipe.wide
-            share = math.sqrt(recipe.wide / inputs) if wide else 1.0
-            decay = recipe.weight_decay if parameter.dim() > 1 else 0.0
-            groups.setdefault((share, decay), []).append(parameter)
-        return [
-            {"params": parameters, "weight_decay": decay, "share": share}
-            for (share, decay), parameters in groups.items()
-        ]
 
     # -- frozen stages -----------------------------------------------------------------------
 
@@ -351,22 +371,10 @@ class Training:
                 f"than {recipe.rate:g}."
             )
         nn.utils.clip_grad_norm_(self.parameters, recipe.clip)
-        self._move()
+        move(self.optimiser, self.parameters, recipe)
         self.done += 1
         self._average()
         return value
-
-    @torch.no_grad()
-    def _move(self) -> None:
-        """Take the optimiser's step, and give back what it did to the sums of units' weights."""
-        if not self.recipe.sums_kept:
-            self.optimiser.step()
-            return
-        units = [p for p in self.parameters if p.dim() > 1]
-        before = [_means(unit) for unit in units]
-        self.optimiser.step()
-        for unit, mean in zip(units, before, strict=True):
-            unit.sub_(_means(unit) - mean)
 
     @torch.no_grad()
     def _average(self) -> None:

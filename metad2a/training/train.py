@@ -23,7 +23,7 @@ from metad2a.training.trained import Trained, TrainedNetwork
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from metad2a.datasets import DatasetReport, ImageDataset
     from metad2a.datasets.batches import Batches
@@ -119,6 +119,7 @@ def train(
     should_stop: Callable[[], bool] | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
+    start: nn.Module | None = None,
 ) -> Trained:
     """Train one network on labelled images.
 
@@ -141,6 +142,7 @@ def train(
         should_stop: asked before each step; once it says so, what there is is judged.
         checkpoint: file in which the state is kept; it goes once the training is done.
         resume: go on from the state in ``checkpoint``.
+        start: the given ``network`` with weights to begin with, in the place of the space's own.
 
     Raises:
         InputError: the dataset or an argument cannot be used.
@@ -164,6 +166,7 @@ def train(
         progress or (lambda _: None),
         should_stop or (lambda: False),
         None if checkpoint is None else Path(checkpoint),
+        None if start is None else start.state_dict(),
     )
     if resume:
         return session.resumed()
@@ -203,6 +206,7 @@ class _Session:
         progress: Callable[[TrainProgress], None],
         should_stop: Callable[[], bool],
         checkpoint: Path | None,
+        start: Mapping[str, Tensor] | None,
     ) -> None:
         from metad2a.training import distributed
         from metad2a.training.device import plan as device_plan
@@ -210,7 +214,7 @@ class _Session:
 
         self.dataset, self.space, self.seed = dataset, space, seed
         self.begun, self.deadline = begun, begun + seconds * (1 - MARGIN)
-        self.seconds = seconds
+        self.seconds, self.start = seconds, start
         self.place = device_plan(distributed.begin(device))
         self.tell, self.should_stop, self.checkpoint = progress, should_stop, checkpoint
         self.sides = split(dataset, seed)
@@ -414,6 +418,8 @@ class _Session:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
             module = self.space.build(architecture, self.classes, pretrained=self.space.pretrained)
+        if self.start is not None:
+            module.load_state_dict(self.start)
         return self.place.place(module)
 
     def tuned(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from metad2a.spaces import SearchSpace
 from search.method import METHODS
 from search.methods.darts import Darts
 from search.run import Batch, Run
@@ -20,6 +21,17 @@ from search.unrolled import unrolled_gradient
 @METHODS.register("darts2")
 class Darts2(Darts):
     """DARTS with the unrolled step of the weights (Liu et al., ICLR 2019)."""
+
+    def unfit(self, space: SearchSpace) -> str | None:
+        """Refuse spaces whose networks begin pretrained."""
+        return (
+            (
+                "its second order unrolls a step of SGD, and pretrained weights learn by another "
+                "optimiser; use 'darts'."
+            )
+            if space.pretrained
+            else None
+        )
 
     def step(self, run: Run) -> float:
         """Descend by alpha through the unrolled step, then the training loss by the weights."""

@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from metad2a.errors import InputError
-from metad2a.spaces import Architecture
+from metad2a.spaces import Architecture, SearchSpace
 from search.method import METHODS
 from search.run import Run
 from search.screening import Screening
@@ -48,6 +48,14 @@ class Evolution(StandaloneMethod):
                 f"trainings={trainings}."
             )
         self.alive, self.sample, self.parts = population, sample, screening
+
+    def unfit(self, space: SearchSpace) -> str | None:
+        """Refuse scores of random weights where networks begin pretrained."""
+        return (
+            "screening scores networks by their random weights, and these have trained ones; leave it 0."
+            if space.pretrained and self.parts
+            else None
+        )
 
     def begin(self, run: Run) -> None:
         """Start with nobody."""

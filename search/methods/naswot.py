@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from metad2a.spaces import Architecture
+from metad2a.spaces import Architecture, SearchSpace
 from search.method import METHODS, Method, Ranking
 from search.run import Run
 from search.screening import Screening
@@ -30,6 +30,17 @@ class Naswot(Method):
     shared_training = False
     population = True
     protocol = "not measured"
+
+    def unfit(self, space: SearchSpace) -> str | None:
+        """Refuse spaces whose networks begin pretrained."""
+        return (
+            (
+                "it scores networks by their random weights, and these have trained ones; use 'random' "
+                "or 'sandwich'."
+            )
+            if space.pretrained
+            else None
+        )
 
     def judging(self, seconds: float) -> float:
         """Return none: the scores are there."""

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from metad2a.errors import InputError
+from metad2a.spaces import SearchSpace
 from metad2a.spaces.supernets.gates import Gates
 from search.architecture import ArchitectureParameters
 from search.forms import Form
@@ -74,6 +75,17 @@ class PDarts(Darts):
         if skips < 0:
             raise InputError(f"skips={skips} limits a number of connections; use 0 or more.")
         self.skips = skips
+
+    def unfit(self, space: SearchSpace) -> str | None:
+        """Refuse spaces whose networks begin pretrained."""
+        return (
+            (
+                "it searches with a network that grows by cells, and the depth of these is what is "
+                "searched; use 'darts'."
+            )
+            if space.pretrained
+            else None
+        )
 
     def begin(self, run: Run) -> None:
         """Split the images; the first stage starts with all that is allowed."""

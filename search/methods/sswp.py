@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from metad2a.errors import InputError
 from metad2a.registry import suggest_name
-from metad2a.spaces import Architecture
+from metad2a.spaces import Architecture, SearchSpace
 from metad2a.spaces.supernets.gates import Gates
 from search.architecture import ArchitectureParameters, preserve_mass
 from search.contrastive import OBJECTIVES
@@ -72,6 +72,17 @@ class Sswp(DifferentiableMethod):
         self.loss, self.finetune, self.alpha_lr = loss, finetune, alpha_lr
         self.training = Training(
             batch=96, lr=0.025, lr_final=0.0, span=1 - finetune, weight_decay=4e-5
+        )
+
+    def unfit(self, space: SearchSpace) -> str | None:
+        """Refuse spaces whose networks begin pretrained."""
+        return (
+            (
+                "it learns without labels what these networks bring along; use 'sandwich', which keeps "
+                "its weights too."
+            )
+            if space.pretrained
+            else None
         )
 
     def begin(self, run: Run) -> None:

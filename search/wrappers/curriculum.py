@@ -27,7 +27,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metad2a.errors import InputError
-from search.augment import random_crop
 from search.method import WRAPPERS, Method, SampleWeighter, Wrapper
 from search.run import Run
 
@@ -134,7 +133,7 @@ class Curriculum(Wrapper, SampleWeighter):
                 if run.training_over():
                     return False
                 index = torch.from_numpy(part).to(total.device)
-                x, y = random_crop(run.train_x[index], run.rng), run.train_y[index]
+                x, y = run.augmented(run.train_x[index], run.rng), run.train_y[index]
                 for subnet in subnets:
                     total[index] += F.cross_entropy(run.forward(x, subnet), y, reduction="none")
         finally:

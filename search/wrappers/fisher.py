@@ -19,7 +19,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from metad2a.errors import InputError
-from metad2a.spaces import Architecture, WeightSharing
+from metad2a.spaces import Architecture, SearchSpace, WeightSharing
 from search.data import TaskData
 from search.fisher import task_distance
 from search.method import WRAPPERS, Wrapper
@@ -75,6 +75,17 @@ class FisherPrior(Wrapper):
                 f"Several past tasks are called {twice[0]!r}; give each a name of its own."
             )
         self.tasks, self.nearest, self.seeds = tuple(tasks), nearest, seeds
+
+    def unfit(self, space: SearchSpace) -> str | None:
+        """Refuse spaces whose networks begin pretrained."""
+        return (
+            (
+                "it compares tasks by networks of cells trained from scratch, and past tasks have their "
+                "best networks at other resolutions."
+            )
+            if space.pretrained
+            else None
+        )
 
     def begin(self, run: Run) -> None:
         """Measure the distances and narrow the space; a checkpoint knows both already.

@@ -20,6 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from metad2a.errors import InputError
+from metad2a.spaces import SearchSpace
 from search.method import WRAPPERS, Method, Wrapper
 from search.run import Run
 from search.shrinking import Shrinking
@@ -56,6 +57,17 @@ class Pwsnas(Wrapper):
             None
             if method.shared_training
             else ("it trains no shared weights on labels, whose angles would tell what to drop.")
+        )
+
+    def unfit(self, space: SearchSpace) -> str | None:
+        """Refuse spaces whose networks begin pretrained."""
+        return (
+            (
+                "angles tell how far each operation has come from random weights, and here all "
+                "operations of a block are slices of trained ones."
+            )
+            if space.pretrained
+            else None
         )
 
     def begin(self, run: Run) -> None:
