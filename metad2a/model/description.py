@@ -7,6 +7,7 @@ that training cannot see does not flatter the dataset.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from metad2a.datasets import DatasetReport, ImageDataset, draw
 from metad2a.datasets.batch import resize
 from metad2a.model.backbone import backbone
 from metad2a.model.landmarks import CHANCE_RISK, luck
+from metad2a.model.ridge import fit_ridge
 
 TRAIN_IMAGES = 2000
 """Most training images of the stand-alone protocol; more make no difference to its accuracy."""
@@ -41,7 +43,6 @@ STATISTICS = (
     "intrinsic_dimension",
 )
 """Names of the entries of :attr:`Description.statistics`."""
-_PROBES = ("linear_probe_features", "kernel_probe_features", "kernel_probe_pixels")
 _PROBE_SIDE = 16
 _RIDGES = (0.01, 0.1, 1.0)
 
@@ -58,18 +59,16 @@ class Description:
     labels: Tensor
     statistics: Tensor
 
-    @property
+    @cached_property
     def chance(self) -> bool:
-        """Whether the labels cannot be told from the images, as far as simple classifiers see.
+        """Whether the labels cannot be told from the images, as far as the features see.
 
-        True where none of three is above the largest class's share by more than the luck of the
-        best of so many (binomial, Bonferroni).
+        True where the closed-form head is not above the largest class's share, on images left out,
+        by more than luck (binomial).
         """
-        n = len(self.labels)
-        odds = np.exp([float(self.statistics[STATISTICS.index(name)]) for name in _PROBES])
-        hits = round(float(((odds * (n + 1) - 1) / (odds + 1)).max()))
-        guess = float(torch.bincount(self.labels).max()) / n
-        return luck(hits, n, guess) * len(_PROBES) > CHANCE_RISK
+        n, counts = len(self.labels), torch.bincount(self.labels)
+        head = fit_ridge(self.features, self.labels, len(counts))
+        return luck(round(head.accuracy * n), n, float(counts.max()) / n) > CHANCE_RISK
 
 
 def images_per_class(classes: int) -> int:
