@@ -39,7 +39,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def looked(digits):
-    return landmarks.described(digits, np.arange(len(digits)))
+    return landmarks.described(digits, np.arange(60))
 
 
 @pytest.fixture
@@ -290,7 +290,7 @@ def test_what_is_shown_is_what_is_trained(name, digits, short):
     small = space.pool(8, np.random.default_rng(0))
     small.sort(key=lambda one: space.cost(one, 10).macs)
     text = space.format(small[0])
-    trained = train(digits, minutes=1, network=text, space=name, outlook=Expects(rate=0.0))
+    trained = train(digits, minutes=10, network=text, space=name, outlook=Expects(rate=0.0))
     assert trained.network.architecture == text
     cost = space.cost(space.parse(text), 10)
     assert (trained.network.params, trained.network.macs) == (cost.params, cost.macs)
@@ -299,7 +299,7 @@ def test_what_is_shown_is_what_is_trained(name, digits, short):
 
 def test_train_reports_what_was_done(digits, short):
     told = []
-    trained = train(digits, minutes=1, outlook=Expects(), progress=told.append)
+    trained = train(digits, minutes=10, outlook=Expects(), progress=told.append)
     assert trained.accuracy > 80
     assert trained.network.resolution == 32
     assert trained.confusion.sum() == trained.evaluation.images
@@ -323,7 +323,7 @@ def test_train_reports_what_was_done(digits, short):
 
 
 def test_the_frozen_network_wins_where_it_is_better(digits, short):
-    trained = train(digits, minutes=1, outlook=Expects(rate=0.0))
+    trained = train(digits, minutes=10, outlook=Expects(rate=0.0))
     assert trained.recipe.rate == 0
     assert trained.epochs == 0
 
@@ -337,11 +337,11 @@ def test_a_stopped_training_is_judged_and_goes_on(digits, tmp_path, short):
         asked += 1
         return asked > 4
 
-    first = train(digits, minutes=1, outlook=Expects(), should_stop=stop, checkpoint=place)
+    first = train(digits, minutes=10, outlook=Expects(), should_stop=stop, checkpoint=place)
     assert first.partial
     assert place.exists()
     planned = resume.load(place)[0]["steps"]
-    again = train(digits, minutes=1, checkpoint=place, resume=True)
+    again = train(digits, minutes=10, checkpoint=place, resume=True)
     assert not again.partial
     assert not place.exists()
     assert again.network == first.network
@@ -352,7 +352,7 @@ def test_a_stopped_training_is_judged_and_goes_on(digits, tmp_path, short):
 def test_only_the_same_dataset_is_gone_on_with(digits, tmp_path, short):
     place = tmp_path / "state"
     calls = iter([False] * 4 + [True] * 1000)
-    train(digits, minutes=1, outlook=Expects(), should_stop=lambda: next(calls), checkpoint=place)
+    train(digits, minutes=10, outlook=Expects(), should_stop=lambda: next(calls), checkpoint=place)
     fewer = load_dataset((digits_images(digits)[:290], digits.labels[:290]))
     with pytest.raises(InputError, match="another dataset or seed"):
         train(fewer, checkpoint=place, resume=True)
@@ -367,7 +367,7 @@ def test_impossible_minutes_are_refused(digits, minutes):
 
 
 def test_limits_are_obeyed_or_refused(digits, short):
-    trained = train(digits, minutes=1, max_params=60_000, outlook=Expects(rate=0.0))
+    trained = train(digits, minutes=10, max_params=60_000, outlook=Expects(rate=0.0))
     assert trained.network.params <= 60_000
     with pytest.raises(BudgetError, match="smallest network"):
         train(digits, max_params=100)
@@ -381,7 +381,7 @@ def test_rare_classes_count_more_in_training(digits, short):
     labels = np.asarray(digits.labels)
     kept = np.concatenate([np.flatnonzero(labels == 0)[:4], np.flatnonzero(labels == 1)])
     thin = load_dataset((digits_images(digits)[kept], labels[kept]))
-    trained = train(thin, minutes=1, outlook=Expects(rate=0.0))
+    trained = train(thin, minutes=10, outlook=Expects(rate=0.0))
     assert trained.classes == ("0", "1")
     assert trained.balanced_accuracy <= 100
 
