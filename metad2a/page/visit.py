@@ -16,7 +16,7 @@ from metad2a.page.training import TrainedHere
 from metad2a.suggestion import Measured
 
 if TYPE_CHECKING:
-    from metad2a.result import Suggestions
+    from metad2a.result import CostLimits, Suggestions
     from metad2a.suggestion import Candidate
 
 
@@ -34,6 +34,8 @@ class Visit:
     ticket: Ticket | None = None
     trained: TrainedHere | None = None
     """The network that was trained last."""
+    refused: bool = False
+    """Whether the last limits could not be met, so that no list is shown."""
     _found: list[Candidate] = field(default_factory=list)
     """What searches put in front, whatever the limits."""
     _reached: dict[str, Candidate] = field(default_factory=dict)
@@ -71,13 +73,15 @@ class Visit:
             if one.measured and one.architecture in found
         ]
 
-    def limit(self, k: int, max_params: int | None, max_macs: int | None) -> None:
+    def limit(self, k: int, limits: CostLimits) -> None:
         """Make the list anew, for another length or other limits; what was measured stays.
 
         Raises:
-            BudgetError: a limit is below the smallest network.
+            BudgetError: a limit is below the smallest network, or no network is so fast.
         """
-        self._suggested = self.described.within(max_params, max_macs)
+        timed = limits.max_latency_ms is not None and k > self.wanted
+        if limits != self._suggested.limits or timed:
+            self._suggested = self.described.within(limits, k)
         self.wanted = k
         self._arrange()
 
@@ -170,6 +174,12 @@ class Visit:
     def _fits(self, one: Candidate) -> bool:
         """Whether a network is within the limits."""
         limits = self._suggested.limits
-        return one.params <= (limits.max_params or one.params) and one.macs <= (
-            limits.max_macs or one.macs
+        return (
+            one.params <= (limits.max_params or one.params)
+            and one.macs <= (limits.max_macs or one.macs)
+            # What was trained before there was a limit on the time was not timed.
+            and (
+                limits.max_latency_ms is None
+                or (one.latency_ms is not None and one.latency_ms <= limits.max_latency_ms)
+            )
         )
