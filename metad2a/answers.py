@@ -6,8 +6,10 @@ landmarks and what fine-tuned networks reached elsewhere. Both answer the same q
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -47,13 +49,30 @@ class Expectation:
     """What holds for all of them and must be known."""
 
 
+@dataclass(frozen=True)
+class Result:
+    """What a network reached on the dataset itself."""
+
+    architecture: Architecture
+    """Canonical."""
+    accuracy: float
+    """In percent."""
+    recipe: FineTune | None = None
+    """How it was trained; None: in the best way for it that is known."""
+    judged: int | None = None
+    """Images on which that was measured; None: those of the dataset's test side."""
+
+
 class Answers(ABC):
     """What a model says of one dataset. ``seed`` is of all draws."""
 
     space: SearchSpace
+    dataset: ImageDataset
     protocol: str
     """What the accuracies are of."""
     report: DatasetReport
+    results: tuple[Result, ...] = ()
+    """What networks reached on the dataset, as far as is known; one for each network."""
     neighbourhood: Neighbourhood | None = None
     """Where the dataset lies among those that were learnt from, where that is known."""
     landmarks: Landmarks | None = None
@@ -74,6 +93,17 @@ class Answers(ABC):
         """Return what int (n, slots) architectures are expected to reach."""
 
     @abstractmethod
+    def given(self, results: Sequence[Result]) -> Answers:
+        """Return what is said once these results are known, and those known before.
+
+        A later result of the same network takes the place of the earlier one.
+        """
+
+    @abstractmethod
+    def noise(self, accuracy: float) -> float:
+        """Return by how many points a second training of a network of this accuracy differs."""
+
+    @abstractmethod
     def ranked(self, expectation: Expectation, costs: np.ndarray, k: int) -> list[int]:
         """Return at most ``k`` networks to show, by their numbers, the best first.
 
@@ -86,6 +116,23 @@ class Answers(ABC):
     @abstractmethod
     def meaning(self) -> str:
         """Return what the accuracies are of, in a sentence."""
+
+    def _within(
+        self, members: Sequence[Architecture], max_params: int | None, max_macs: int | None
+    ) -> np.ndarray:
+        """Return int (m, slots), the members that keep to limits."""
+        rows = np.array(members, dtype=np.int64).reshape(-1, self.space.slots)
+        fits = self.space.feasible(rows, len(self.dataset.classes), max_params, max_macs)
+        kept: np.ndarray = rows[fits]
+        return kept
+
+    def _with_known(
+        self, members: np.ndarray, max_params: int | None, max_macs: int | None
+    ) -> np.ndarray:
+        """Add the networks whose results are known, where they keep to limits, each once."""
+        known = self._within([one.architecture for one in self.results], max_params, max_macs)
+        rows = dict.fromkeys(map(tuple, [*members.tolist(), *known.tolist()]))
+        return np.array(list(rows), dtype=np.int64).reshape(-1, self.space.slots)
 
     @abstractmethod
     def reason(self, place: int, architecture: Architecture, recipe: FineTune | None) -> str:
@@ -122,15 +169,53 @@ class CellAnswers(Answers):
         found = self.model.generate_described(
             self.description, n, self.seed, len(self.dataset.classes), max_params, max_macs
         )
+        found = self._with_known(found, max_params, max_macs)
         self.among = max(self.among, len(found))
         return found
 
     def expect(self, architectures: np.ndarray) -> Expectation:
-        """Predict accuracies under the model's protocol."""
+        """Predict accuracies under the model's protocol, or as those were trained that are known."""
+        from metad2a.model.landmarks import at_chance
+        from metad2a.model.results import conditioned
+
         if self.description is None:
             raise InputError("The dataset is not described.")
+        if self.description.chance and not self.results:
+            seen = self.description.labels.numpy()
+            largest, guess = (np.bincount(x).max() / len(x) for x in (self.dataset.labels, seen))
+            *bounds, note = at_chance(len(architectures), largest, guess, len(seen))
+            return Expectation(*bounds, note=note)
         answer = self.model.predict_described(self.description, architectures)
-        return Expectation(answer.mean, answer.low, answer.high)
+        if not self.results:
+            return Expectation(answer.mean, answer.low, answer.high)
+        known = self.space.as_array([one.architecture for one in self.results])
+        return Expectation(
+            *conditioned(
+                answer.mean,
+                self.model.traits(architectures),
+                self.model.predict_described(self.description, known).mean,
+                self.model.traits(known),
+                np.array([one.accuracy for one in self.results]),
+                np.array([one.judged or self._judged for one in self.results]),
+            )
+        )
+
+    def given(self, results: Sequence[Result]) -> CellAnswers:
+        """Expect of others what these results say of them."""
+        other = copy.copy(self)
+        other.results = _joined(self.results, results)
+        return other
+
+    def noise(self, accuracy: float) -> float:
+        """Say what cells' trainings differ by, which depends on how far from the ends they are."""
+        from metad2a.model.results import NOISE
+
+        return NOISE * accuracy * (100 - accuracy) / 100
+
+    @property
+    def _judged(self) -> int:
+        """Images of the test side, or of what is held out where there is none."""
+        return int(np.count_nonzero(self.dataset.split)) or max(1, len(self.dataset) // 5)
 
     def ranked(self, expectation: Expectation, costs: np.ndarray, k: int) -> list[int]:
         """Take those predicted best."""
@@ -138,7 +223,12 @@ class CellAnswers(Answers):
         return order
 
     def meaning(self) -> str:
-        """Name the protocol."""
+        """Name the protocol, or the results."""
+        if self.results:
+            return (
+                "Accuracy is the test accuracy expected of a network that is trained as "
+                f"{_those(len(self.results))} known here."
+            )
         return f"Accuracy is the expected test accuracy under the protocol {self.protocol}."
 
     def reason(self, place: int, architecture: Architecture, recipe: FineTune | None) -> str:
@@ -161,6 +251,10 @@ class PieceAnswers(Answers):
     minutes: float
     protocol: str = FINE_TUNE_NAME
     clock: Time = field(init=False)
+    _first: Performance = field(init=False)
+    """The model before any result was known."""
+    _judged: int = field(init=False)
+    """Images of the test side."""
 
     def __post_init__(self) -> None:
         from metad2a.model import landmarks
@@ -177,6 +271,7 @@ class PieceAnswers(Answers):
             len(sides.train),
             len(sides.test) + len(sides.choice),
         )
+        self._first, self._judged = self.model, len(sides.test)
 
     def propose(
         self, n: int, max_params: int | None = None, max_macs: int | None = None
@@ -196,15 +291,7 @@ class PieceAnswers(Answers):
             ]
             known = dict.fromkeys([*map(tuple, members.tolist()), *children])
             members = self._within(list(known), max_params, max_macs)
-        return members
-
-    def _within(
-        self, members: list[Architecture], max_params: int | None, max_macs: int | None
-    ) -> np.ndarray:
-        rows = np.array(members, dtype=np.int64)
-        fits = self.space.feasible(rows, len(self.dataset.classes), max_params, max_macs)
-        kept: np.ndarray = rows[fits]
-        return kept
+        return self._with_known(members, max_params, max_macs)
 
     def expect(self, architectures: np.ndarray) -> Expectation:
         """Expect of each network what the best recipe for the time gives."""
@@ -253,11 +340,43 @@ class PieceAnswers(Answers):
             left = left[costs[left, 1] <= costs[one, 1] / 2]
         return chosen
 
+    def given(self, results: Sequence[Result]) -> PieceAnswers:
+        """Let the model know these results."""
+        other = copy.copy(self)
+        other.results = _joined(self.results, results)
+        if self.landmarks is None:
+            raise InputError("The dataset has no landmarks.")
+        rows = self.space.as_array([one.architecture for one in other.results])
+        other.model = self._first
+        ways = other.expect(rows).recipes
+        for judged in sorted({one.judged or self._judged for one in other.results}):
+            mine = [
+                i for i, one in enumerate(other.results) if (one.judged or self._judged) == judged
+            ]
+            other.model = other.model.given(
+                self.landmarks,
+                self.space,
+                [other.results[i].architecture for i in mine],
+                [other.results[i].recipe or ways[i] for i in mine],
+                len(self.dataset.classes),
+                self.clock.images,
+                [other.results[i].accuracy for i in mine],
+                judged,
+            )
+        return other
+
+    def noise(self, accuracy: float) -> float:
+        """Return :data:`TIED`."""
+        return TIED
+
     def meaning(self) -> str:
         """Name the time."""
+        known = (
+            f" What {_those(len(self.results))} known here is part of it." if self.results else ""
+        )
         return (
             "Accuracy is what `metad2a train` is expected to reach on test images in "
-            f"{self.minutes:g} minutes on this machine, from pretrained weights."
+            f"{self.minutes:g} minutes on this machine, from pretrained weights.{known}"
         )
 
     def reason(self, place: int, architecture: Architecture, recipe: FineTune | None) -> str:
@@ -277,3 +396,15 @@ class PieceAnswers(Answers):
 
 TIED = 0.5
 """Points within which networks are called equal: less than a second training differs by."""
+
+
+def _joined(known: Sequence[Result], new: Sequence[Result]) -> tuple[Result, ...]:
+    return tuple({one.architecture: one for one in (*known, *new)}.values())
+
+
+def _those(count: int) -> str:
+    return (
+        "the one network whose result is"
+        if count == 1
+        else f"the {count} networks whose results are"
+    )

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from metad2a.result import FRONT
+
 if TYPE_CHECKING:
     from metad2a.result import Suggestions
     from metad2a.training.trained import Trained
@@ -40,7 +42,7 @@ def suggestions(result: Suggestions) -> str:
         if result.latency:
             row.append("–" if one.latency_ms is None else f"{one.latency_ms:.2f} ms")
         rows.append(row)
-    notes = [result.answers.meaning(), str(result.latency or ""), result.note]
+    notes = [*_beside(result), result.answers.meaning(), str(result.latency or ""), result.note]
     if result.neighbourhood is not None and result.neighbourhood.warning:
         notes.append(result.neighbourhood.warning)
     drawings = (
@@ -51,6 +53,20 @@ def suggestions(result: Suggestions) -> str:
         for one in result
     )
     return f"{table(head, rows)}{paragraphs(notes)}{''.join(drawings)}"
+
+
+def _beside(result: Suggestions) -> list[str]:
+    """Say which networks nothing tells apart, and what less work costs."""
+    told, ties = [], result.ties
+    if len(ties) > 1:
+        least = min(ties, key=lambda one: one.macs)
+        ranks = ", ".join(str(one.rank) for one in ties)
+        told.append(f"A tie: nothing tells {ranks} apart. The cheapest of them is {least.rank}.")
+    told += [
+        f"{FRONT[name]}: {one.accuracy:.1f} %, {one.bytes / 1e6:.1f} MB, {one.macs:,} MACs."
+        for name, one in result.front.items()
+    ]
+    return told
 
 
 def trained(network: Trained) -> str:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
-    from metad2a.answers import Answers
+from metad2a.errors import InputError
+
+if TYPE_CHECKING:
+    from metad2a.answers import Answers, Result
     from metad2a.datasets import DatasetReport, ImageDataset
     from metad2a.latency import Latency
     from metad2a.model.known import Known, Neighbourhood
     from metad2a.suggestion import Candidate
+
+
+FRONT = {
+    "within_1": "Smallest within 1 point",
+    "within_3": "Smallest within 3 points",
+    "fastest": "Fastest",
+}
+"""What is offered beside the best, in words."""
+GIVEN = "as given"
+"""The protocol of accuracies that a user gives."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +38,26 @@ class CostLimits:
     """On the machine that measured it."""
 
 
+@dataclass(frozen=True)
+class Compared:
+    """All networks that were compared, of which some are listed."""
+
+    architectures: np.ndarray
+    """int (n, slots)."""
+    accuracy: np.ndarray
+    """float64 (n,), expected, in percent."""
+    macs: np.ndarray
+    """int64 (n,), multiply-adds of one image."""
+
+
 class Suggestions(Sequence["Candidate"]):
     """The candidates, best first, with the report on the dataset.
 
     ``dataset`` and ``limits`` are what they were made for; ``answers`` is the dataset as the model
     sees it, so that other limits, a check or a search can go on from here without looking at the
     images again. ``note`` is what holds for all candidates and must be known; ``latency`` says how
-    latencies were measured, and is None where there was no such limit.
+    latencies were measured, and is None where there was no such limit; ``compared`` are the networks
+    of which the best are listed, and None where only those listed are known to keep to the limits.
     """
 
     def __init__(
@@ -44,6 +69,7 @@ class Suggestions(Sequence["Candidate"]):
         seconds: float,
         note: str = "",
         latency: Latency | None = None,
+        compared: Compared | None = None,
     ) -> None:
         self._candidates = candidates
         self.answers = answers
@@ -52,6 +78,7 @@ class Suggestions(Sequence["Candidate"]):
         self.seconds = seconds
         self.note = note
         self.latency = latency
+        self.compared = compared
 
     @property
     def report(self) -> DatasetReport:
@@ -78,11 +105,115 @@ class Suggestions(Sequence["Candidate"]):
         """Whether the dataset lies farther from all of those than they lie from one another."""
         return self.neighbourhood is not None and self.neighbourhood.far
 
+    @property
+    def ties(self) -> list[Candidate]:
+        """The suggestions that nothing tells from the best one, itself among them.
+
+        A second training of one network differs by as much as they are expected to.
+        """
+        best = max((one.accuracy for one in self), default=0.0)
+        return [one for one in self if one.accuracy >= best - self.answers.noise(best)]
+
     def smallest_within(self, points: float) -> Candidate:
-        """Return the suggestion of the least work within so many points of the best expected."""
-        best = max(candidate.accuracy for candidate in self)
-        near = [one for one in self if one.accuracy >= best - points]
-        return min(near, key=lambda one: one.macs)
+        """Return the network of the least work within so many points of the best expected.
+
+        It is one of all that were compared, and need not be listed.
+        """
+        if self.compared is None:
+            best = max(candidate.accuracy for candidate in self)
+            near = [one for one in self if one.accuracy >= best - points]
+            return min(near, key=lambda one: (one.macs, -one.accuracy))
+        found, macs = self.compared.accuracy, self.compared.macs
+        close = np.flatnonzero(found >= found.max() - points)
+        one = int(close[np.lexsort((-found[close], macs[close]))[0]])
+        (made,) = self.predict(self.compared.architectures[one][None])
+        for listed in self:
+            if listed.architecture == made.architecture:
+                return listed
+        near = "" if points >= 100 else f" that comes within {points:g} points of the best expected"
+        return replace(
+            made,
+            rank=1 + int((found > found[one]).sum()),
+            reason=f"the least work of all {len(macs):,} compared{near}",
+        )
+
+    @property
+    def front(self) -> dict[str, Candidate]:
+        """What less work costs: the smallest within 1 and within 3 points of the best, the fastest.
+
+        The fastest is the end of the front, whatever is expected of it: of all compared the one of
+        the least work, or of those listed the one of the least latency where that was measured.
+        """
+        if not len(self):
+            return {}
+        timed = [one for one in self if one.latency_ms is not None]
+        return {
+            "within_1": self.smallest_within(1.0),
+            "within_3": self.smallest_within(3.0),
+            "fastest": (
+                min(timed, key=lambda one: one.latency_ms or 0.0)
+                if timed
+                else self.smallest_within(100.0)
+            ),
+        }
+
+    def given(self, results: Mapping[str, float] | None = None) -> Suggestions:
+        """Return suggestions that know what networks reached on these images.
+
+        What is expected of all others follows from that, and its intervals narrow: networks are
+        proposed and ranked anew. In a space with pretrained weights a result is taken for one of
+        ``train`` in the best way for that network, unless it was measured here; in a space of cells
+        it may come from any way of training that was the same for all.
+
+        Args:
+            results: accuracy in percent by the network's string; None: what the candidates of this
+                list reached that ``check`` or ``refine`` trained.
+
+        Raises:
+            InputError: a string is no network of the space, an accuracy is not one in percent, or
+                there is no result at all.
+        """
+        from metad2a.answers import Result
+        from metad2a.suggestion import results_of
+
+        space = self.answers.space
+        if results is not None:
+            return self.knowing(results_of(space, results))
+        trained = {one.architecture: one for one in self if one.trained is not None}
+        found = self.knowing(
+            [
+                Result(
+                    space.canonical(space.parse(name)),
+                    one.trained.accuracy,
+                    one.trained.recipe,
+                    one.trained.evaluation.images,
+                )
+                for name, one in trained.items()
+                if one.trained is not None
+            ]
+        )
+        candidates = []
+        for one in found:
+            own = trained.get(one.architecture)
+            kept = {} if own is None else {"measured": own.measured, "trained": own.trained}
+            candidates.append(replace(one, **kept))
+        return found.revised(candidates, 0.0)
+
+    def knowing(self, results: Sequence[Result]) -> Suggestions:
+        """Return the same as :meth:`given` of results whose training may be known.
+
+        Raises:
+            InputError: there are none.
+        """
+        from metad2a.suggestion import answered
+
+        if not results:
+            raise InputError(
+                "There are no results: give {network: accuracy in percent, ...}, or `check` first, "
+                "so that a candidate is trained."
+            )
+        answers = self.answers.given(results)
+        return answered(answers, self.dataset, self.limits, max(1, len(self)))
 
     def predict(self, architectures: np.ndarray) -> list[Candidate]:
         """Return int (n, slots) architectures as candidates, in their order."""
@@ -119,6 +250,7 @@ class Suggestions(Sequence["Candidate"]):
             self.seconds + seconds,
             self.note,
             self.latency,
+            self.compared,
         )
 
     def __len__(self) -> int:
@@ -157,7 +289,7 @@ class Suggestions(Sequence["Candidate"]):
                 f"{c.interval[1]:>5.1f}  {found if measured else ''}{c.params:>10,}  "
                 f"{c.macs:>11,}  {speed if self.latency else ''}{c.architecture}"
             )
-        lines.append(self.answers.meaning())
+        lines += [*self._choices(), self.answers.meaning()]
         for protocol in dict.fromkeys(c.measured.protocol for c in self if c.measured):
             lines.append(f"Measured: {protocol}.")
         if self.latency:
@@ -167,11 +299,33 @@ class Suggestions(Sequence["Candidate"]):
         around = [] if self.neighbourhood is None else self.neighbourhood.lines()
         return "\n".join([*lines, *around])
 
+    def _choices(self) -> list[str]:
+        """Return lines on ties and on what less work costs, unless a measurement says more."""
+        if not len(self) or any(c.measured and c.measured.protocol != GIVEN for c in self):
+            return []
+        lines, ties = [], self.ties
+        if len(ties) > 1:
+            least = min(ties, key=lambda one: one.macs)
+            points = self.answers.noise(max(one.accuracy for one in ties))
+            lines.append(
+                f"Tied with the best, within the {points:.1f} points that a second training differs "
+                f"by: {', '.join(f'{one.rank}' for one in ties)}. The cheapest is {least.rank}."
+            )
+        for name, one in self.front.items():
+            lines.append(
+                f"{FRONT[name]}: {one.accuracy:.1f} %, {one.params:,} parameters, {one.macs:,} MACs"
+                f"{'' if one.latency_ms is None else f', {one.latency_ms:.2f} ms'}, "
+                f"{one.architecture}"
+            )
+        return lines
+
     def to_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""
         around = {} if self.neighbourhood is None else self.neighbourhood.to_dict()
         return {
             "candidates": [c.to_dict() for c in self],
+            "ties": [one.rank for one in self.ties],
+            "front": {name: one.to_dict() for name, one in self.front.items()},
             "classes": list(self.dataset.classes),
             "report": self.report.to_dict(),
             "protocol": self.protocol,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,14 @@ from metad2a._torch_state import usual
 from metad2a.datasets import load_dataset
 from metad2a.errors import InputError
 from metad2a.latency import checked_limit, widened, within
-from metad2a.result import CostLimits, Suggestions
+from metad2a.result import GIVEN, Compared, CostLimits, Suggestions
 from metad2a.spaces import SPACES
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-    from metad2a.answers import Answers
+    from metad2a.answers import Answers, Result
     from metad2a.datasets import ImageDataset
     from metad2a.draw import Drawing
     from metad2a.export import Delivery, Saved
@@ -46,6 +47,7 @@ class Measured:
     protocol: str
     """How it was measured; only accuracies of one protocol compare."""
     seconds: float
+    """Of the training; 0 where the accuracy alone was given."""
     curve: tuple[float, ...] = ()
     """Accuracy on the way, in percent, where it was followed."""
 
@@ -55,7 +57,7 @@ class Candidate:
     """One suggested network."""
 
     rank: int
-    """1 is the best predicted."""
+    """1 is the best predicted; of a network that is not listed, its place among all compared."""
     space: str
     architecture: str
     """The space's own string form."""
@@ -75,7 +77,7 @@ class Candidate:
     latency_ms: float | None = None
     """As measured under a latency limit; None where none was set."""
     measured: Measured | None = None
-    """What ``search.refine`` or ``search.check`` measured; None for a bare suggestion."""
+    """What ``search.refine`` or ``search.check`` measured, or what was given; else None."""
     trained: Trained | None = field(default=None, repr=False, compare=False)
     """What ``search.refine`` or ``search.check`` trained, with all that is known of it."""
     recipe: FineTune | None = None
@@ -214,6 +216,7 @@ def suggest(
     max_latency_ms: float | None = None,
     model: str | Path | MetaD2A | None = None,
     space: str | None = None,
+    given: Mapping[str, float] | None = None,
 ) -> Suggestions:
     """Suggest networks for a dataset. Nothing is trained on it.
 
@@ -232,6 +235,8 @@ def suggest(
         model: for spaces of cells: a loaded model, a folder, ``"org/name@revision"`` on the
             Hugging Face Hub, or None for the model inside the package.
         space: search space; None: the given model's own, without one ``"efficientnet_lite"``.
+        given: what networks of the space are known to reach on these images: accuracy in percent
+            by the network's string (see :meth:`Suggestions.given`).
 
     Raises:
         InputError: the dataset or an argument cannot be used.
@@ -249,9 +254,12 @@ def suggest(
     if not (isinstance(minutes, (int, float)) and 0 < minutes < 10**5):
         raise InputError(f"minutes={minutes!r} must be a number above 0 (and below 100,000).")
     chosen, loaded = _space_and_model(space, model)
+    known = results_of(chosen, {} if given is None else given)
     dataset = load_dataset(source)
     chosen.check_limits(len(dataset.classes), limits.max_params, limits.max_macs)
     answers = _answers(chosen, dataset, seed, float(minutes), loaded)
+    if known:
+        answers = answers.given(known)
     found = answered(answers, dataset, limits, k)
     found.seconds = time.perf_counter() - start
     return found
@@ -331,11 +339,12 @@ def answered(
         return answers.propose(max(CANDIDATES, k), limits.max_params, most_macs)
 
     cells = propose(limits.max_macs)
-    latency = None
+    latency = compared = None
     if limits.max_latency_ms is None:
-        found = answers.expect(cells)
-        order = answers.ranked(found, space.costs(cells, classes), k)
+        found, costs = answers.expect(cells), space.costs(cells, classes)
+        order = answers.ranked(found, costs, k)
         candidates = candidates_of(answers, dataset, cells[order])
+        compared = Compared(cells, found.mean, costs[:, 1])
     else:
         cells = widened(space, cells, classes, propose)
         best_first = (-answers.expect(cells).mean).argsort(kind="stable")
@@ -358,6 +367,7 @@ def answered(
         time.perf_counter() - start,
         answers.expect(cells[:1]).note,
         latency,
+        compared,
     )
 
 
@@ -368,9 +378,11 @@ def candidates_of(
     space = answers.space
     found = answers.expect(architectures)
     costs = space.costs(architectures, len(dataset.classes))
+    known = {one.architecture: one.accuracy for one in answers.results}
     made = []
     for place, row in enumerate(map(tuple, architectures.tolist())):
         recipe = found.recipes[place] if found.recipes else None
+        reached = known.get(space.canonical(row))
         made.append(
             Candidate(
                 rank=place + 1,
@@ -383,11 +395,52 @@ def candidates_of(
                 class_names=tuple(dataset.classes),
                 reason=answers.reason(place + 1, row, recipe),
                 resolution=space.resolution(row),
+                measured=None if reached is None else Measured(reached, GIVEN, 0.0),
                 recipe=recipe,
                 dataset=dataset,
             )
         )
     return made
+
+
+def results_of(space: SearchSpace, given: Mapping[str, float]) -> list[Result]:
+    """Return results as a user gives them, checked.
+
+    Args:
+        space: of the networks.
+        given: accuracy in percent by the network's string.
+
+    Raises:
+        InputError: names the first that is no network of the space, or no accuracy.
+    """
+    from metad2a.answers import Result
+
+    if not isinstance(given, Mapping):
+        raise InputError(
+            f"given={str(given)[:80]!r} must be networks and accuracies: {{network: percent, ...}}."
+        )
+    found = []
+    for number, (network, accuracy) in enumerate(given.items(), start=1):
+        where = f"Result {number} of those given, {str(network)[:100]!r}: "
+        try:
+            architecture = space.canonical(space.parse(network))
+        except InputError as error:
+            raise InputError(f"{where}no network of the space {space.name!r}. {error}") from error
+        except (AttributeError, TypeError) as error:
+            raise InputError(f"{where}a network is given by its string.") from error
+        real = isinstance(accuracy, Real) and not isinstance(accuracy, bool)
+        if not real or not 0 <= accuracy <= 100:  # NaN is neither
+            raise InputError(
+                f"{where}the accuracy {accuracy!r} is not one in percent, a number from 0 to 100. "
+                "Mend it, or leave the network out."
+            )
+        found.append(Result(architecture, float(accuracy)))
+    if found and max(one.accuracy for one in found) <= 1:
+        raise InputError(
+            f"All {len(found)} accuracies given are 1 or below, {found[0].accuracy:g} first; they "
+            "are wanted in percent. Multiply them by 100."
+        )
+    return found
 
 
 def _whole(name: str, value: Any, least: int) -> int:

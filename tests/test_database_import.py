@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from importlib import resources
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 from pyarrow import parquet
 
@@ -18,7 +20,7 @@ from metad2a.datasets import load_dataset
 from metad2a.errors import DatabaseError, InputError, MetaD2AError
 from metad2a.protocol import Protocol
 from metad2a.spaces import SPACES
-from search.labels import Measurement
+from search.labels import LABELLERS, Measurement
 
 SPACE = SPACES.get("nasbench201")
 CELLS = [(3, 1, 3, 0, 3, 2), (3,) * 6, (2, 2, 1, 3, 1, 4)]
@@ -456,3 +458,33 @@ def test_command_errors_are_the_users(original, tmp_path, words, message):
 def test_an_export_never_writes_over_the_database(original, tmp_path):
     with pytest.raises(InputError, match="must differ"):
         run("export", original.path, tmp_path / "e.jsonl", "--tasks", tmp_path / "e.jsonl")
+
+
+# -- what is inside the package --------------------------------------------------------------
+
+ASSETS = resources.files("metad2a") / "assets" / "database"
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "tasks"),
+    [("evaluations", "tasks"), ("finetune", "finetune_tasks")],
+)
+def test_the_shipped_files_can_be_imported(copy, tmp_path, evaluations, tasks):
+    """The rows of one task, as they are, and its definition: all together would take a minute."""
+    rows_, defined = (
+        parquet.read_table(ASSETS / f"{name}.parquet") for name in (evaluations, tasks)
+    )
+    key = rows_["task"][0].as_py()
+    files = []
+    for name, table in (("e", rows_), ("t", defined)):
+        mine = pc.equal(pc.cast(table["task"], "string"), key)
+        files.append(tmp_path / f"{name}.parquet")
+        parquet.write_table(table.filter(mine), files[-1])
+    found = import_files(copy, files)
+    assert found["tasks"].new == 1
+    assert found["evaluations"].new > 0 and not found["evaluations"].conflicts
+    # A protocol has one description, and that is the labeller's where there is one.
+    told = {(row["protocol"], row["description"]) for row in rows_.to_pylist()}
+    own = {one.name: one.description for made in LABELLERS for one in made.protocols}
+    assert len(dict(told)) == len(told)
+    assert all(own.get(name, text) == text for name, text in told)

@@ -95,8 +95,27 @@ def metad2a_rows(folder):
     ]
 
 
+def transnasbench101(folder):
+    rng = np.random.default_rng(2)
+    cells = [cell for cell in CELLS if "pool" not in cell]
+    lines = [[cell, *(f"{value:.6f}" for value in rng.uniform(-1, 1, 7) + SHIFT)] for cell in cells]
+    return [write(folder / "micro.csv.gz", ["arch", *TRANSNAS], lines, packed=True)]
+
+
+TRANSNAS = (
+    "autoencoder",
+    "class_object",
+    "class_scene",
+    "jigsaw",
+    "normal",
+    "room_layout",
+    "segmentsemantic",
+)
+SHIFT = np.array([0, 40, 50, 90, 0, 0, 94])
+
 GIVEN = {
     "nasbench201": nasbench201,
+    "transnasbench101": transnasbench101,
     "help-latency": help_latency,
     "metad2a-rows": metad2a_rows,
     "nats-bench": lambda folder: [StandIn()],
@@ -246,6 +265,48 @@ def test_an_accuracy_above_100_percent_is_refused(store, tmp_path):
     with pytest.raises(DatabaseError, match=r"Row 2 of evaluations.*a fraction 0\.\.1"):
         import_published(store, "nasbench201", tmp_path / "t.csv")
     assert everything(store) == {table: [] for table in TABLES}
+
+
+def test_transnasbench101_has_seven_tasks_of_accuracies_and_scores(store, tmp_path):
+    values = ["0.487698", "44.197849", "52.950836", "91.878983", "0.55023", "-0.667697", "94.3"]
+    head, line = ["arch", *TRANSNAS], [CELLS[0], *values]
+    import_published(store, "transnasbench101", write(tmp_path / "t.csv", head, [line]))
+    found = everything(store)
+    assert {row["dataset"]: len(row["classes"]) for row in found["tasks"]} == {
+        "taskonomy-autoencoder (published)": 2,
+        "taskonomy-class_object (published)": 75,
+        "taskonomy-class_scene (published)": 47,
+        "taskonomy-jigsaw (published)": 1000,
+        "taskonomy-normal (published)": 2,
+        "taskonomy-room_layout (published)": 2,
+        "taskonomy-segmentsemantic (published)": 17,
+    }
+    assert {
+        row["dataset"].split()[0].removeprefix("taskonomy-"): (row["kind"], row["value"])
+        for row in found["evaluations"]
+    } == {
+        "autoencoder": ("score", 0.487698),
+        "class_object": ("accuracy", 0.44197849),
+        "class_scene": ("accuracy", 0.52950836),
+        "jigsaw": ("accuracy", 0.91878983),
+        "normal": ("score", 0.55023),
+        "room_layout": ("score", -0.667697),
+        "segmentsemantic": ("accuracy", 0.943),
+    }
+    # An isomorphic cell, trained by itself, is another row of the same architecture.
+    same = [[CELLS[1], *values]]
+    again = import_published(store, "transnasbench101", write(tmp_path / "t.csv", head, same))
+    assert (again["evaluations"].new, again["tasks"].known) == (7, 7)
+    assert {row["architecture"] for row in everything(store)["evaluations"]} == {CELLS[1]}
+    assert len({row["seed"] for row in everything(store)["evaluations"]}) == 2
+
+
+def test_transnasbench101_names_the_cell_that_is_none(store, tmp_path):
+    path = write(tmp_path / "t.csv", ["arch", *TRANSNAS], [["|conv~0|", *["0.5"] * 7]])
+    with pytest.raises(
+        InputError, match=r"row 1: column 'arch' holds '\|conv~0\|', which is not a c"
+    ):
+        import_published(store, "transnasbench101", path)
 
 
 def test_latencies_have_device_and_batch(store, tmp_path):

@@ -50,6 +50,7 @@ def test_suggestions_are_a_table_with_a_drawing_of_each(images: Any) -> None:
     shown = Reader(result._repr_html_())
     assert shown.tags.count("tr") == 1 + len(result) and shown.tags.count("svg") == len(result)
     for one in result:
+        assert "Smallest within 3 points" in shown.text
         assert f"{one.accuracy:.1f} %" in shown.text and f"{one.bytes / 1e6:.1f} MB" in shown.text
     drawing = result[0].draw()
     assert drawing._repr_svg_() == drawing and drawing.startswith("<svg ")

@@ -12,7 +12,16 @@ import torch
 from metad2a.errors import ArtifactError, InputError
 from metad2a.model.gaussian_process import GaussianProcess, Points
 from metad2a.model.landmarks import RESOLUTIONS, STAGES, Landmarks
-from metad2a.model.performance import FEATURES, Performance, Row, describe, judge, table
+from metad2a.model.performance import (
+    FEATURES,
+    GIVEN,
+    Performance,
+    Row,
+    describe,
+    judge,
+    judge_given,
+    table,
+)
 from metad2a.protocol import FineTune
 from metad2a.spaces import SPACES
 
@@ -272,3 +281,17 @@ def test_the_judge_tells_what_the_landmarks_are_worth():
 
 def _mean(x: np.ndarray, y: np.ndarray, asked: np.ndarray) -> np.ndarray:
     return np.full(len(asked), y.mean())
+
+
+def test_results_of_a_task_of_another_family_narrow_what_is_said_of_it():
+    told = judge_given(rows(5), steps=3, draws=1)
+    assert tuple(one.count for one in told) == GIVEN
+    before, *_, after = told
+    assert after.width < before.width
+    assert after.error < before.error + 1
+    assert before.moved == before.error, "nothing is known by which it could be moved"
+    for one in told:
+        assert 0.6 <= one.coverage <= 1 and 0.5 < one.concordance <= 1
+    few = [row for row in rows(5) if row.recipe.rate]  # four of each task
+    with pytest.raises(InputError, match="more than 5 trainings"):
+        judge_given(few, steps=1)

@@ -95,11 +95,15 @@ def test_the_answer_is_a_sequence_with_a_report(found):
     assert (found.report.images, found.report.classes) == (30, 3)
     assert found.protocol == "standalone-v1"
     assert 0 < found.seconds < 300
-    assert str(found).count("\n") == 9 + len(found.neighbourhood.lines())
+    # A head, eight networks, ties, the front, what the accuracy is.
+    lines = 1 + 8 + (len(found.ties) > 1) + len(found.front) + 1 + len(found.neighbourhood.lines())
+    assert len(str(found).splitlines()) == lines
     assert found[0].architecture in str(found)
     answer = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert set(answer) == {
         "candidates",
+        "ties",
+        "front",
         "classes",
         "report",
         "protocol",

@@ -65,10 +65,12 @@ IMAGENET32 = PublishedDataset("imagenet32", 1_281_167, 50_000, 1000, 32)
 
 @dataclass(frozen=True)
 class PublishedProtocol:
-    """A recipe whose accuracies were published in percent."""
+    """A recipe whose accuracies were published in percent, or scores as they are."""
 
     name: str
     description: str
+    kind: str = "accuracy"
+    """"accuracy" or "score"."""
 
     def evaluation(
         self,
@@ -76,11 +78,11 @@ class PublishedProtocol:
         task: Row,
         cell: str,
         index: int,
-        percent: float,
+        value: float,
         seconds: float = 0.0,
         versions: str = "not published",
     ) -> dict[str, Any]:
-        """Return one accuracy as a plain row.
+        """Return one value, as it was published, as a plain row.
 
         The seed is the official index of the cell: isomorphic cells, which are one architecture
         here, were trained one by one there. ``seconds`` is 0 where it was not published.
@@ -90,11 +92,11 @@ class PublishedProtocol:
             "space": CELLS,
             "architecture": cell,
             "protocol": self.name,
-            "kind": "accuracy",
+            "kind": self.kind,
             "description": self.description,
             "seed": index,
             # As near to the decimal as can be: 63.364 % is 0.63364.
-            "value": round(percent / 100, 12),
+            "value": round(value / 100, 12) if self.kind == "accuracy" else value,
             "seconds": seconds,
             "curve": [],
             "device": "not published",

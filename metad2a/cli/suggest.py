@@ -54,13 +54,21 @@ def configure(parser: ArgumentParser) -> None:
         metavar="S",
         help="search space (default: that of --model; without it, efficientnet_lite)",
     )
+    parser.add_argument(
+        "--given",
+        metavar="FILE",
+        help="what networks are known to reach on these images: a JSON object or CSV of network, "
+        "accuracy in percent",
+    )
     add_json(parser)
 
 
 def run(args: Namespace) -> int:
     """Print the suggestions."""
     from metad2a import suggest
+    from metad2a.cli._given import read_given
 
+    given = None if args.given is None else read_given(args.given)
     # Whatever a library prints on the way must not mix with the answer.
     with contextlib.redirect_stdout(sys.stderr):
         result = suggest(
@@ -73,6 +81,7 @@ def run(args: Namespace) -> int:
             max_latency_ms=args.max_latency_ms,
             model=args.model,
             space=args.space,
+            given=given,
         )
     answer(args, result.to_dict(), f"{result.report}\n\n{result}")
     return 0

@@ -15,6 +15,7 @@ from torch import Tensor
 from metad2a.datasets import DatasetReport, ImageDataset, draw
 from metad2a.datasets.batch import resize
 from metad2a.model.backbone import backbone
+from metad2a.model.landmarks import CHANCE_RISK, luck
 
 TRAIN_IMAGES = 2000
 """Most training images of the stand-alone protocol; more make no difference to its accuracy."""
@@ -40,6 +41,7 @@ STATISTICS = (
     "intrinsic_dimension",
 )
 """Names of the entries of :attr:`Description.statistics`."""
+_PROBES = ("linear_probe_features", "kernel_probe_features", "kernel_probe_pixels")
 _PROBE_SIDE = 16
 _RIDGES = (0.01, 0.1, 1.0)
 
@@ -55,6 +57,19 @@ class Description:
     features: Tensor
     labels: Tensor
     statistics: Tensor
+
+    @property
+    def chance(self) -> bool:
+        """Whether the labels cannot be told from the images, as far as simple classifiers see.
+
+        True where none of three is above the largest class's share by more than the luck of the
+        best of so many (binomial, Bonferroni).
+        """
+        n = len(self.labels)
+        odds = np.exp([float(self.statistics[STATISTICS.index(name)]) for name in _PROBES])
+        hits = round(float(((odds * (n + 1) - 1) / (odds + 1)).max()))
+        guess = float(torch.bincount(self.labels).max()) / n
+        return luck(hits, n, guess) * len(_PROBES) > CHANCE_RISK
 
 
 def images_per_class(classes: int) -> int:

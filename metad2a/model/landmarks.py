@@ -53,7 +53,7 @@ _FLIP_HARM = 0.08
 _CHIRAL = 0.65
 _GROWTH = ((64, 5), (64, HEAD), (128, 7), (128, HEAD))
 """Where it is measured what half the images are worth."""
-_CHANCE_RISK = 0.01
+CHANCE_RISK = 0.01
 """Share of datasets with random labels that are taken for more than that."""
 MOST_JUDGED = 2_000
 """Images whose labels are held against one another where quality is asked for."""
@@ -122,7 +122,7 @@ class Landmarks:
         """
         measured = self.accuracy[~np.isnan(self.accuracy)]
         hits = round(float(measured.max()) * self.count)
-        return _tail(hits, self.count, self.guess) * len(measured) > _CHANCE_RISK
+        return luck(hits, self.count, self.guess) * len(measured) > CHANCE_RISK
 
     @property
     def flips_harm(self) -> bool:
@@ -174,6 +174,32 @@ class Landmarks:
                 f"not an array of shape {rows.shape}. Measure them again."
             )
         return cls(**{**values, "accuracy": rows})
+
+
+def at_chance(
+    n: int, largest: float, guess: float, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """Return what is expected of ``n`` networks where labels cannot be told from the images.
+
+    Args:
+        n: of them.
+        largest: share, 0..1, of the largest class among the training images.
+        guess: accuracy, 0..1, of always naming the largest class of those looked at.
+        count: images looked at.
+
+    Returns:
+        Accuracy and its bounds in percent, float64 (n,) each, and what must be known.
+    """
+    sure = 3 * math.sqrt(guess * (1 - guess) / count)
+    mean, low, high = (
+        np.full(n, 100 * share)
+        for share in (largest, max(0.0, largest - sure), min(1.0, largest + sure))
+    )
+    note = (
+        f"The labels cannot be told from the images: on {count} of them no features do better than "
+        "always naming the largest class. Are the labels right?"
+    )
+    return mean, low, high, note
 
 
 def per_class(classes: int) -> int:
@@ -482,7 +508,7 @@ def _expit(logit: float) -> float:
     return 1 / (1 + math.exp(-logit))
 
 
-def _tail(hits: int, count: int, share: float) -> float:
+def luck(hits: int, count: int, share: float) -> float:
     """Return the chance of ``hits`` or more in ``count`` tries that succeed with ``share``."""
     if not 0 < share < 1:
         return 1.0

@@ -177,6 +177,16 @@ class MetaD2A:
         )
         return Prediction(middle, (high - low) / (2 * HALF_WIDTH), low, high)
 
+    def traits(self, cells: np.ndarray) -> np.ndarray:
+        """Return what the predictor sees in int (n, slots) architectures, whatever the dataset.
+
+        Returns:
+            float64 (n, members * width): by it networks are alike.
+        """
+        hidden = torch.cat([one for one, _ in self._prior(cells)], dim=1)
+        found: np.ndarray = hidden.double().numpy()
+        return found
+
     def generate(
         self,
         dataset: ImageDataset,

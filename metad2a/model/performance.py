@@ -26,7 +26,7 @@ from torch import Tensor
 
 from metad2a.errors import ArtifactError, InputError
 from metad2a.model.gaussian_process import GaussianProcess, Points
-from metad2a.model.landmarks import HEAD, RESOLUTIONS, STAGES, Landmarks
+from metad2a.model.landmarks import HEAD, RESOLUTIONS, STAGES, Landmarks, at_chance
 from metad2a.protocol import FineTune
 
 if TYPE_CHECKING:
@@ -370,16 +370,8 @@ class Performance:
             return Forecast(np.empty(0), np.empty(0), np.empty(0))
         chance = math.log(landmarks.largest / (1 - landmarks.largest))
         if landmarks.chance and not self.known:
-            sure = 3 * math.sqrt(landmarks.guess * (1 - landmarks.guess) / landmarks.count)
-            n, share = len(architectures), landmarks.largest
-            return Forecast(
-                np.full(n, 100 * share),
-                np.full(n, 100 * max(0.0, share - sure)),
-                np.full(n, 100 * min(1.0, share + sure)),
-                "The labels cannot be told from the images: on "
-                f"{landmarks.count} of them no features do better than always naming the largest "
-                "class. Are the labels right?",
-            )
+            n = len(architectures)
+            return Forecast(*at_chance(n, landmarks.largest, landmarks.guess, landmarks.count))
         x = describe(landmarks, space, architectures, recipes, classes, images)
         mean, deviation = self._logits(x)
         logit, half = mean + chance, HALF_WIDTH * self.factor * deviation
@@ -419,13 +411,16 @@ class Performance:
         value = np.asarray(accuracies, dtype=np.float64) / 100
         count = np.full(len(value), float(judged))
         x = describe(landmarks, space, architectures, recipes, classes, images)
-        y = _distance(value, count, np.full(len(value), landmarks.largest)) - x[:, NEAR]
+        y = _distance(value, count, np.full(len(value), landmarks.largest))
+        return self._given(x, y, _sampling(value, count))
+
+    def _given(self, x: np.ndarray, y: np.ndarray, variance: np.ndarray) -> Performance:
+        """Take in distances (n,) at features (n, FEATURES), with their variance by sampling."""
         middle, spread = self.level
-        points = self._points(x, _sampling(value, count))
-        process = self.process.given(points, torch.from_numpy((y - middle) / spread))
-        return Performance(
-            process, self.centre, self.scale, self.level, self.factors, self.known + len(value)
-        )
+        values = torch.from_numpy((y - x[:, NEAR] - middle) / spread)
+        process = self.process.given(self._points(x, variance), values)
+        known = self.known + len(y)
+        return Performance(process, self.centre, self.scale, self.level, self.factors, known)
 
     def _points(self, x: np.ndarray, variance: np.ndarray) -> Points:
         """Return points of the new task, whose groups are numbered -1."""
@@ -695,6 +690,106 @@ def judge(
     ]
 
 
+@dataclass(frozen=True)
+class Known:
+    """How the model does on families left out, once some results of a task are known."""
+
+    count: int
+    """Results known; what is judged are the same other results of the task for every count."""
+    error: float
+    """Mean absolute error of the accuracy, in points, mean over tasks."""
+    moved: float
+    """The same of what is said without results, moved by what it is off by at them on average."""
+    concordance: float
+    """Share of a task's pairs of networks in the right order, 0..1, mean over tasks."""
+    coverage: float
+    """Share of results inside the 90 % interval."""
+    width: float
+    """Median width of the interval, in points."""
+
+
+def judge_given(
+    rows: Sequence[Row],
+    steps: int = 20,
+    draws: int = 5,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Known]:
+    """Predict trainings of families left out from results of their own task, and without any.
+
+    Args:
+        rows: trainings; a task that has no more than the most results that are given is passed over.
+        steps: as in :func:`judge`.
+        draws: of the results of each task that are given.
+        progress: told of families done, of all.
+
+    Raises:
+        InputError: no task has more trainings than the most results that are given.
+    """
+    problem = _Problem.of(rows)
+    families, task = np.unique(problem.family), problem.groups[:, 1]
+    if np.bincount(task).max() <= max(GIVEN):
+        raise InputError(
+            f"No task has more than {max(GIVEN)} trainings, so that some could be given and others "
+            f"judged; the most is {np.bincount(task).max()}. Add trainings."
+        )
+    everywhere = problem.fitted(np.arange(len(rows)), 3 * steps)
+    truth = np.array([100 * row.value for row in rows])
+    found: dict[int, list[tuple[float, float, float]]] = {count: [] for count in GIVEN}
+    inside: dict[int, list[np.ndarray]] = {count: [] for count in GIVEN}
+    widths: dict[int, list[np.ndarray]] = {count: [] for count in GIVEN}
+    for done, family in enumerate(families):
+        kept = np.flatnonzero(problem.family != family)
+        model = problem.fitted(kept, steps, start=everywhere.process)
+        model.factors = problem.factors(model.process, kept)
+        for number in np.unique(task[problem.family == family]):
+            mine = np.flatnonzero(task == number)
+            if len(mine) <= max(GIVEN):
+                continue
+            for draw in range(draws):
+                order = np.random.default_rng([draw, int(number)]).permutation(mine)
+                asked, chance = order[max(GIVEN) :], problem.chance[mine[0]]
+                plain = model._logits(problem.x[mine])[0]
+                for count in GIVEN:
+                    known = order[:count]
+                    knowing = (
+                        model._given(problem.x[known], problem.y[known], problem.variance[known])
+                        if count
+                        else model
+                    )
+                    mean, deviation = knowing._logits(problem.x[asked])
+                    half = HALF_WIDTH * knowing.factor * deviation
+                    low, high = mean - half, mean + half
+                    off = (problem.y[mine] - plain)[np.isin(mine, known)].mean() if count else 0.0
+                    moved = model._logits(problem.x[asked])[0] + off
+                    said = _percent(mean + chance)
+                    found[count].append(
+                        (
+                            float(np.abs(said - truth[asked]).mean()),
+                            float(np.abs(_percent(moved + chance) - truth[asked]).mean()),
+                            _concordance(said, truth[asked]),
+                        )
+                    )
+                    inside[count].append((problem.y[asked] >= low) & (problem.y[asked] <= high))
+                    widths[count].append(_percent(high + chance) - _percent(low + chance))
+        progress(done + 1, len(families))
+    return [
+        Known(
+            count,
+            *(float(value) for value in np.nanmean(np.array(found[count]), axis=0)),
+            float(np.concatenate(inside[count]).mean()),
+            float(np.median(np.concatenate(widths[count]))),
+        )
+        for count in GIVEN
+    ]
+
+
+def _concordance(said: np.ndarray, truth: np.ndarray) -> float:
+    """Return the share of pairs in the right order, 0..1; NaN where no two differ."""
+    above = truth[:, None] > truth[None]
+    right = (np.sign(said[:, None] - said[None]) + 1) / 2
+    return float(right[above].mean()) if above.any() else math.nan
+
+
 def table(judged: Sequence[Judged]) -> str:
     """Return judgements as a Markdown table."""
     lines = [
@@ -725,9 +820,9 @@ def _within_tasks(
         s, t, m = said[rows], truth[rows], macs[rows]
         errors.append(np.abs(s - t).mean())
         regrets.append(t.max() - t[s.argmax()])
+        order.append(_concordance(s, t))
         above = t[:, None] > t[None]
         right = (np.sign(s[:, None] - s[None]) + 1) / 2
-        order.append(right[above].mean() if above.any() else np.nan)
         above &= np.abs(m[:, None] - m[None]) <= 1
         band.append(right[above].mean() if above.any() else np.nan)
     if np.isnan(band).all():

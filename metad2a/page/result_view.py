@@ -10,6 +10,7 @@ from metad2a.page import values
 from metad2a.page.charts import Mark, trade_off
 from metad2a.page.choices import Choices, choices
 from metad2a.page.hints import glossary, hint
+from metad2a.result import GIVEN
 
 if TYPE_CHECKING:
     from metad2a.datasets import DatasetReport
@@ -275,7 +276,7 @@ def _measured(listed: Sequence[Candidate], searched: bool) -> str:
     found = [one.measured for one in listed if one.measured]
     if not found:
         return ""
-    trained = all("test images" in one.protocol for one in found)
+    trained = all(one.protocol == GIVEN or "test images" in one.protocol for one in found)
     how = (
         "after a training, on pictures held out"
         if trained

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metad2a.answers import Result
 from metad2a.errors import InputError
 from metad2a.page.bench import Ticket
 from metad2a.page.described import Described
 from metad2a.page.orders import Order
 from metad2a.page.searching import Found, because
 from metad2a.page.training import TrainedHere
+from metad2a.protocol import FINE_TUNE
 from metad2a.suggestion import Measured
 
 if TYPE_CHECKING:
     from metad2a.result import CostLimits, Suggestions
+    from metad2a.spaces import Architecture
     from metad2a.suggestion import Candidate
 
 
@@ -40,7 +43,8 @@ class Visit:
     """What searches put in front, whatever the limits."""
     _reached: dict[str, Candidate] = field(default_factory=dict)
     """What was trained, by architecture, with what it reached."""
-
+    _results: dict[Architecture, Result] = field(default_factory=dict)
+    """The same, as the model takes it in."""
     _note: str = ""
     """What must be known of the order of what was found."""
 
@@ -81,9 +85,36 @@ class Visit:
         """
         timed = limits.max_latency_ms is not None and k > self.wanted
         if limits != self._suggested.limits or timed:
-            self._suggested = self.described.within(limits, k)
+            self._suggest(limits, k)
         self.wanted = k
         self._arrange()
+
+    def _suggest(self, limits: CostLimits, k: int) -> None:
+        """Suggest within limits, with what is known of networks that were trained here.
+
+        What cells reach from scratch is not what is predicted of them, and stands apart.
+        """
+        suggested = self.described.within(limits, k)
+        if self._results and self.pretrained:
+            suggested = suggested.knowing(list(self._results.values()))
+        self._suggested = suggested
+
+    def _know(self, trained: TrainedHere) -> None:
+        """Let the list know what a network reached, and suggest anew."""
+        told = trained.told
+        space, plan = self.described.first.answers.space, told["plan"]
+        architecture = space.canonical(space.parse(told["network"]["architecture"]))
+        recipe = replace(
+            FINE_TUNE,
+            rate=plan["rate"],
+            frozen_stages=plan["frozen_stages"],
+            batch_norm=plan["batch_norm"],
+            epochs=told["epochs"],
+        )
+        self._results[architecture] = Result(
+            architecture, trained.accuracy, recipe, told["test_images"]
+        )
+        self._suggest(self._suggested.limits, self.wanted)
 
     def start(self, order: Order) -> Ticket:
         """Return a job, to be put into the line.
@@ -107,6 +138,8 @@ class Visit:
         self._found = [*outcome.candidates, *earlier]
         self._note = outcome.note
         self.wanted = max(self.wanted, len(outcome.candidates))
+        if outcome.trained is not None and outcome.trained.told["network"]["space"] == self.space:
+            self._know(outcome.trained)
         self._arrange()
         if outcome.trained is None:
             return None
@@ -133,6 +166,7 @@ class Visit:
                 ),
                 reason=f"trained here: {trained.accuracy:.1f} % of the test images right",
             )
+            self._know(trained)
             self._arrange()
         return before
 
@@ -158,10 +192,15 @@ class Visit:
             if own is not None:
                 del trained[one.architecture]
             listed.append(one if own is None else replace(one, measured=own.measured))
-        # After the others, whose ranks and reasons are of one another.
-        more = [one for one in trained.values() if self._fits(one)]
-        names = set(trained)
         self.k = min(self.wanted, len(listed))
+        # After the others, whose ranks and reasons are of one another: what else was trained, and
+        # what less work costs, which need not be among the best.
+        front = {one.architecture: one for one in self._suggested.front.values()}
+        shown = {one.architecture for one in listed[: self.k]}
+        more = [
+            one for name, one in (front | trained).items() if name not in shown and self._fits(one)
+        ]
+        names = {one.architecture for one in more} | set(trained)
         listed = [
             *listed[: self.k],
             *more,
