@@ -10,15 +10,18 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from metad2a.result import FRONT
-
 if TYPE_CHECKING:
     from metad2a.result import Suggestions
     from metad2a.training.trained import Trained
 
 
-def suggestions(result: Suggestions) -> str:
-    """Return the list as a table, what its accuracies mean, and a drawing of each network to open."""
+def suggestions(result: Suggestions, beside: Sequence[str]) -> str:
+    """Return the list as a table, what its accuracies mean, and a drawing of each network to open.
+
+    Args:
+        result: the list.
+        beside: what it says of ties and of what less work costs.
+    """
     measured = any(one.measured for one in result)
     head = ["", "accuracy", "90 % interval", "parameters", "file", "MACs", "pictures"]
     if measured:
@@ -42,7 +45,7 @@ def suggestions(result: Suggestions) -> str:
         if result.latency:
             row.append("–" if one.latency_ms is None else f"{one.latency_ms:.2f} ms")
         rows.append(row)
-    notes = [*_beside(result), result.answers.meaning(), str(result.latency or ""), result.note]
+    notes = [*beside, result.answers.meaning(), str(result.latency or ""), result.note]
     if result.neighbourhood is not None and result.neighbourhood.warning:
         notes.append(result.neighbourhood.warning)
     drawings = (
@@ -53,20 +56,6 @@ def suggestions(result: Suggestions) -> str:
         for one in result
     )
     return f"{table(head, rows)}{paragraphs(notes)}{''.join(drawings)}"
-
-
-def _beside(result: Suggestions) -> list[str]:
-    """Say which networks nothing tells apart, and what less work costs."""
-    told, ties = [], result.ties
-    if len(ties) > 1:
-        least = min(ties, key=lambda one: one.macs)
-        ranks = ", ".join(str(one.rank) for one in ties)
-        told.append(f"A tie: nothing tells {ranks} apart. The cheapest of them is {least.rank}.")
-    told += [
-        f"{FRONT[name]}: {one.accuracy:.1f} %, {one.bytes / 1e6:.1f} MB, {one.macs:,} MACs."
-        for name, one in result.front.items()
-    ]
-    return told
 
 
 def trained(network: Trained) -> str:

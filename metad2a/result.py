@@ -269,7 +269,7 @@ class Suggestions(Sequence["Candidate"]):
     def _repr_html_(self) -> str:
         from metad2a.notebook import suggestions
 
-        return suggestions(self)
+        return suggestions(self, self._choices())
 
     def __str__(self) -> str:
         measured = any(c.measured for c in self)
