@@ -37,7 +37,7 @@ def choices(result: Suggestions, searched: bool = False) -> Choices:
         searched: whether the first of them is what a search measured best.
     """
     tied = [] if searched else result.ties
-    best = min(tied, key=lambda one: (one.macs, one.params), default=result[0])
+    best = min(tied, key=lambda one: (one.macs, one.rank), default=result[0])
     near = [one for one in result if one.accuracy >= best.accuracy - NEAR]
     small = min(near, key=lambda one: (one.params, one.macs))
     fast = min(near, key=lambda one: (one.macs, one.params))

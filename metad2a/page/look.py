@@ -72,6 +72,9 @@ PARTS = """
 .m2 .pair + p.more { margin-top:12px; overflow-wrap:anywhere; }
 .m2 .offers { display:grid; gap:14px; align-items:stretch;
   grid-template-columns:repeat(auto-fit, minmax(min(100%, 230px), 1fr)); margin-bottom:14px; }
+@media (min-width: 900px) {
+  .m2 .offers { grid-template-columns:minmax(0, 1.5fr) minmax(0, 1fr); }
+}
 .m2 .offers .card { display:flex; flex-direction:column; gap:8px; align-items:flex-start; }
 .m2 .offers .best { border:2px solid var(--accent); grid-row:span 2; }
 .m2 .offers h3 { margin:0; } .m2 .offers .facts { align-self:stretch; margin:4px 0 0; }
