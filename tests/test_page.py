@@ -87,8 +87,9 @@ def test_upload_shows_what_was_read_and_suggests(page: Page, tmp_path: Path) -> 
     with load_dataset(path) as dataset:
         expected = suggest(dataset, k=5, minutes=TRAINING)
     rows = page.locator(".net summary").all()
-    assert 1 < len(rows) == len(expected)
-    for row, wanted in zip(rows, expected, strict=True):
+    # What less work costs stands after those that are expected to be best.
+    assert 1 < len(expected) <= len(rows)
+    for row, wanted in zip(rows, expected, strict=False):
         rank, accuracy, file = row.locator("span").all_inner_texts()[:3]
         assert rank.split()[0] == str(wanted.rank)
         low, high = wanted.interval
@@ -98,7 +99,6 @@ def test_upload_shows_what_was_read_and_suggests(page: Page, tmp_path: Path) -> 
     assert not drawing.is_visible(), "rows are closed until they are opened"
     rows[1].click()
     drawing.wait_for()
-    page.get_by_label("Network to train").and_(page.locator("input")).wait_for()
     page.wait_for_function(
         "[...document.querySelectorAll('#m2-train input')].some((one) => one.value.startsWith('2.'))"
     )
@@ -121,9 +121,10 @@ def test_limits_and_downloads(page: Page) -> None:
     page.get_by_role("button", name="Handwritten digits").click()
     page.locator("#m2-answer").wait_for()
     free = suggest("sklearn:digits", minutes=TRAINING)
-    assert page.locator(".net").count() == len(free) > 2
+    before = page.locator(".net").count()
+    assert before >= len(free) > 2
     page.get_by_label("number input for Networks listed").fill("1")
-    page.wait_for_function(f"document.querySelectorAll('.net').length < {len(free)}")
+    page.wait_for_function(f"document.querySelectorAll('.net').length < {before}")
     limit = free[0].macs // 2_000_000
     page.get_by_label("number input for Most MACs, millions").fill(str(limit))
     page.locator("svg.chart .beyond").wait_for()
@@ -154,9 +155,10 @@ def test_a_check_replaces_predictions_and_a_refinement_can_be_cancelled(page: Pa
     page.get_by_role("button", name="Check", exact=True).click()
     page.get_by_role("heading", name="Networks, measured on your images").wait_for()
     column = page.locator(".net summary span:nth-child(2)")
-    *measured, last = column.all_inner_texts()
-    assert measured == ["90.0 %", "89.0 %", "88.0 %"][: len(measured)]
-    assert len(measured) > 1 and last == "–"
+    texts = column.all_inner_texts()
+    measured = [text for text in texts if text != "–"]
+    assert measured == [f"{90 - place}.0 %" for place in range(len(measured))]
+    assert 1 < len(measured) < len(texts)
     lines = page.locator("figure", has_text="How they learnt").locator(".line")
     assert lines.count() == len(measured)
 

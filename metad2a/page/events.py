@@ -161,7 +161,7 @@ class Events:
         if visit is None or self._backend is None:
             yield _beginning(states.note(_LOST))
             return
-        backend, k = self._backend, visit.k
+        backend, k = self._backend, visit.wanted
 
         def order(about: Updates) -> Order:
             return SearchOrder(work=work_of(backend, kind, k), k=k, **about)
