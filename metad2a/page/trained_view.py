@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _PAIRS = 6
 """Mistakes that are named."""
 _LONG = 60
+_PROTOCOL = re.compile(r"; predicted under the protocol \S+")
+"""What a reason names for programs."""
 
 
 def trained_view(trained: TrainedHere) -> str:
@@ -134,7 +137,10 @@ def _how(trained: TrainedHere) -> str:
     )
     rows = [
         ("family", values.SPACES.get(network["space"], network["space"])),
-        ("why", str(plan["reason"])),
+        (
+            "why",
+            _PROTOCOL.sub("; what was predicted is of a shorter training", str(plan["reason"])),
+        ),
         ("training", f"{rate}; {told['epochs']:.1f} epochs over {told['images']:,} images"),
         ("time", f"{told['seconds']:.0f} s, reading and judging counted"),
         ("files", ", ".join(f"{name} ({_bytes(size)})" for name, size in trained.files.items())),
