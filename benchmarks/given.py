@@ -18,14 +18,15 @@ from _nasbench import SPACE, spearman
 from _report import need, number, parser, publish, required, run, table
 from scipy.optimize import minimize
 from scipy.special import expit, logit
+from scipy.stats import rankdata
 from sklearn.ensemble import GradientBoostingRegressor
 
 from database.importers import IMPORTERS
 from metad2a.meta_training import rows as trainings
+from metad2a.meta_training.judge import judge_given
 from metad2a.model import results
 from metad2a.model.baselines import one_hot
 from metad2a.model.metad2a import MetaD2A, packaged
-from metad2a.model.performance import judge_given
 from metad2a.model.predictor import prior_inputs
 from metad2a.model.records import read_records
 
@@ -37,22 +38,20 @@ LEARNT = 40
 SAMPLES = 3
 TABLE = 2_000
 """Images that are said to have judged a cell of the table: its results have next to no noise."""
-NAMES = ("SLOPE", "SMOOTH", "LENGTH", "NOISE")
+SPREAD = 0.3
+"""Deviation of a task's logit accuracies over cells, to which scores are brought."""
+NAMES = ("STEEPER", "SLOPE", "SMOOTH", "LENGTH", "NOISE")
 
 
 @dataclass(frozen=True)
 class Cells:
-    """n networks: what is predicted for a usual dataset (percent), and what is known of them."""
+    """n networks as the model sees them on a usual dataset, and what others go by."""
 
-    mean: np.ndarray
-    traits: np.ndarray
+    seen: results.Seen
     plain: np.ndarray
     """float64 (n, features): operations one-hot."""
     told: np.ndarray
     """The same with prediction, parameters and MACs: all that the model knows at hand."""
-
-    def __getitem__(self, rows: np.ndarray) -> Cells:
-        return Cells(self.mean[rows], self.traits[rows], self.plain[rows], self.told[rows])
 
 
 def cells_of(model: MetaD2A, cells: np.ndarray) -> Cells:
@@ -60,12 +59,15 @@ def cells_of(model: MetaD2A, cells: np.ndarray) -> Cells:
     predictor = model.predictor
     priors = predictor.prior(*prior_inputs(SPACE, cells))
     middle = [side.centre.running_mean[None] for side in predictor.sides]  # type: ignore[operator, union-attr, index]
-    mean = expit(predictor(middle, priors)[0][0].double().numpy())
+    mean = predictor(middle, priors)[0][0].double().numpy()
+    seen = results.Seen(
+        100 * expit(mean),
+        np.mean([quality.double().numpy() for _, quality in priors], axis=0),
+        np.concatenate([hidden.double().numpy() for hidden, _ in priors], axis=1),
+    )
     plain = one_hot(cells, [len(decision.values) for decision in SPACE.decisions])
-    costs = np.log(SPACE.costs(cells, 10).astype(float))
-    few = np.column_stack([logit(mean), costs])
-    few = (few - few.mean(0)) / few.std(0)
-    return Cells(100 * mean, model.traits(cells), plain, np.hstack([plain, 3 * few]))
+    few = np.column_stack([mean, np.log(SPACE.costs(cells, 10).astype(float))])
+    return Cells(seen, plain, np.hstack([plain, 3 * (few - few.mean(0)) / few.std(0)]))
 
 
 # -- the ways --------------------------------------------------------------------------------
@@ -76,9 +78,8 @@ Way = Callable[[Cells, np.ndarray, np.ndarray], np.ndarray]
 
 def ours(cells: Cells, known: np.ndarray, reached: np.ndarray) -> np.ndarray:
     """Return what is shipped."""
-    one = cells[known]
     judged = np.full(len(known), TABLE)
-    return results.conditioned(cells.mean, cells.traits, one.mean, one.traits, reached, judged)[0]
+    return results.conditioned(cells.seen, cells.seen[known], reached, judged)[0]
 
 
 def process(features: str) -> Way:
@@ -130,24 +131,26 @@ WAYS: Mapping[str, Way] = {
 # -- what is learnt --------------------------------------------------------------------------
 
 
-def likelihood(cells: Cells, reached: np.ndarray, judged: np.ndarray) -> float:
-    """Return the logarithm of the marginal likelihood of results (percent), but for a constant."""
-    share = np.clip(reached / 100, 0.5 / judged, 1 - 0.5 / judged)
-    m = logit(cells.mean / 100)
-    inner = results._covariance(m, m, cells.traits, cells.traits)
-    inner += np.diag(results.NOISE**2 + 1 / (judged * share * (1 - share)))
-    off = logit(share) - m
+Sample = tuple[results.Seen, np.ndarray, np.ndarray]
+"""Networks of one task, what they reached (percent), and images that judged them."""
+
+
+def likelihood(seen: results.Seen, reached: np.ndarray, judged: np.ndarray) -> float:
+    """Return the logarithm of the marginal likelihood of results, but for a constant."""
+    values, noise = results.results_as_logits(reached, judged)
+    inner = results.covariance(seen, seen) + np.diag(noise)
+    off = values - seen.mean
     return float(-0.5 * off @ np.linalg.solve(inner, off) - 0.5 * np.linalg.slogdet(inner)[1])
 
 
-def learn(samples: list[tuple[Cells, np.ndarray, np.ndarray]]) -> dict[str, float]:
+def learn(samples: list[Sample]) -> dict[str, float]:
     """Return the deviations that make results most likely, and put them in place."""
 
     def loss(logs: np.ndarray) -> float:
         put(dict(zip(NAMES, np.exp(np.clip(logs, -5, 3)), strict=True)))
         return -sum(likelihood(*one) for one in samples)
 
-    start = np.log([results.SLOPE, results.SMOOTH, results.LENGTH, results.NOISE])
+    start = np.log([getattr(results, name) for name in NAMES])
     best = minimize(loss, start, method="Nelder-Mead", options={"maxfev": 160, "xatol": 0.03})
     found = dict(zip(NAMES, np.exp(np.clip(best.x, -5, 3)).tolist(), strict=True))
     put(found)
@@ -205,15 +208,13 @@ def published(path: Path, model: MetaD2A) -> Published:
 def percent(found: Published, task: str, rows: np.ndarray) -> np.ndarray:
     """Return what is known of rows in percent.
 
-    A score has no chance level and no end; it is brought to the mean and spread of the predictions
-    of the same cells, in logits.
+    A score has no chance level and no end; it is brought to a spread that is usual of accuracies.
     """
     values = found.values[task][rows]
     if found.kinds[task] == "accuracy":
         return 100 * np.clip(values, 1e-3, 1 - 1e-3)
-    like = logit(found.cells.mean[found.place[rows]] / 100)
     scaled = (values - values.mean()) / (values.std() + 1e-12)
-    brought: np.ndarray = 100 * expit(like.mean() + like.std() * scaled)
+    brought: np.ndarray = 100 * expit(SPREAD * scaled)
     return brought
 
 
@@ -225,9 +226,9 @@ def drawn(found: Published, count: int, *seed: int) -> np.ndarray:
     return order[np.sort(first)[:count]]
 
 
-def sample(found: Published, task: str, *seed: int) -> tuple[Cells, np.ndarray, np.ndarray]:
+def sample(found: Published, task: str, *seed: int) -> Sample:
     rows = drawn(found, LEARNT, *seed)
-    return found.cells[found.place[rows]], percent(found, task, rows), np.full(LEARNT, TABLE)
+    return found.cells.seen[found.place[rows]], percent(found, task, rows), np.full(LEARNT, TABLE)
 
 
 def left_out(found: Published) -> tuple[list[list[str]], dict[str, float], list[dict[str, float]]]:
@@ -237,8 +238,11 @@ def left_out(found: Published) -> tuple[list[list[str]], dict[str, float], list[
     learnt = []
     for number_, task in enumerate(tasks):
         truth = found.values[task]
-        alone = found.cells.mean[found.place]
+        alone = found.cells.seen.accuracy[found.place]
         at.setdefault(("prediction alone", 0), []).append(spearman(alone, truth))
+        taught = [rankdata(values) for name, values in found.values.items() if name != task]
+        taught_mean = np.mean(taught, axis=0)
+        at.setdefault(("mean rank on the other six", 0), []).append(spearman(taught_mean, truth))
         others = [
             sample(found, one, 1, i, j)
             for i, one in enumerate(tasks)
@@ -277,7 +281,7 @@ def own_cells(model: MetaD2A, shipped: Mapping[str, float]) -> list[list[str]]:
         row["task"]: len(row["test"])
         for row in trainings.read_rows(ASSETS / "tasks.parquet", ("task", "test"))
     }
-    cells = cells_of(
+    every = cells_of(
         model, SPACE.as_array([SPACE.canonical(SPACE.parse(r.architecture)) for r in rows])
     )
     value = np.array([100 * r.value for r in rows])
@@ -286,7 +290,7 @@ def own_cells(model: MetaD2A, shipped: Mapping[str, float]) -> list[list[str]]:
     found: dict[int, list[tuple[float, float, float]]] = {2: [], 5: []}
     for one in np.unique(family):
         kept = [
-            (cells[mine], value[mine], judged[mine])
+            (every.seen[mine], value[mine], judged[mine])
             for name in np.unique(task[family != one])
             for mine in [np.flatnonzero(task == name)]
         ]
@@ -299,12 +303,7 @@ def own_cells(model: MetaD2A, shipped: Mapping[str, float]) -> list[list[str]]:
                     order = np.roll(mine, draw)
                     known, asked = order[:count], order[count:]
                     mean, low, high = results.conditioned(
-                        cells.mean[asked],
-                        cells.traits[asked],
-                        cells.mean[known],
-                        cells.traits[known],
-                        value[known],
-                        judged[known],
+                        every.seen[asked], every.seen[known], value[known], judged[known]
                     )
                     told.extend(
                         zip(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from database.choice import choose
 from database.jobs import Job
-from database.pairs import pairs, parents, recipes
-from database.plan import CHOOSING, PAIRS, PARENT, MethodPlan, Plan
+from database.pairs import expected, pairs, parents, recipes
+from database.plan import CHOOSING, EXPECTED, PAIRS, PARENT, MethodPlan, Plan
 from database.store import Store
 from database.tasks import Task
 from metad2a.spaces import SearchSpace
@@ -17,6 +18,8 @@ from search.labels import LABELLERS, Labeller
 from search.searched import SearchLabeller
 
 if TYPE_CHECKING:
+    from metad2a.model.landmarks import Landmarks
+    from metad2a.protocol import Protocol
     from metad2a.spaces import Architecture
 
 
@@ -38,7 +41,7 @@ class Outstanding:
         tuning = {
             protocol.name: FineTuned(protocol)
             for protocol in recipes()
-            if any(method.name == PAIRS for method in plan.methods)
+            if any(method.name in (PAIRS, EXPECTED) for method in plan.methods)
         }
         self.labellers: Mapping[str, Labeller] = measuring | searching | tuning
         """Labellers by the names that jobs call them."""
@@ -49,9 +52,8 @@ class Outstanding:
         What a search will find is measured later: ask again when its job is done.
         """
         for method, search in zip(self._plan.methods, self._searches, strict=True):
-            if method.name == PAIRS:
-                found = pairs(self._space, method.architectures, self._plan.seed, task)
-                for architecture, protocol in found:
+            if method.name in (PAIRS, EXPECTED):
+                for architecture, protocol in self._pairs(method, task):
                     yield from self._missing(task, protocol.name, [architecture])
                 continue
             if method.name == PARENT:
@@ -67,6 +69,21 @@ class Outstanding:
                 chosen = [self._space.parse(one) for one in named]
             for name in method.protocols:
                 yield from self._missing(task, name, chosen)
+
+    def _pairs(self, method: MethodPlan, task: Task) -> list[tuple[Architecture, Protocol]]:
+        """Return networks with recipes; none are expected of a task that was never looked at."""
+        if method.name == PAIRS:
+            return pairs(self._space, method.architectures, self._plan.seed, task)
+        landmarks = self._landmarks.get(task.key)
+        if landmarks is None:
+            return []
+        return expected(self._space, method.architectures, task, landmarks)
+
+    @cached_property
+    def _landmarks(self) -> Mapping[str, Landmarks]:
+        from metad2a.meta_training.rows import packaged_landmarks
+
+        return packaged_landmarks()
 
     def _missing(self, task: Task, name: str, chosen: list[Architecture]) -> Iterator[Job]:
         """Yield jobs for the architectures without a row under any of a labeller's protocols.

@@ -2,20 +2,29 @@
 
 Two of three are whole pieces of the pretrained network, the third is a member of the space, spread
 over its multiply-adds. A recipe is a rate and a number of epochs, as many as a label's time allows.
+
+The best of hundreds of expectations is too good to be true where few were measured. So a part of the
+labels is of those pairs that the packaged model expects most of, as `train` chooses them; a model
+that learnt from them asks for others.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from database.tasks import Task, seeded
 from metad2a.errors import InputError
-from metad2a.protocol import Protocol, fine_tune
+from metad2a.protocol import FineTune, Protocol, fine_tune
 from metad2a.spaces import Architecture, SearchSpace
 from metad2a.spaces.efficientnet_lite import EfficientNetLite
-from metad2a.training.plan import RATES
+from metad2a.training.plan import RATES, Time, ways
+
+if TYPE_CHECKING:
+    from metad2a.model.landmarks import Landmarks
 
 WHOLE = ((5, 64), (6, 96), (7, 128), (6, 64), (5, 96), (7, 96), (6, 128))
 """Stages and resolution, in pixels, of whole pieces."""
@@ -36,6 +45,8 @@ STEP = 4.8
 """Multiply-adds of a training step over those of its forward pass, by the time that it takes."""
 MACS_PER_SECOND = 8.5e9
 """Of one core, forward."""
+EXPECTED_SECONDS = (80.0, 20.0)
+"""Of one core: for these the best expected trainings are asked."""
 MOST_RESOLUTION = 128
 _POOL = 2048
 _GOLDEN = (5**0.5 - 1) / 2
@@ -90,6 +101,60 @@ def pairs(
             found.setdefault((architecture, protocol.name), protocol)
     pairs = [(architecture, protocol) for (architecture, _), protocol in found.items()]
     return sorted(pairs, key=lambda pair: space.resolution(pair[0]))
+
+
+def expected(
+    space: SearchSpace, count: int, task: Task, landmarks: Landmarks
+) -> list[tuple[Architecture, Protocol]]:
+    """Return the trainings of which the packaged model expects most, for several amounts of time.
+
+    The best of each amount, then of each the best of another depth or resolution, and so on. A
+    larger ``count`` adds to the pairs of a smaller one.
+
+    Args:
+        space: of pretrained networks.
+        count: of pairs.
+        task: whose pairs are asked for.
+        landmarks: of its training images.
+
+    Raises:
+        InputError: the space has no pretrained network to take pieces of.
+    """
+    from metad2a.model.performance import packaged
+
+    networks = [one for one in _cut(space).anchors(cut=True) if space.resolution(one) <= MOST_RESOLUTION]
+    images, classes = len(task.train), len(task.classes)
+    most = max(MOST_EPOCHS, MOST_IMAGES / images)
+    queues = []
+    for seconds in EXPECTED_SECONDS:
+        clock = Time(seconds, MACS_PER_SECOND, images, len(task.test))
+        options = [
+            (networks[number], _listed(recipe, most))
+            for number, recipe in ways(space, clock, networks, classes)
+            if recipe.rate
+        ]
+        if not options:
+            continue
+        architectures, recipes = zip(*options, strict=True)
+        answer = packaged().predict(landmarks, space, architectures, recipes, classes, images)
+        best: dict[Architecture, FineTune] = {}
+        for place in (-answer.mean).argsort(kind="stable").tolist():
+            best.setdefault(*options[place])
+        queues.append(list(best.items()))
+    found: dict[tuple[Architecture, str], Protocol] = {}
+    for rank in range(len(networks)):
+        for queue in queues:
+            if len(found) < count and rank < len(queue):
+                architecture, recipe = queue[rank]
+                protocol = fine_tune(recipe.rate, recipe.epochs, recipe.frozen_stages)
+                found.setdefault((architecture, protocol.name), protocol)
+    return [(architecture, protocol) for (architecture, _), protocol in found.items()]
+
+
+def _listed(recipe: FineTune, most: float) -> FineTune:
+    """Return the recipe with the nearest number of epochs below that labels have."""
+    epochs = max(one for one in EPOCHS if one <= max(EPOCHS[0], min(recipe.epochs, most)))
+    return dataclasses.replace(recipe, epochs=epochs)
 
 
 def parents(space: SearchSpace) -> list[Architecture]:

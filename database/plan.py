@@ -24,7 +24,9 @@ PARENT = "parent"
 """The method that takes the whole pretrained network at 128 px, and at 224 px as the second."""
 PAIRS = "pairs"
 """The method that takes pairs of a pretrained network and a recipe of fine-tuning."""
-CHOOSING = (SPREAD, PARENT, PAIRS)
+EXPECTED = "expected"
+"""The method that takes the pairs of which the packaged model expects most on a task."""
+CHOOSING = (SPREAD, PARENT, PAIRS, EXPECTED)
 """Methods that are no searches."""
 
 
@@ -32,8 +34,9 @@ CHOOSING = (SPREAD, PARENT, PAIRS)
 class MethodPlan:
     """Which architectures of a task are measured, and under which protocols.
 
-    ``name`` is ``"spread"``, ``"parent"``, ``"pairs"`` or a search method with its wrappers;
-    ``architectures`` how many of a task, ``protocols`` labellers (pairs bring their own).
+    ``name`` is ``"spread"``, ``"parent"``, ``"pairs"``, ``"expected"`` or a search method with its
+    wrappers; ``architectures`` how many of a task, ``protocols`` labellers (pairs, drawn or
+    expected, bring their own).
     ``images``, ``channels``, ``cells`` and ``options`` are a
     search's (see :func:`search.search`); it is given no time, as no two runs would agree.
     """
@@ -224,11 +227,13 @@ def _check(plan: Plan) -> None:
         for key in ("images", "channels", "cells", "options"):
             if getattr(method, key):
                 raise InputError(f"{key} is for searches; the method {method.name!r} takes none.")
-        if method.name == PAIRS and method.protocols:
+        bring_their_own = method.name in (PAIRS, EXPECTED)
+        if bring_their_own and method.protocols:
             raise InputError(
-                f"protocols is for networks alone; each pair of the method {PAIRS!r} has its own."
+                f"protocols is for networks alone; each pair of the method "
+                f"{method.name!r} has its own."
             )
-        if method.name != PAIRS and not method.protocols:
+        if not bring_their_own and not method.protocols:
             raise InputError(
                 f"The method {method.name!r} lacks protocols: nothing would be measured."
             )

@@ -185,16 +185,14 @@ class CellAnswers(Answers):
             largest, guess = (np.bincount(x).max() / len(x) for x in (self.dataset.labels, seen))
             *bounds, note = at_chance(len(architectures), largest, guess, len(seen))
             return Expectation(*bounds, note=note)
-        answer = self.model.predict_described(self.description, architectures)
         if not self.results:
+            answer = self.model.predict_described(self.description, architectures)
             return Expectation(answer.mean, answer.low, answer.high)
         known = self.space.as_array([one.architecture for one in self.results])
         return Expectation(
             *conditioned(
-                answer.mean,
-                self.model.traits(architectures),
-                self.model.predict_described(self.description, known).mean,
-                self.model.traits(known),
+                self.model.seen(self.description, architectures),
+                self.model.seen(self.description, known),
                 np.array([one.accuracy for one in self.results]),
                 np.array([one.judged or self._judged for one in self.results]),
             )

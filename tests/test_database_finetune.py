@@ -19,17 +19,21 @@ from database.build import build
 from database.outstanding import Outstanding
 from database.pairs import (
     EPOCHS,
+    EXPECTED_SECONDS,
     MACS_PER_SECOND,
     MOST_SECONDS,
     STEP,
+    expected,
     pairs,
     parents,
     recipes,
 )
 from database.store import Store
 from database.tasks import CELLS, PRETRAINED, UPRIGHT, _families, kind_of
+from metad2a import meta_training
 from metad2a.datasets import load_dataset
 from metad2a.errors import InputError
+from metad2a.meta_training.rows import packaged_landmarks
 from metad2a.protocol import fine_tune, parse_fine_tune
 from metad2a.spaces import SPACES
 from metad2a.training.plan import RATES
@@ -169,6 +173,36 @@ def test_pairs_are_affordable_distinct_nested_and_of_both_halves(images):
         assert (recipe.rate in RATES, recipe.epochs in EPOCHS) == (True, True)
         assert STEP * macs * images * recipe.epochs / MACS_PER_SECOND <= MOST_SECONDS
         assert recipe.epochs <= max(16, 4000 / images)
+
+
+def test_what_is_expected_of_a_task_is_affordable_distinct_and_nested():
+    landmarks = next(iter(packaged_landmarks().values()))
+    task = task_of(200, landmarks.classes)
+    found = expected(SPACE, 5, task, landmarks)
+    assert len({(one, protocol.name) for one, protocol in found}) == len(found) == 5
+    assert found[:2] == expected(SPACE, 2, task, landmarks)
+    for one, protocol in found:
+        assert one in SPACE.anchors(cut=True)
+        assert protocol in recipes()
+        assert protocol.recipe.rate > 0
+        took = protocol.recipe.epochs * len(task.train) * SPACE.cost(one, 5).macs / MACS_PER_SECOND
+        assert took < max(EXPECTED_SECONDS)
+        assert protocol.recipe.epochs <= 4000 / 200
+    assert len({(SPACE.stages(one), SPACE.resolution(one)) for one, _ in found}) > 1
+    with pytest.raises(InputError, match="not of 'nasbench201'"):
+        expected(NASBENCH, 1, task, landmarks)
+
+
+def test_nothing_is_expected_of_a_task_that_was_never_looked_at(tmp_path, monkeypatch):
+    plan = make_plan({"name": "expected", "architectures": 2}, space="efficientnet_lite")
+    known = task_of(100, 4)
+    landmarks = {known.key: next(iter(packaged_landmarks().values()))}
+    monkeypatch.setattr(meta_training.rows, "packaged_landmarks", lambda: landmarks)
+    with Store(tmp_path / "store.sqlite") as store:
+        outstanding = Outstanding(plan, store, SPACE)
+        assert not list(outstanding.jobs(task_of(100)))
+        jobs = list(outstanding.jobs(known))
+    assert [job.labeller.split(":")[0] for job in jobs] == ["finetune-v1"] * 2
 
 
 def test_the_parent_comes_at_two_resolutions():

@@ -10,18 +10,10 @@ import pytest
 import torch
 
 from metad2a.errors import ArtifactError, InputError
+from metad2a.meta_training.judge import judge, judge_given, predictions, table
 from metad2a.model.gaussian_process import GaussianProcess, Points
 from metad2a.model.landmarks import RESOLUTIONS, STAGES, Landmarks
-from metad2a.model.performance import (
-    FEATURES,
-    GIVEN,
-    Performance,
-    Row,
-    describe,
-    judge,
-    judge_given,
-    table,
-)
+from metad2a.model.performance import FEATURES, GIVEN, Performance, Row, describe
 from metad2a.protocol import FineTune
 from metad2a.spaces import SPACES
 
@@ -266,7 +258,8 @@ def test_one_family_is_not_enough():
 
 
 def test_the_judge_tells_what_the_landmarks_are_worth():
-    judged = {one.name: one for one in judge(rows(), steps=4, others={"mean": _mean})}
+    said = predictions(rows(), steps=4, others={"mean": _mean})
+    judged = {one.name: one for one in judge(rows(), said)}
     assert judged["model"].error < judged["counts and network"].error
     assert judged["model"].error < 0.7 * judged["another dataset described"].error
     assert judged["model"].error < judged["mean"].error

@@ -195,10 +195,10 @@ def apart(found: metad2a.Suggestions, rows: np.ndarray) -> tuple[np.ndarray, np.
 def test_results_move_what_is_expected_of_all_others_and_narrow_it(found):
     rows = found.compared.architectures
     before, wide = apart(found, rows)
-    known = {one.architecture: one.accuracy - 12 for one in found[:3]}
-    after, narrow = apart(found.given(known), rows)
-    assert (after < before - 3).all()
-    assert (narrow < wide).mean() > 0.9 and narrow.mean() < 0.9 * wide.mean()
+    lower, _ = apart(found.given({one.architecture: one.accuracy - 20 for one in found}), rows)
+    assert lower.mean() < before.mean() - 5
+    _, narrow = apart(found.given({one.architecture: one.accuracy for one in found}), rows)
+    assert narrow.mean() < wide.mean()
     assert (apart(found, rows)[0] == before).all()  # the list itself stays as it was
 
 
@@ -215,7 +215,8 @@ def test_what_was_given_is_listed_as_measured_and_counts_once(found):
     (other,) = again.given({one.architecture: 20.0}).predict(
         np.array([SPACE.parse(one.architecture)])
     )
-    assert other.accuracy < seen.accuracy - 20
+    assert other.measured.accuracy == 20.0
+    assert other.accuracy < seen.accuracy - 10, "the later result took the place of the earlier"
 
 
 def test_results_may_come_with_the_question(data, found):
@@ -252,7 +253,7 @@ def test_labels_that_say_nothing_are_said_to(data, monkeypatch, noise):
     # A result that says otherwise is believed.
     known = found.given({found[0].architecture: 90.0})
     assert not known.note
-    assert known[0].accuracy > 45
+    assert known[0].accuracy > found[0].accuracy
 
 
 def test_latency_is_obeyed_as_measured(found, monkeypatch):

@@ -40,7 +40,8 @@ def run(args: Namespace) -> int:
     from dataclasses import asdict
 
     from metad2a.meta_training import rows as reading
-    from metad2a.model.performance import Performance, judge, table
+    from metad2a.meta_training.judge import judge, predictions, table
+    from metad2a.model.performance import Performance
 
     known = reading.read_landmarks(args.landmarks)
     if args.data is not None:
@@ -53,7 +54,7 @@ def run(args: Namespace) -> int:
             f"{str(args.evaluations)!r} holds no fine-tuned network of a task with landmarks. "
             "Give --data, the folder of the datasets, so that landmarks can be measured."
         )
-    judged = [] if args.no_judging else judge(rows)
+    judged = [] if args.no_judging else judge(rows, predictions(rows))
     figures = {
         "rows": len(rows),
         "tasks": len({row.task for row in rows}),

@@ -20,6 +20,7 @@ from metad2a.protocol import FINE_TUNE, FINE_TUNE_NAME, PROBE, FineTune, parse_f
 if TYPE_CHECKING:
     from metad2a.datasets import ImageDataset
 
+_LANDMARKS = Path(__file__).parent.parent / "assets" / "database" / "finetune_landmarks.json"
 TASKS = ("task", "name", "dataset", "fingerprint", "family", "classes", "train", "test")
 
 
@@ -38,6 +39,11 @@ def read_landmarks(path: Path) -> dict[str, Landmarks]:
         raise InputError(
             f"{str(path)!r} holds no landmarks of tasks: {error}. Remove it, and measure again."
         ) from error
+
+
+def packaged_landmarks() -> dict[str, Landmarks]:
+    """Return the landmarks of the tasks that the packaged model learnt from, by their key."""
+    return read_landmarks(_LANDMARKS)
 
 
 def write_landmarks(path: Path, known: Mapping[str, Landmarks]) -> None:

@@ -31,6 +31,7 @@ from metad2a.model.predictor import (
     prior_inputs,
     standardise_limits,
 )
+from metad2a.model.results import Seen
 from metad2a.spaces import SPACES, Architecture, SearchSpace
 
 _PART = 800
@@ -177,15 +178,14 @@ class MetaD2A:
         )
         return Prediction(middle, (high - low) / (2 * HALF_WIDTH), low, high)
 
-    def traits(self, cells: np.ndarray) -> np.ndarray:
-        """Return what the predictor sees in int (n, slots) architectures, whatever the dataset.
-
-        Returns:
-            float64 (n, members * width): by it networks are alike.
-        """
-        hidden = torch.cat([one for one, _ in self._prior(cells)], dim=1)
-        found: np.ndarray = hidden.double().numpy()
-        return found
+    def seen(self, description: Description, cells: np.ndarray) -> Seen:
+        """Return what the predictor sees in int (n, slots) architectures on a dataset."""
+        priors = self._prior(cells)
+        return Seen(
+            self.predict_described(description, cells).mean,
+            torch.stack([quality for _, quality in priors]).mean(0).double().numpy(),
+            torch.cat([hidden for hidden, _ in priors], dim=1).double().numpy(),
+        )
 
     def generate(
         self,

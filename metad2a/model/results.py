@@ -12,13 +12,17 @@ the model learnt from. How much the rest varies was learnt where results are kno
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 LEVEL = 3.0
 """Deviation of the level, in logits."""
-SLOPE = 0.5
-"""Deviation of the slope: 0.5 lets what is predicted to differ by a logit differ by 0.5 to 1.5."""
+STEEPER = 0.2
+"""Logits by which networks differ more than predicted, for each unit of the prior's quality: a
+training to the end tells them further apart than the short one that the model predicts."""
+SLOPE = 0.15
+"""Deviation of that."""
 SMOOTH = 0.3
 """Deviation of the smooth function, in logits."""
 LENGTH = 0.5
@@ -29,49 +33,68 @@ HALF_WIDTH = 1.6449
 """Half the width of a 90 % interval, in deviations of a normal distribution."""
 
 
+@dataclass(frozen=True)
+class Seen:
+    """n networks as a model sees them on a dataset."""
+
+    accuracy: np.ndarray
+    """float64 (n,), predicted, in percent."""
+    quality: np.ndarray
+    """float64 (n,), the prior's."""
+    traits: np.ndarray
+    """float64 (n, d), what the predictor makes of the graphs."""
+
+    def __getitem__(self, rows: np.ndarray) -> Seen:
+        return Seen(self.accuracy[rows], self.quality[rows], self.traits[rows])
+
+    @property
+    def mean(self) -> np.ndarray:
+        """What is expected before any result, but for the level: float64 (n,), logits."""
+        found: np.ndarray = _logit(self.accuracy / 100) + STEEPER * self.quality
+        return found
+
+
 def conditioned(
-    mean: np.ndarray,
-    traits: np.ndarray,
-    known_mean: np.ndarray,
-    known_traits: np.ndarray,
-    reached: np.ndarray,
-    judged: np.ndarray,
+    asked: Seen, known: Seen, reached: np.ndarray, judged: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return what is expected of networks once results of others are known.
 
     Args:
-        mean: float64 (n,), predicted accuracies in percent.
-        traits: float64 (n, d), what the predictor sees in the networks.
-        known_mean: float64 (m,), predictions of the networks whose results are known, m > 0.
-        known_traits: float64 (m, d).
+        asked: n networks.
+        known: the m > 0 networks whose results are known.
         reached: float64 (m,), their results in percent.
         judged: int (m,), images on which each was measured.
 
     Returns:
         Accuracy, and lower and upper bound of its 90 % interval, in percent, float64 (n,) each.
     """
-    x, known = _logit(mean / 100), _logit(known_mean / 100)
-    part = 0.5 / judged
-    share = (reached / 100 + part) / (1 + 2 * part)
-    noise = NOISE**2 + 1 / (judged * share * (1 - share))
-    inner = _covariance(known, known, known_traits, known_traits) + np.diag(noise)
-    across = _covariance(known, x, known_traits, traits)
-    weights = np.linalg.solve(inner, across)
-    middle = x + weights.T @ (_logit(share) - known)
-    own = LEVEL**2 + SLOPE**2 * x**2 + SMOOTH**2 + NOISE**2
+    values, noise = results_as_logits(reached, judged)
+    across = covariance(known, asked)
+    weights = np.linalg.solve(covariance(known, known) + np.diag(noise), across)
+    middle = asked.mean + weights.T @ (values - known.mean)
+    own = LEVEL**2 + SLOPE**2 * asked.quality**2 + SMOOTH**2 + NOISE**2
     half = HALF_WIDTH * np.sqrt(np.maximum(own - (weights * across).sum(0), NOISE**2))
     return _percent(middle), _percent(middle - half), _percent(middle + half)
 
 
-def _covariance(
-    a: np.ndarray, b: np.ndarray, traits_a: np.ndarray, traits_b: np.ndarray
-) -> np.ndarray:
+def results_as_logits(reached: np.ndarray, judged: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return logits of accuracies in percent, and the variance of their noise, float64 (m,) each.
+
+    Half an image is added to right and to wrong ones, so that 0 and 100 % stay finite.
+    """
+    part = 0.5 / judged
+    share = (reached / 100 + part) / (1 + 2 * part)
+    return _logit(share), NOISE**2 + 1 / (judged * share * (1 - share))
+
+
+def covariance(a: Seen, b: Seen) -> np.ndarray:
     """Return float64 (n, m): how what the model is off by varies together."""
-    squares = (traits_a**2).mean(1)[:, None] + (traits_b**2).mean(1)
-    squares = squares - 2 * traits_a @ traits_b.T / traits_a.shape[1]
+    squares = (a.traits**2).mean(1)[:, None] + (b.traits**2).mean(1)
+    squares = squares - 2 * a.traits @ b.traits.T / a.traits.shape[1]
     apart = math.sqrt(5) / LENGTH * np.sqrt(np.maximum(squares, 0))
     smooth = (1 + apart + apart**2 / 3) * np.exp(-apart)
-    found: np.ndarray = LEVEL**2 + SLOPE**2 * np.outer(a, b) + SMOOTH**2 * smooth
+    linear = SLOPE**2 * np.outer(a.quality, b.quality)
+    found: np.ndarray = LEVEL**2 + linear + SMOOTH**2 * smooth
     return found
 
 

@@ -282,7 +282,7 @@ class _Session:
                         "leave the network to be chosen."
                     )
             return [architecture]
-        found = space.anchors(cut=max_params is not None or max_macs is not None)
+        found = space.anchors(cut=True)
         if found:
             fits = space.feasible(np.asarray(found), self.classes, max_params, max_macs)
             found = [one for one, fit in zip(found, fits, strict=True) if fit]

@@ -1,0 +1,256 @@
+"""What is said of networks on families of datasets that the model has not seen.
+
+Every measured training is predicted without its family. Then, of the trainings of a task: how far
+predicted accuracies are off, whether the network that is called enough is, and what the first
+suggestion under a limit reaches beside a constant list of networks, one drawn at random and the
+best. With ``--data`` and ``--labels`` the packaged model answers for trainings measured elsewhere.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _report import number, parser, publish, run, table
+from tqdm import tqdm
+
+from metad2a.errors import InputError
+from metad2a.meta_training import rows as reading
+from metad2a.meta_training.judge import (
+    MODEL,
+    Fitter,
+    by_task,
+    judge,
+    multiply_adds,
+    predictions,
+)
+from metad2a.meta_training.judge import table as judged_table
+from metad2a.model.performance import Forecast, Row, packaged
+from metad2a.protocol import FINE_TUNE, PROBE
+
+ASSETS = Path(reading.__file__).parent.parent / "assets" / "database"
+LIMITS = (4e6, 15e6, 50e6, 150e6, float("inf"))
+"""Most multiply-adds."""
+POOL = 4
+"""Fewest trainings of a task among which is chosen."""
+ENOUGH = 2.0
+"""Points below the best that are enough."""
+
+
+def boosting(leaves: int) -> Fitter:
+    """Return gradient boosting on all features: 300 trees of so many leaves."""
+
+    def fit(x: np.ndarray, y: np.ndarray, asked: np.ndarray) -> np.ndarray:
+        from sklearn.ensemble import HistGradientBoostingRegressor
+
+        trees = HistGradientBoostingRegressor(
+            learning_rate=0.05,
+            max_iter=300,
+            max_leaf_nodes=leaves,
+            min_samples_leaf=8,
+            l2_regularization=1.0,
+            random_state=0,
+        )
+        found: np.ndarray = trees.fit(x, y).predict(asked)
+        return found
+
+    return fit
+
+
+def elsewhere(data: Path, labels: Path) -> list[Row]:
+    """Read trainings measured elsewhere, and look at their datasets.
+
+    Args:
+        data: folder of the datasets, each as ``load_dataset`` takes it.
+        labels: CSV file, or JSON lines, with ``dataset``, ``architecture`` and ``accuracy``
+            (percent), and where it was trained ``rate``, ``epochs`` and ``frozen_stages``.
+
+    Raises:
+        InputError: a row cannot be read.
+    """
+    from metad2a.datasets import load_dataset
+    from metad2a.model.landmarks import of_dataset
+    from metad2a.training.sides import split
+
+    text = labels.read_text(encoding="utf-8")
+    if labels.suffix == ".csv":
+        listed: list[dict[str, Any]] = list(csv.DictReader(text.splitlines()))
+    else:
+        listed = [json.loads(line) for line in text.splitlines() if line.strip()]
+    found: list[Row] = []
+    of: dict[str, dict[str, Any]] = {}
+    for number_, one in enumerate(tqdm(listed, unit="row", delay=2), start=1):
+        try:
+            name, value = str(one["dataset"]), float(one["accuracy"]) / 100
+            rate, epochs = float(one.get("rate") or 0), float(one.get("epochs") or 0)
+            stages = int(one.get("frozen_stages") or 0)
+            architecture = str(one["architecture"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"Row {number_} of {str(labels)!r} is {one!r}: {error!r}. It needs dataset, "
+                "architecture and accuracy, and for trained networks rate and epochs."
+            ) from error
+        if name not in of:
+            dataset = load_dataset(data / name)
+            sides = split(dataset, 0)
+            known = np.sort(np.concatenate([sides.train, sides.choice]))
+            of[name] = {
+                "dataset": name,
+                "family": name,
+                "task": name,
+                "landmarks": of_dataset(dataset, known, 0),
+                "space": "efficientnet_lite",
+                "classes": len(dataset.classes),
+                "images": len(sides.train),
+                "judged": len(sides.test),
+            }
+        recipe = PROBE.recipe
+        if rate:
+            recipe = dataclasses.replace(FINE_TUNE, rate=rate, epochs=epochs, frozen_stages=stages)
+        found.append(Row(**of[name], architecture=architecture, recipe=recipe, value=value))
+    return found
+
+
+def packaged_says(rows: Sequence[Row]) -> Forecast:
+    """Return what the packaged model says of trainings."""
+    from metad2a.spaces import SPACES
+
+    said = np.zeros((3, len(rows)))
+    for mine in by_task(rows):
+        one, space = rows[mine[0]], SPACES.get(rows[mine[0]].space)
+        answer = packaged().predict(
+            one.landmarks,
+            space,
+            [space.canonical(space.parse(rows[i].architecture)) for i in mine],
+            [rows[i].recipe for i in mine],
+            one.classes,
+            one.images,
+        )
+        said[:, mine] = answer.mean, answer.low, answer.high
+    return Forecast(*said)
+
+
+def enough(rows: Sequence[Row], said: np.ndarray, cost: np.ndarray) -> tuple[float, float]:
+    """Return the share of tasks where the cheapest that is called enough is within 3 points of the
+    best, and the median of its cost over that of the truly cheapest."""
+    truth = np.array([100 * row.value for row in rows])
+    near, dear = [], []
+    for mine in by_task(rows):
+        if len(mine) < POOL:
+            continue
+        s, t, c = said[mine], truth[mine], cost[mine]
+        called, true = s >= s.max() - ENOUGH, t >= t.max() - ENOUGH
+        taken = int(np.where(called, c, np.inf).argmin())
+        near.append(t[taken] >= t.max() - 3)
+        dear.append(c[taken] / c[true].min())
+    return 100 * float(np.mean(near)), float(np.median(dear))
+
+
+def first(
+    rows: Sequence[Row], said: np.ndarray, cost: np.ndarray, limit: float
+) -> tuple[float, int]:
+    """Return the mean accuracy of the first of each task under a limit, and how many tasks."""
+    truth = np.array([100 * row.value for row in rows])
+    taken = []
+    for mine in by_task(rows):
+        fits = mine[cost[mine] <= limit]
+        if len(fits) >= POOL:
+            taken.append(truth[fits[said[fits].argmax()]])
+    return (float(np.mean(taken)) if taken else float("nan")), len(taken)
+
+
+def main() -> None:
+    """Predict, judge, publish."""
+    out = parser(__doc__ or "")
+    out.add_argument("--data", type=Path, metavar="DIR", help="folder of datasets")
+    out.add_argument("--labels", type=Path, metavar="FILE", help="trainings measured on them")
+    args = out.parse_args()
+    if (args.data is None) != (args.labels is None):
+        out.error("--data and --labels belong together: datasets, and trainings measured on them")
+    if args.data is not None:
+        rows = elsewhere(args.data, args.labels)
+        said = {MODEL: packaged_says(rows)}
+    else:
+        known = reading.read_landmarks(ASSETS / "finetune_landmarks.json")
+        rows = reading.read(
+            ASSETS / "finetune.parquet", ASSETS / "finetune_tasks.parquet", known
+        ) + reading.read_early(ASSETS / "finetune_early.json")
+        others = {f"gradient boosting, {n} leaves": boosting(n) for n in (4, 12)}
+        bar = tqdm(unit="family", delay=2)
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        said = predictions(rows, others=others, progress=progress)
+        bar.close()
+    report(rows, said, "" if args.data is None else f"-{args.data.name}")
+
+
+def report(rows: Sequence[Row], said: dict[str, Forecast], suffix: str) -> None:
+    """Print and write the tables."""
+    cost = multiply_adds(rows)
+    truth = np.array([100 * row.value for row in rows])
+    families = {row.family for row in rows}
+    tasks = [mine for mine in by_task(rows) if len(mine) >= POOL]
+    facts = (
+        f"{len(rows)} trainings of {len({row.task for row in rows})} tasks, {len(families)} "
+        f"families; choices are made in the {len(tasks)} tasks with {POOL} or more."
+    )
+    sufficient = [
+        (name, *(number(value, 1) for value in enough(rows, one.mean, cost)))
+        for name, one in said.items()
+    ]
+    header = ["accuracy of the first", *(_limit(limit) for limit in LIMITS)]
+    chosen = {name: one.mean for name, one in said.items()}
+    lines = [
+        (name, *(number(first(rows, mean, cost, limit)[0], 1) for limit in LIMITS))
+        for name, mean in chosen.items()
+    ]
+    lines.append(("best of the task", *_best(rows, truth, cost)))
+    lines.append(("one at random", *_random(rows, truth, cost)))
+    lines.append(("tasks", *(first(rows, truth, cost, limit)[1] for limit in LIMITS)))
+    publish(
+        f"suggestions{suffix}",
+        "What is said of networks on strangers' images",
+        [
+            facts,
+            judged_table(judge(rows, said)),
+            f"Enough: the cheapest that is predicted within {ENOUGH:g} points of the best.",
+            table(
+                (
+                    "enough",
+                    "truly within 3 points, % of tasks",
+                    "cost over the truly cheapest, median",
+                ),
+                sufficient,
+            ),
+            table(header, lines),
+        ],
+    )
+
+
+def _limit(limit: float) -> str:
+    return "no limit" if np.isinf(limit) else f"{limit / 1e6:g}M MACs"
+
+
+def _best(rows: Sequence[Row], truth: np.ndarray, cost: np.ndarray) -> list[str]:
+    return [number(first(rows, truth, cost, limit)[0], 1) for limit in LIMITS]
+
+
+def _random(rows: Sequence[Row], truth: np.ndarray, cost: np.ndarray) -> list[str]:
+    found = []
+    for limit in LIMITS:
+        fits = [mine[cost[mine] <= limit] for mine in by_task(rows)]
+        means = [truth[mine].mean() for mine in fits if len(mine) >= POOL]
+        found.append(number(float(np.mean(means)) if means else float("nan"), 1))
+    return found
+
+
+if __name__ == "__main__":
+    run(main)
