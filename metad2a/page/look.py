@@ -78,7 +78,8 @@ PARTS = """
 .m2 .offers .card { display:flex; flex-direction:column; gap:8px; align-items:flex-start; }
 .m2 .offers .best { border:2px solid var(--accent); grid-row:span 2; }
 .m2 .offers h3 { margin:0; } .m2 .offers .facts { align-self:stretch; margin:4px 0 0; }
-.m2 .offers .facts div { padding:7px 12px; } .m2 .offers .facts b { font-size:1.05rem; }
+.m2 .offers .facts { grid-template-columns:repeat(auto-fit, minmax(84px, 1fr)); }
+.m2 .offers .facts div { padding:7px 10px; } .m2 .offers .facts b { font-size:1.05rem; }
 .m2 .found b { font-size:2.1rem; line-height:1.1; font-weight:700; color:var(--accent); }
 .m2 small { color:var(--soft); font-size:.85em; } .m2 .found small { display:block; }
 .m2 .offers button, .m2 .inside button { min-height:44px; padding:0 16px; border-radius:8px;
@@ -184,8 +185,9 @@ PAGE = f"""
 /* On a phone the parts of both columns stand below one another, the answer next to the upload. */
 @media (max-width: 768px) {{
   .gradio-container > .main {{ padding:8px 12px 30px !important; }}
-  .gradio-container button, .gradio-container summary {{ min-height:44px; }}
-  .gradio-container button {{ min-width:44px; }}
+  /* Gradio puts its own container before each selector, and buttons' heights behind classes. */
+  button, summary {{ min-height:44px !important; }} button {{ min-width:44px !important; }}
+  .m2 .fold summary {{ padding:11px 0; }} .m2 .fold {{ padding:0 14px 4px; }}
   .m2-all {{ flex-direction:column !important; flex-wrap:nowrap !important; gap:14px !important; }}
   .m2-side, .m2-main {{ display:contents !important; }}
   .m2-all > *, .m2-side > *, .m2-main > * {{ width:100%; }}
