@@ -18,6 +18,7 @@ import numpy as np
 from metad2a.errors import InputError
 from metad2a.protocol import FINE_TUNE_NAME, PROBE, FineTune
 from metad2a.spaces import Architecture, SearchSpace
+from metad2a.spaces.sketch import Cell
 
 if TYPE_CHECKING:
     from metad2a.datasets import DatasetReport, ImageDataset
@@ -230,11 +231,9 @@ class CellAnswers(Answers):
 
     def reason(self, place: int, architecture: Architecture, recipe: FineTune | None) -> str:
         """Name rank and operations."""
-        names = [
-            str(decision.values[choice])
-            for decision, choice in zip(self.space.decisions, architecture, strict=True)
-        ]
-        parts = ", ".join(f"{count} x {name}" for name, count in Counter(names).most_common())
+        cells = [one for one in self.space.sketch(architecture) if isinstance(one, Cell)]
+        names = [edge.label for cell in cells for edge in cell.edges if edge.shown]
+        parts = ", ".join(f"{count} × {name}" for name, count in Counter(names).most_common())
         rank = "best" if place == 1 else f"number {place}"
         return f"predicted {rank} of {self.among:,} networks generated for this dataset; its cell has {parts}"
 

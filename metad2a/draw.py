@@ -32,14 +32,23 @@ from metad2a.errors import InputError
 from metad2a.spaces.base import Architecture, SearchSpace
 from metad2a.spaces.sketch import Block, Cell
 
-__all__ = ["FORMATS", "Edge", "draw_cell", "mermaid", "svg", "write"]
+__all__ = ["FORMATS", "Drawing", "Edge", "draw_cell", "mermaid", "svg", "write"]
 
 _STEP, _MARGIN, _RADIUS, _LANE = 112, 32, 17, 46
 _ARROW = 8
 _Curve = tuple[Point, Point, Point, Point]
 
 
-def svg(space: SearchSpace, architecture: str | Architecture, title: str | None = None) -> str:
+class Drawing(str):
+    """The text of one ``<svg>`` element, which a notebook shows as the picture that it is."""
+
+    __slots__ = ()
+
+    def _repr_svg_(self) -> str:
+        return str(self)
+
+
+def svg(space: SearchSpace, architecture: str | Architecture, title: str | None = None) -> Drawing:
     """Draw the cells or the blocks of an architecture.
 
     Args:
@@ -56,7 +65,7 @@ def svg(space: SearchSpace, architecture: str | Architecture, title: str | None 
     cells, blocks = _sketch(space, architecture)
     form = architecture if isinstance(architecture, str) else space.format(architecture)
     if cells and not cells[0].stacked:
-        return draw_cell(cells[0].nodes, _edges(cells[0]), title, form)
+        return Drawing(draw_cell(cells[0].nodes, _edges(cells[0]), title, form))
     top = 30 if title else 0
     parts = [text((_lifelines.WIDTH / 2, 24), title, INK, 15, 600)] if title else []
     if blocks:
@@ -66,7 +75,8 @@ def svg(space: SearchSpace, architecture: str | Architecture, title: str | None 
         used = [edge for edge in _edges(cell) if edge.shown]
         parts += _lifelines.cell(cell.nodes, used, cell.inputs, cell.heading, top)
         top += _lifelines.height(cell.nodes, used, cell.inputs)
-    return document(_lifelines.WIDTH, top, f"{title}: {form}" if title else form, parts)
+    told = f"{title}: {form}" if title else form
+    return Drawing(document(_lifelines.WIDTH, top, told, parts))
 
 
 def mermaid(space: SearchSpace, architecture: str | Architecture) -> str:

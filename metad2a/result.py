@@ -266,6 +266,11 @@ class Suggestions(Sequence["Candidate"]):
     def __iter__(self) -> Iterator[Candidate]:
         return iter(self._candidates)
 
+    def _repr_html_(self) -> str:
+        from metad2a.notebook import suggestions
+
+        return suggestions(self, self._choices())
+
     def __str__(self) -> str:
         measured = any(c.measured for c in self)
         head = f"{'rank':>4}  {'accuracy':>8}  {'90 % interval':>14}  "

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from metad2a.answers import Answers, Result
     from metad2a.datasets import ImageDataset
+    from metad2a.draw import Drawing
     from metad2a.export import Delivery, Saved
     from metad2a.model.metad2a import MetaD2A
     from metad2a.protocol import FineTune
@@ -94,8 +95,10 @@ class Candidate:
         """Bytes of the parameters as 32-bit numbers."""
         return 4 * self.params
 
-    def draw(self, path: str | Path | None = None) -> str:
-        """Return the cell as SVG, and write a drawing to ``path`` if one is given.
+    def draw(self, path: str | Path | None = None) -> Drawing:
+        """Return the network as SVG, and write a drawing to ``path`` if one is given.
+
+        A notebook shows what is returned as a picture.
 
         Args:
             path: its ending names the format: ``.svg``, ``.png``, ``.mmd`` or ``.md`` (Mermaid);

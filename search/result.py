@@ -13,6 +13,7 @@ from metad2a.spaces.base import Cost
 if TYPE_CHECKING:
     from torch import nn
 
+    from metad2a.draw import Drawing
     from metad2a.export.delivered import Delivered
 
 
@@ -66,7 +67,7 @@ class SearchResult:
         space = SPACES.get(self.space)
         return space.build(space.parse(self.architecture), self.classes, **macro)
 
-    def draw(self, path: str | Path | None = None) -> str:
+    def draw(self, path: str | Path | None = None) -> Drawing:
         """Return the cell as SVG, and write it to ``path`` if one is given."""
         from metad2a.draw import svg, write
 
@@ -81,9 +82,10 @@ class SearchResult:
         """What happened beside the training: fallbacks, operations dropped, stages begun."""
         return tuple(str(h["note"]) for h in self.history if "note" in h)
 
-    def __str__(self) -> str:
+    def facts(self) -> list[tuple[str, str]]:
+        """Return what is known of it, in words: a name and a text each."""
         accuracy = "–" if self.accuracy is None else f"{100 * self.accuracy:.1f} %"
-        facts = [
+        return [
             ("method", f"{self.method}, seed {self.seed}, on {self.device}"),
             ("architecture", self.architecture),
             ("accuracy", f"{accuracy}  ({self.protocol})"),
@@ -95,13 +97,16 @@ class SearchResult:
                 f"{self.seconds:.1f} s, {self.steps:,} steps, {self.images:,} images"
                 + ("" if self.complete else " (cancelled)"),
             ),
+            *(("note", note) for note in self.notes),
         ]
-        return "\n".join(
-            [
-                *(f"{name:<13} {value}" for name, value in facts),
-                *(f"note          {note}" for note in self.notes),
-            ]
-        )
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name:<13} {value}" for name, value in self.facts())
+
+    def _repr_html_(self) -> str:
+        from metad2a.notebook import facts
+
+        return f"{facts(self.facts())}{self.draw()}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""

@@ -21,19 +21,26 @@ from metad2a import InputError, load_dataset
 from metad2a.page import charts, states, values
 from metad2a.page.bench import Running, Waiting
 from metad2a.page.charts import Mark, front, trade_off
+from metad2a.page.choices import NEAR, choices
 from metad2a.page.dataset_view import dataset_view
 from metad2a.page.described import Described, describe_source
 from metad2a.page.downloads import FILES, table
 from metad2a.page.events import AUTOMATIC, Events
 from metad2a.page.report import report
-from metad2a.page.result_view import drawing_view, result_view
+from metad2a.page.result_view import list_view, offered, suggestion_view
 from metad2a.page.searching import Found, because
 from metad2a.page.trained_view import answer_view, trained_view
 from metad2a.page.training import TrainedHere
 from metad2a.page.visit import Visit
 from metad2a.prediction import Prediction
+from metad2a.result import CostLimits, Suggestions
+from metad2a.settings import LIMITS
 from metad2a.suggestion import Measured
 
+INTERNAL = re.compile(
+    r"nor_conv|skip_connect|avg_pool_|standalone-v\d|finetune-v\d|probe-v\d|scratch-v\d|r\d+-s\d-d\d"
+)
+"""Names that programs have for networks and ways of training, and that tell a user nothing."""
 NASTY = '"><img src=x onerror=alert(1)><script>x</script>{{1}}${2}'
 
 
@@ -149,9 +156,10 @@ def test_w_names_are_text_on_the_page_and_in_the_report(
     for one in (described, pieces):
         visit = Visit(one, 3)
         visit.learnt(training(visit, tmp_path))
-        assert_harmless(result_view(visit.result, visit.k))
+        assert_harmless(suggestion_view(visit.result))
+        assert_harmless(list_view(visit.result, visit.k))
         assert_harmless(trained_view(training(visit, tmp_path)))
-        page = report(visit, 1)
+        page = report(visit)
         assert_harmless(page)
         assert "Content-Security-Policy" in page and "http" not in re.sub(
             r'xmlns="http://www.w3.org/2000/svg"|http-equiv', "", page
@@ -197,18 +205,116 @@ def test_files_are_what_they_say(described: Described, pieces: Described) -> Non
     assert "onnx" not in FILES, "an untrained network is no result"
 
 
+def seen(visit: Visit) -> str:
+    """Return the words of the answer and the list, as a visitor reads them."""
+    return Reader(
+        suggestion_view(visit.result, visit.searched)
+        + list_view(visit.result, visit.k, visit.searched)
+    ).text
+
+
 def test_limits_are_obeyed_without_reading_again(described: Described) -> None:
     visit = Visit(described, 5)
-    visit.limit(4, None, 40_000_000)
-    assert visit.k == 4 and all(one.macs <= 40_000_000 for one in visit.result)
+    visit.limit(4, CostLimits(max_macs=40_000_000))
+    assert visit.k >= 4 and all(one.macs <= 40_000_000 for one in visit.result)
     assert [one.rank for one in visit.result] == list(range(1, len(visit.result) + 1))
-    values = [one.accuracy for one in visit.result]
+    values = [one.accuracy for one in visit.result[:4]]
     assert values == sorted(values, reverse=True)
-    shown = Reader(result_view(visit.result, 4))
-    assert "Nothing tells 1, 2, 3, 4 apart" in shown.text, "the images are noise"
-    for words in ("Smallest within 1 point of the best", "within 3 points of the best", "Fastest"):
-        assert words in shown.text
-    assert "your limit" in shown.text and "at most 40,000,000 MACs" in shown.text
+    front = {one.architecture for one in visit.result.front.values()}
+    assert front <= {one.architecture for one in visit.result[: visit.k]}
+    assert "your limit" in seen(visit) and "within 40 M MACs" in seen(visit)
+    most = visit.result[0].params - 1
+    visit.limit(4, CostLimits(max_params=most))
+    assert all(one.params <= most for one in visit.result)
+    assert f"within a file of {4 * most / 1e6:.1f} MB" in seen(visit)
+
+
+def test_a_limit_on_the_time_of_a_picture_is_measured_and_said(
+    described: Described, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from metad2a import latency
+
+    monkeypatch.setattr(
+        latency, "measure", lambda space, cell, classes: space.cost(cell, classes).macs / 1e7
+    )
+    events, visit = Events(cast("Any", None), cast("Any", None), None), Visit(described, 3)
+    shown = events.limit(visit, 3, 1e6, 1e6, 6.0)
+    assert all(one.macs <= 60_000_000 for one in visit.result)
+    text = Reader(shown["result"] + shown["list"]).text
+    assert "within 6 ms a picture" in text and "one picture takes here" in text
+    assert events.limit(visit, 3, 1e6, 1e6, 6.0) == {}, "nothing is timed again for nothing"
+    refused = events.limit(visit, 3, 1e6, 1e6, 0.001)
+    text = Reader(refused["result"]).text
+    assert "No network fits" in text and "0.001 ms cannot be met" in text and "max_" not in text
+    assert events.limit(visit, 3, 1e6, 1e6, 6.0)["result"] == shown["result"]
+    assert "a number of milliseconds" in events.limit(visit, 3, 1e6, 1e6, -1)["result"]
+
+
+def revised(described: Described, *rows: tuple[float, int, int]) -> Suggestions:
+    """Return suggestions of given accuracy, parameters and MACs."""
+    return described.first.revised(
+        [
+            replace(one, accuracy=accuracy, params=params, macs=macs)
+            for one, (accuracy, params, macs) in zip(described.first, rows, strict=False)
+        ],
+        0.0,
+    )
+
+
+def test_of_a_tie_the_cheapest_is_suggested_and_smaller_and_faster_stand_beside(
+    described: Described,
+) -> None:
+    close = 90.0 - described.first.answers.noise(90.0) / 2
+    rows = [
+        (90.0, 900, 900),
+        (close, 800, 500),
+        (close - NEAR + 0.1, 100, 490),
+        (close - NEAR + 0.1, 790, 50),
+        (close - NEAR - 0.1, 10, 10),
+    ]
+    result = revised(described, *rows)
+    found = choices(result)
+    assert (found.best.rank, found.ties) == (2, (1,))
+    assert found.smaller is not None and found.smaller.rank == 3
+    assert found.faster is not None and found.faster.rank == 4
+    shown = Reader(suggestion_view(result))
+    assert "A tie. Network 1 cannot be told apart" in shown.text
+    for words in ("Network 2", "Smaller: network 3", "Faster: network 4", "about 2.9 points less"):
+        assert words in shown.text, words
+    buttons = [attributes["data-rank"] for tag, attributes in shown.tags if tag == "button"]
+    assert buttons == ["2", "3", "4"]
+    assert [one.rank for one in offered(result, 1)] == [1, 2, 3, 4], "what is offered is listed"
+    # Measured best is best, whatever was expected.
+    assert (choices(result, searched=True).best.rank, choices(result, searched=True).ties) == (
+        1,
+        (),
+    )
+    alone = revised(described, (90.0, 100, 100), (80.0, 10, 10))
+    found = choices(alone)
+    assert (found.ties, found.smaller, found.faster) == ((), None, None)
+    assert "None that was compared" in Reader(suggestion_view(alone)).text
+    both = revised(described, (90.0, 100, 100), (87.5, 10, 10))
+    assert "Smaller and faster: network 2" in Reader(suggestion_view(both)).text
+
+
+def test_a_user_reads_no_internal_names(
+    described: Described, pieces: Described, tmp_path: Path
+) -> None:
+    for one in (described, pieces):
+        visit = Visit(one, 5)
+        visit.found(measured(visit, 2))
+        trained = training(visit, tmp_path)
+        trained.told["plan"]["reason"] = "trained; predicted under the protocol standalone-v1"
+        visit.learnt(trained)
+        for shown in (seen(visit), Reader(report(visit)).text):
+            assert not INTERNAL.search(shown), INTERNAL.search(shown)
+
+
+def test_what_may_be_uploaded_is_said_before() -> None:
+    told = Reader(states.may_be_given()).text
+    for words in (f"{LIMITS.upload_bytes / 1e6:.0f} MB", f"{LIMITS.archive_members:,} files"):
+        assert words in told
+    assert f"{LIMITS.min_classes} to {LIMITS.max_classes:,} classes" in told and "an hour" in told
 
 
 def test_measurements_survive_other_limits_and_reasons_agree_with_ranks(
@@ -222,7 +328,7 @@ def test_measurements_survive_other_limits_and_reasons_agree_with_ranks(
     assert len(visit.result) == len(described.first)
     most = min(one.macs for one in checked.candidates)
     for limit in (None, most, None):
-        visit.limit(5, None, limit)
+        visit.limit(5, CostLimits(max_macs=limit))
         kept = [one for one in visit.result if one.measured]
         wanted = [one for one in checked.candidates if one.macs <= (limit or one.macs)]
         assert [one.architecture for one in kept] == [one.architecture for one in wanted]
@@ -242,22 +348,21 @@ def test_what_a_training_reached_stands_beside_the_prediction(
     ranks = [one.architecture for one in visit.result]
     assert visit.learnt(training(visit, tmp_path, rank=2)) is None
     for limit in (visit.result[1].macs, visit.result[0].macs - 1, None):
-        visit.limit(5, None, limit)
+        visit.limit(5, CostLimits(max_macs=limit))
         row = next(one for one in visit.result[: visit.k] if one.architecture == ranks[1])
         assert row.measured is not None and row.measured.accuracy == 75.0
         assert all(one.macs <= (limit or one.macs) for one in visit.result)
         names = [one.architecture for one in visit.result]
         assert len(names) == len(set(names))
-    visit.limit(5, None, visit.result[1].macs - 1)
+    visit.limit(5, CostLimits(max_macs=visit.result[1].macs - 1))
     assert ranks[1] not in [one.architecture for one in visit.result]
-    visit.limit(5, None, None)
+    visit.limit(5, CostLimits())
     assert [one.architecture for one in visit.result] == ranks, "the order is the predictions'"
     # The list knows of it, and how it was trained.
     (known,) = visit.result.answers.results
     assert (known.accuracy, known.judged) == (75.0, 12)
     assert (known.recipe.rate, known.recipe.epochs) == (0.002, 2.0)
-    shown = Reader(result_view(visit.result, visit.k)).text
-    assert "75.0 %" in shown and "The ranks are by what was predicted" in shown
+    assert "75.0 %" in seen(visit) and "The order is by what was expected" in seen(visit)
     told = Reader(trained_view(visit.trained)).text
     for words in ("75.0", "70.0 %", f"{row.accuracy:.1f}", "=cmd() → ", "held out", "3.0 MB"):
         assert words in told, words
@@ -266,14 +371,18 @@ def test_what_a_training_reached_stands_beside_the_prediction(
     assert "stopped before its end" in Reader(trained_view(visit.trained)).text
 
 
-def test_a_row_that_is_chosen_is_drawn_and_marked(described: Described) -> None:
+def test_rows_open_and_choose_their_network(described: Described) -> None:
     visit = Visit(described, 3)
+    listed = offered(visit.result, visit.k)
+    rows = Reader(list_view(visit.result, visit.k))
+    opened = [attributes for tag, attributes in rows.tags if attributes.get("class") == "net"]
+    assert [one["data-rank"] for one in opened] == [str(one.rank) for one in listed]
+    assert not any("open" in one for one in opened), "no row of drawings that look alike"
+    assert [tag for tag, _ in rows.tags].count("svg") == len(listed) + 1, "and the chart"
     events = Events(cast("Any", None), cast("Any", None), None)
     shown = events.choose(visit, 2)
-    assert shown["chosen"] == {"value": 2}
-    assert shown["drawing"] == drawing_view(visit.result, 2) and 'data-rank="2"' in shown["drawing"]
-    assert shown["drawing"].count("<svg") == 1
-    for rank in (0, 4, None, cast("Any", "2")):
+    assert shown["chosen"] == shown["network"] == {"value": 2} and 'data-rank="2"' in shown["mark"]
+    for rank in (0, 999, None, cast("Any", "2")):
         assert events.choose(visit, rank) == {}
 
 
@@ -283,7 +392,8 @@ def test_only_pretrained_networks_are_chosen_for_the_time(
     from metad2a.page.events import _listed, _named
 
     cells, networks = Visit(described, 3), Visit(pieces, 3)
-    assert [number for _, number in _listed(cells)["network"]["choices"]] == [1, 2, 3]
+    numbers = [number for _, number in _listed(cells)["network"]["choices"]]
+    assert numbers[:3] == [1, 2, 3] and AUTOMATIC not in numbers
     assert _listed(networks)["network"]["value"] == AUTOMATIC
     assert _named(networks, AUTOMATIC) is None
     assert _named(cells, 2) == cells.result[1].architecture
@@ -294,12 +404,29 @@ def test_only_pretrained_networks_are_chosen_for_the_time(
 
 def test_the_chart_draws_the_front_and_joins_marks_that_hide_one_another() -> None:
     assert front([(1, 5), (2, 4), (2, 6), (3, 6), (4, 7)]) == [(1, 5), (2, 6), (4, 7)]
-    drawn = trade_off([(10, 50.0)], [Mark(1, 100, 90), Mark(2, 100, 90), Mark(3, 20, 80)], 120)
+    marks = [Mark(1, 100, 90), Mark(2, 100, 90), Mark(3, 20, 80, (70, 88))]
+    drawn = trade_off([(10, 50.0)], marks, 120)
     found = ET.fromstring(drawn)
     space = "{http://www.w3.org/2000/svg}"
     ranks = [text.text for text in found.iter(f"{space}text") if text.get("class") == "rank"]
     assert sorted(ranks) == ["1–2", "3"]
-    assert [path.get("class") for path in found.iter(f"{space}path")].count("limit") == 1
+    kinds = [path.get("class") for path in found.iter(f"{space}path")]
+    assert kinds.count("limit") == 1 and kinds.count("interval") == 1
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "least", "most"),
+    [((96.5, 96.9), 80, 100), ((50.1, 50.3), 40, 65), ((0.2, 0.4), 0, 20), ((10, 90), 0, 100)],
+)
+def test_the_chart_does_not_magnify_noise(
+    accuracies: tuple[float, float], least: float, most: float
+) -> None:
+    low, high = accuracies
+    drawn = ET.fromstring(trade_off([], [Mark(1, 10, high), Mark(2, 20, low)], None))
+    texts = drawn.iter("{http://www.w3.org/2000/svg}text")
+    numbers = [float(text.text or "") for text in texts if text.get("text-anchor") == "end"]
+    assert max(numbers) - min(numbers) >= 20, "a point is at most a twentieth of the height"
+    assert least <= min(numbers) <= low and high <= max(numbers) <= most
 
 
 def test_a_job_says_where_it_stands() -> None:

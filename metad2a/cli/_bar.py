@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 @contextlib.contextmanager
 def counting(unit: str) -> Iterator[Callable[[int, int, str], None]]:
     """Give a function that shows (done, total, text) as a bar, if it takes over two seconds."""
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     # A log file gets a line a minute.
     interval = 0.5 if sys.stderr.isatty() else 60

@@ -25,7 +25,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Describe every dataset that has a training, and write what is known of each."""
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     from metad2a.cli._tasks import TASK_COLUMNS, unchanged_dataset
     from metad2a.model.description import describe

@@ -89,7 +89,7 @@ def run(args: Namespace) -> int:
 
 def _bar(text: str, unit: str) -> Callable[[int, int], None]:
     """Return a progress callback that draws a bar on standard error."""
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     bar = tqdm(desc=text, unit=unit)
 

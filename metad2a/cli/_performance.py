@@ -74,7 +74,7 @@ def run(args: Namespace) -> int:
 
 def _complete(args: Namespace, known: dict[str, Landmarks]) -> None:
     """Measure the landmarks that are missing; what was measured is kept at once."""
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     from metad2a.cli._tasks import unchanged_dataset
     from metad2a.meta_training import rows as reading

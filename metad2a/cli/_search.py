@@ -126,7 +126,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Search, with a progress bar; Ctrl-C ends with what was found, and can be gone on from."""
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     from search import Progress, search
     from search.checkpoint import is_there

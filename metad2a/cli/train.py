@@ -81,11 +81,10 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Train with a progress bar and write the folder; Ctrl-C ends with what there is."""
-    from tqdm import tqdm
-
     from metad2a.datasets import load_dataset
     from metad2a.export.folder import check_free
-    from metad2a.training.train import TrainProgress, train
+    from metad2a.training.progress_bar import progress_bar
+    from metad2a.training.train import train
 
     started = time.perf_counter()
     check_free(args.out)  # What cannot be written is not trained for.
@@ -100,28 +99,8 @@ def run(args: Namespace) -> int:
     with (
         contextlib.redirect_stdout(sys.stderr),
         interruptible() as should_stop,
-        tqdm(
-            total=100,
-            delay=2,
-            disable=quiet,
-            mininterval=0.5 if sys.stderr.isatty() else 20,
-            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed} {postfix}",
-        ) as bar,
+        progress_bar(disable=quiet) as show,
     ):
-
-        def show(progress: TrainProgress) -> None:
-            bar.set_description(progress.phase, refresh=False)
-            parts = []
-            if progress.epochs:
-                parts.append(f"epoch {progress.epoch:.1f} of {progress.epochs:.1f}")
-            if progress.loss is not None:
-                parts.append(f"loss {progress.loss:.2f}")
-            if progress.curve:
-                parts.append(f"{progress.curve[-1][1]:.1f} % so far")
-            parts.append(f"{progress.remaining:.0f} s left")
-            bar.set_postfix_str(", ".join(parts), refresh=False)
-            bar.update(100 * progress.fraction - bar.n)
-
         source, network = load_dataset(open_data(args)), args.network
         if not quiet:
             for note in source.notes:

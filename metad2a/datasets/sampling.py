@@ -131,7 +131,7 @@ def check(dataset: ImageDataset, progress: bool = False, quality: bool = False) 
     Raises:
         InputError: as in :func:`draw`.
     """
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     counts = _class_counts(dataset)
     tally = _Tally(dataset, quality)

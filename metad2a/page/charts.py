@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -12,6 +13,8 @@ Point = tuple[float, float]
 _TOP, _RIGHT, _BOTTOM, _LEFT = 16, 16, 48, 66
 _NEAR = 15.0
 """Pixels below which two marks are drawn as one."""
+_LEAST_SPAN = 20.0
+"""Points of accuracy that the vertical axis holds at least: less would magnify noise."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class Axes:
     rows: Sequence[float]
     width: int = 460
     height: int = 300
+    names: Sequence[str] = ()
+    """What is written below the columns; empty: their numbers."""
 
     def place(self, x: float, y: float) -> Point:
         """Return where a point lies, in pixels; one beyond the axes lies on the edge."""
@@ -37,22 +42,23 @@ class Axes:
         """Return one ``<svg>`` element: grid, numbers, names of the axes, and the parts."""
         end, foot = self.width - _RIGHT, self.height - _BOTTOM
         grid = []
-        for value in self.columns:
+        names = self.names or [f"{value:g}" for value in self.columns]
+        for value, name in zip(self.columns, names, strict=True):
             x, _ = self.place(value, self.rows[0])
-            grid.append(_text(x, foot + 17, f"{value:g}"))
+            grid.append(_text(x, foot + 17, name))
         for value in self.rows:
             _, y = self.place(self.columns[0], value)
             grid.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{end}"/>')
             grid.append(_text(_LEFT - 8, y + 4, f"{value:g}", "end"))
         middle = (_TOP + foot) / 2
-        names = [
+        titles = [
             _text((_LEFT + end) / 2, self.height - 8, across, kind="name"),
             f'<g transform="rotate(-90 13 {middle:.0f})">{_text(13, middle, up, kind="name")}</g>',
         ]
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" '
             f'class="chart" role="img" aria-label="{escape(description)}">'
-            f"{''.join([*grid, *names, *parts])}</svg>"
+            f"{''.join([*grid, *titles, *parts])}</svg>"
         )
 
 
@@ -65,10 +71,15 @@ class Mark:
     """Millions."""
     accuracy: float
     """Percent."""
+    interval: tuple[float, float] | None = None
+    """Its bounds, percent; None: the accuracy was measured."""
 
 
 def trade_off(others: Sequence[Point], marks: Sequence[Mark], limit: float | None) -> str:
     """Draw accuracy against MACs: all networks faintly, the suggested ones with their ranks.
+
+    The vertical axis holds the intervals and at least :data:`_LEAST_SPAN` points, so that what is
+    noise looks like it; the horizontal one is logarithmic, as costs differ by factors.
 
     Args:
         others: (millions of MACs, percent) of networks that are not in the list.
@@ -79,12 +90,20 @@ def trade_off(others: Sequence[Point], marks: Sequence[Mark], limit: float | Non
         One ``<svg>`` element, with the front: the best accuracy to be had for so many MACs.
     """
     points = [*others, *((mark.macs, mark.accuracy) for mark in marks)]
-    tall = [y for _, y in points]
-    wide = [x for x, _ in points] + ([limit] if limit is not None else [])
-    axes = Axes(ticks(0.0, 1.04 * max(wide)), ticks(min(tall), max(tall)))
+    ends = [end for mark in marks for end in mark.interval or ()]
+    costs = _decades([x for x, _ in points] + ([limit] if limit is not None else []))
+    axes = Axes(
+        [math.log10(cost) for cost in costs],
+        ticks(*_span([*ends, *(y for _, y in points)])),
+        names=[f"{cost:g}" for cost in costs],
+    )
+
+    def place(macs: float, accuracy: float) -> Point:
+        return axes.place(math.log10(macs), accuracy)
+
     parts = []
     if limit is not None:
-        x, _ = axes.place(limit, 0)
+        x, _ = place(limit, 0)
         parts.append(
             f'<rect class="beyond" x="{x:.1f}" y="{_TOP}" '
             f'width="{axes.width - _RIGHT - x:.1f}" '
@@ -92,27 +111,58 @@ def trade_off(others: Sequence[Point], marks: Sequence[Mark], limit: float | Non
             f'<path class="limit" d="M{x:.1f} {_TOP}V{axes.height - _BOTTOM}"/>'
             + _text(x - 6, axes.height - _BOTTOM - 8, "your limit", "end")
         )
-    dots = "".join("M{:.1f} {:.1f}h0".format(*axes.place(*point)) for point in others)
+    dots = "".join("M{:.1f} {:.1f}h0".format(*place(*point)) for point in others)
     parts.append(f'<path class="dots" d="{dots}"/>')
-    steps = [axes.place(*point) for point in front(points)]
+    groups = _together(place, marks)
+    for first, *_ in groups:
+        if first.interval is not None:
+            (x, low), (_, high) = (place(first.macs, end) for end in first.interval)
+            parts.append(
+                f'<path class="interval" d="M{x:.1f} {low:.1f}V{high:.1f}'
+                f'M{x - 5:.1f} {low:.1f}h10M{x - 5:.1f} {high:.1f}h10"/>'
+            )
+    steps = [place(*point) for point in front(points)]
     line = "M{:.1f} {:.1f}".format(*steps[0]) + "".join(f"H{x:.1f}V{y:.1f}" for x, y in steps[1:])
     parts.append(f'<path class="front" d="{line}"/>')
-    parts += [_pill(axes, group) for group in reversed(_together(axes, marks))]
+    parts += [_pill(place(group[0].macs, group[0].accuracy), group) for group in reversed(groups)]
     return axes.document(
-        "millions of MACs (work for one image)",
+        "millions of MACs (work for one picture)",
         "accuracy, %",
         "Accuracy of the networks against the work that they take",
         parts,
     )
 
 
-def _together(axes: Axes, marks: Sequence[Mark]) -> list[list[Mark]]:
+def _span(values: Sequence[float]) -> Point:
+    """Return the ends of an axis of percents that holds all values and no less than its least."""
+    low, high = min(values), max(values)
+    missing = max(0.0, _LEAST_SPAN - (high - low)) / 2
+    low, high = low - missing, high + missing
+    over = max(0.0, high - 100)
+    return max(0.0, low - over), min(100.0, high)
+
+
+def _decades(costs: Sequence[float]) -> list[float]:
+    """Return 1, 2, 5, 10, ... around costs, two at least."""
+    steps = [
+        round(factor * 10.0**power, 6)
+        for power in range(
+            math.floor(math.log10(min(costs))), math.ceil(math.log10(max(costs))) + 1
+        )
+        for factor in (1, 2, 5)
+    ]
+    first = max(index for index, step in enumerate(steps) if step <= min(costs))
+    last = min(index for index, step in enumerate(steps) if step >= max(costs))
+    return steps[first : max(last, first + 1) + 1]
+
+
+def _together(place: Callable[[float, float], Point], marks: Sequence[Mark]) -> list[list[Mark]]:
     """Group marks that would hide one another, best first."""
     groups: list[list[Mark]] = []
     for mark in marks:
-        x, y = axes.place(mark.macs, mark.accuracy)
+        x, y = place(mark.macs, mark.accuracy)
         for group in groups:
-            left, top = axes.place(group[0].macs, group[0].accuracy)
+            left, top = place(group[0].macs, group[0].accuracy)
             if abs(x - left) < 2 * _NEAR and abs(y - top) < _NEAR:
                 group.append(mark)
                 break
@@ -121,9 +171,9 @@ def _together(axes: Axes, marks: Sequence[Mark]) -> list[list[Mark]]:
     return groups
 
 
-def _pill(axes: Axes, group: Sequence[Mark]) -> str:
+def _pill(at: Point, group: Sequence[Mark]) -> str:
     """Draw the ranks of a group at the place of its best."""
-    x, y = axes.place(group[0].macs, group[0].accuracy)
+    x, y = at
     label = _ranks([mark.rank for mark in group])
     half = max(9.0, 3.6 * len(label) + 5)
     told = "; ".join(
@@ -158,13 +208,16 @@ def front(points: Sequence[Point]) -> list[Point]:
     return kept
 
 
-def curves(lines: Sequence[tuple[str, Sequence[Point]]], across: str, up: str) -> str:
+def curves(
+    lines: Sequence[tuple[str, Sequence[Point]]], across: str, up: str, percent: bool = True
+) -> str:
     """Draw learning curves.
 
     Args:
         lines: a label, written at the end of the line, and its points, for each curve.
         across: name of the horizontal axis.
         up: name of the vertical axis.
+        percent: whether that is of percents, whose noise is not to be magnified.
 
     Returns:
         One ``<svg>`` element; an empty text where no curve has two points.
@@ -173,7 +226,8 @@ def curves(lines: Sequence[tuple[str, Sequence[Point]]], across: str, up: str) -
     if not drawn:
         return ""
     xs, ys = zip(*(point for _, line in drawn for point in line), strict=True)
-    axes = Axes(ticks(min(xs), max(xs)), ticks(min(ys), max(ys)), height=220)
+    ends = _span(ys) if percent else (min(ys), max(ys))
+    axes = Axes(ticks(min(xs), max(xs)), ticks(*ends), height=220)
     parts = []
     for number, (label, line) in enumerate(drawn):
         path = "L".join("{:.1f} {:.1f}".format(*axes.place(*point)) for point in line)

@@ -11,10 +11,11 @@ import numpy as np
 from PIL import Image
 
 from metad2a.datasets import DatasetReport, ImageDataset, UnreadableImage, load_dataset
+from metad2a.page import values
 from metad2a.page.examples import open_example
 
 if TYPE_CHECKING:
-    from metad2a.result import Suggestions
+    from metad2a.result import CostLimits, Suggestions
 
 SHOWN_CLASSES, SHOWN_IMAGES = 12, 8
 _THUMBNAIL, _DOUBTED = 56, 112
@@ -39,17 +40,26 @@ class Described:
     """The pictures whose labels are in doubt, as ``report.quality.doubts`` lists them, as data
     URIs; empty where one cannot be read again."""
 
-    def within(self, max_params: int | None, max_macs: int | None) -> Suggestions:
+    def within(self, limits: CostLimits, k: int) -> Suggestions:
         """Return all that is suggested within limits, best first; the dataset is not read again.
+
+        Args:
+            limits: on parameters, work, and the time of one picture.
+            k: how many are enough where each is to be timed.
 
         Raises:
             BudgetError: a limit is below the smallest network; names the smallest feasible value.
         """
         from metad2a.suggestion import CANDIDATES
 
-        if max_params is None and max_macs is None:
+        if limits == self.first.limits:
             return self.first
-        return self.first.within(max_params, max_macs, k=CANDIDATES)
+        return self.first.within(
+            limits.max_params,
+            limits.max_macs,
+            limits.max_latency_ms,
+            k=CANDIDATES if limits.max_latency_ms is None else k,
+        )
 
 
 def open_source(source: str, uploaded: bool) -> ImageDataset:
@@ -75,7 +85,7 @@ def describe_source(source: str, uploaded: bool, space: str) -> Described:
     from metad2a.suggestion import CANDIDATES, suggest
 
     with open_source(source, uploaded) as dataset:
-        first = suggest(dataset, k=CANDIDATES, space=space)
+        first = suggest(dataset, k=CANDIDATES, minutes=values.TRAINING, space=space)
         counts = np.bincount(dataset.labels, minlength=len(dataset.classes)).tolist()
         samples = tuple(
             _samples(dataset, number) for number in range(min(SHOWN_CLASSES, len(dataset.classes)))

@@ -78,7 +78,7 @@ def csv_file(visit: Visit, chosen: Candidate) -> bytes:
 
 def report_file(visit: Visit, chosen: Candidate) -> bytes:
     """Return everything on one page that needs no other file."""
-    return report(visit, chosen.rank).encode("utf-8", "replace")
+    return report(visit).encode("utf-8", "replace")
 
 
 def table(rows: Sequence[Sequence[object]]) -> bytes:
@@ -99,10 +99,10 @@ def _plain(text: str) -> str:
 
 Maker = Callable[["Visit", "Candidate"], bytes]
 FILES: dict[str, tuple[str, str, Maker]] = {
+    "report": ("Report", "report.html", report_file),
+    "csv": ("Table", "suggestions.csv", csv_file),
+    "json": ("JSON", "suggestions.json", json_file),
     "code": ("Code", "model.py", code_file),
     "svg": ("Drawing", "network.svg", svg_file),
-    "json": ("JSON", "suggestions.json", json_file),
-    "csv": ("Table", "suggestions.csv", csv_file),
-    "report": ("Report", "report.html", report_file),
 }
 """What can be had: the button's word, the file's name, and what makes it."""

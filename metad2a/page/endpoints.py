@@ -49,7 +49,8 @@ _CHECK_DATASET = f"""Say what is understood of a labelled image dataset; every i
     """
 _SUGGEST = f"""Suggest small neural networks predicted to do best on a labelled image dataset.
 
-    It takes seconds and trains nothing.
+    It takes seconds and trains nothing. Accuracies are for a training of {values.TRAINING:g}
+    minutes on this server.
 
     Args:{_DATA}{_LIMITS}{_SPACE}
 
@@ -108,6 +109,7 @@ def endpoints(
             limits = {
                 "k": _networks(k),
                 **_limits(max_params, max_macs),
+                "minutes": values.TRAINING,
                 "space": values.space(space),
             }
             with open_source(*_source(uploads, file, example, request)) as dataset:
@@ -155,7 +157,7 @@ def _train(uploads: Uploads, bench: Bench, backend: Backend) -> Callable[..., An
         request: gr.Request,
         file: gr.FileData | None = None,
         example: str = "",
-        minutes: float = 2.0,
+        minutes: float = values.TRAINING,
         network: str = "",
         max_params: int = 0,
         max_macs: int = 0,

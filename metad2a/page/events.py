@@ -7,6 +7,7 @@ parts.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -15,16 +16,25 @@ from typing import TYPE_CHECKING, Any
 from metad2a.errors import InputError, MetaD2AError
 from metad2a.page import examples, states, values
 from metad2a.page.bench import Bench, Running, Waiting
+from metad2a.page.choices import choices as suggested
 from metad2a.page.dataset_view import dataset_view
 from metad2a.page.described import describe_source
 from metad2a.page.downloads import FILES
 from metad2a.page.orders import Order, Outcome
-from metad2a.page.result_view import accuracy, drawing_view, result_view
+from metad2a.page.result_view import (
+    accuracy,
+    chosen_style,
+    list_view,
+    megabytes,
+    offered,
+    suggestion_view,
+)
 from metad2a.page.searching import Found, Kind, SearchOrder, work_of
 from metad2a.page.trained_view import answer_view, trained_view
 from metad2a.page.training import ZIP, TrainedHere, TrainOrder
 from metad2a.page.uploads import Uploads
 from metad2a.page.visit import Visit
+from metad2a.result import CostLimits
 
 if TYPE_CHECKING:
     from metad2a.page.backend import Backend
@@ -32,6 +42,10 @@ if TYPE_CHECKING:
 Updates = dict[str, Any]
 AUTOMATIC = 0
 """The number that stands for the network that is best in the time."""
+_BYTES = 4
+"""Of a parameter in a file."""
+_LATENCY = re.compile(r"max_latency_ms=(\d+(?:\.\d+)?)")
+"""How a refusal names a limit that visitors know by another name."""
 _LOST = "Your dataset is no longer kept here: after an hour everything is deleted. Upload it again."
 _NO_ROOM = "This server has no room for a network now. Try again later."
 
@@ -99,26 +113,44 @@ class Events:
             return {}
         return {**_whole(visit), "space": visit.space, "k": {"value": visit.wanted}}
 
-    def limit(self, visit: Visit | None, k: int, params: float, macs: float) -> Updates:
-        """Make the list anew under other limits."""
+    def limit(
+        self, visit: Visit | None, k: int, size: float, macs: float, time: float | None
+    ) -> Updates:
+        """Make the list anew under other limits: megabytes, millions of MACs, milliseconds."""
         if visit is None:
             return _beginning(states.note(_LOST))
         ends = _ranges(visit)
+        most = _most(size, ends["size"])
         try:
-            visit.limit(int(k), _most(params, ends["params"]), _most(macs, ends["macs"]))
+            limits = CostLimits(
+                None if most is None else most // _BYTES,
+                _most(macs, ends["macs"]),
+                values.milliseconds(time),
+            )
+            if limits == visit.result.limits and int(k) == visit.wanted and not visit.refused:
+                return {}
+            visit.limit(int(k), limits)
         except InputError as error:
+            visit.refused = True
+            words = _LATENCY.sub(r"\1 ms", str(error))
             return {
-                "result": states.problem("No network fits these limits", str(error)),
+                "result": states.problem("No network fits these limits", words),
+                "list": "",
                 "tools": _shown(False),
             }
+        visit.refused = False
         job = {} if visit.ticket else {"job": states.learnt(visit.lines)}
         return {**_listed(visit), **job}
 
     def choose(self, visit: Visit | None, rank: int | None) -> Updates:
-        """Draw a network of the list."""
-        if visit is None or not isinstance(rank, int) or not 1 <= rank <= visit.k:
+        """Choose a network of the list, to be trained or taken along."""
+        if visit is None or rank not in _ranks(visit):
             return {}
-        return {"chosen": {"value": rank}, "drawing": drawing_view(visit.result, rank)}
+        return {
+            "chosen": {"value": rank},
+            "network": {"value": rank},
+            "mark": chosen_style(rank),
+        }
 
     # -- jobs --------------------------------------------------------------------------------
 
@@ -129,7 +161,7 @@ class Events:
         if visit is None or self._backend is None:
             yield _beginning(states.note(_LOST))
             return
-        backend, k = self._backend, visit.k
+        backend, k = self._backend, visit.wanted
 
         def order(about: Updates) -> Order:
             return SearchOrder(work=work_of(backend, kind, k), k=k, **about)
@@ -220,7 +252,7 @@ class Events:
         Raises:
             InputError: there is nothing to take, or it cannot be made.
         """
-        if visit is None or rank is None or not 1 <= rank <= visit.k:
+        if visit is None or rank is None or rank not in _ranks(visit):
             raise InputError(_LOST)
         _, name, make = FILES[kind]
         try:
@@ -258,9 +290,11 @@ def _beginning(told: str) -> Updates:
     """Return the page without any dataset."""
     return {
         "told": {"value": told, **_shown(True)},
-        "dataset": "",
+        "about": _shown(True),
         "result": "",
-        "drawing": "",
+        "list": "",
+        "mark": "",
+        "dataset": "",
         "job": "",
         "trained": "",
         "answer": "",
@@ -278,15 +312,18 @@ def _whole(visit: Visit) -> Updates:
     """Return the page with all that is known in a visit."""
     sizes = _ranges(visit)
     limits = visit.result.limits
-    now = {"params": limits.max_params, "macs": limits.max_macs}
+    size = None if limits.max_params is None else _BYTES * limits.max_params
+    now = {"size": size, "macs": limits.max_macs}
     return {
         "visit": visit,
         "told": _shown(False),
+        "about": _shown(False),
         "dataset": dataset_view(visit.described),
         **_listed(visit),
         **_shown_training(visit),
         "limits": _shown(True),
         "job": states.learnt(visit.lines),
+        "time": {"value": limits.max_latency_ms},
         **{
             name: {
                 "minimum": low,
@@ -301,22 +338,34 @@ def _whole(visit: Visit) -> Updates:
 def _listed(visit: Visit) -> Updates:
     choices = [
         (
-            f"{one.rank}. {accuracy(one):.1f} %, {one.resolution} px, {one.params / 1e6:.2f} M",
+            f"{one.rank}. {accuracy(one):.0f} %, {megabytes(one.bytes)}, {one.resolution} px",
             one.rank,
         )
-        for one in visit.result[: visit.k]
+        for one in offered(visit.result, visit.k, visit.searched)
     ]
-    chosen_for = [("Chosen for the time", AUTOMATIC)] if visit.pretrained else []
+    best = suggested(visit.result, visit.searched).best.rank
+    by_time = [("The best for the time", AUTOMATIC)] if _by_time(visit) else []
     return {
-        "result": result_view(visit.result, visit.k, visit.searched),
-        "drawing": drawing_view(visit.result, 1),
+        "result": suggestion_view(visit.result, visit.searched),
+        "list": list_view(visit.result, visit.k, visit.searched),
+        "mark": "",
         "tools": _shown(True),
-        "chosen": {"choices": choices, "value": 1},
+        "chosen": {"choices": choices, "value": best},
         "network": {
-            "choices": [*chosen_for, *choices],
-            "value": AUTOMATIC if visit.pretrained else 1,
+            "choices": [*by_time, *choices],
+            "value": AUTOMATIC if by_time else best,
         },
     }
+
+
+def _ranks(visit: Visit) -> list[int]:
+    """Return the ranks of the networks that can be chosen."""
+    return [one.rank for one in offered(visit.result, visit.k, visit.searched)]
+
+
+def _by_time(visit: Visit) -> bool:
+    """Whether a training may choose its network by the time, which knows no time of a picture."""
+    return visit.pretrained and visit.result.limits.max_latency_ms is None
 
 
 def _shown_training(visit: Visit) -> Updates:
@@ -339,6 +388,7 @@ def _about(visit: Visit) -> dict[str, Any]:
         "space": visit.space,
         "max_params": limits.max_params,
         "max_macs": limits.max_macs,
+        "max_latency_ms": limits.max_latency_ms,
     }
 
 
@@ -348,10 +398,11 @@ def _named(visit: Visit, number: int | None) -> str | None:
     Raises:
         InputError: there is none of this number.
     """
-    if number == AUTOMATIC and visit.pretrained:
+    if number == AUTOMATIC and _by_time(visit):
         return None
-    if not isinstance(number, int) or not 1 <= number <= visit.k:
-        raise InputError(f"There is no network {number} in the list; choose one of 1 to {visit.k}.")
+    if number is None or number not in _ranks(visit):
+        known = ", ".join(str(rank) for rank in _ranks(visit))
+        raise InputError(f"There is no network {number} in the list; choose one of {known}.")
     return visit.result[number - 1].architecture
 
 
@@ -375,7 +426,7 @@ def _ranges(visit: Visit) -> dict[str, tuple[float, float]]:
     first = visit.described.first
     smallest = SPACES.get(visit.space).smallest(len(visit.described.counts))
     return {
-        "params": _ends(smallest.params, max(one.params for one in first), 1e4),
+        "size": _ends(_BYTES * smallest.params, max(one.bytes for one in first), 1e5),
         "macs": _ends(smallest.macs, max(one.macs for one in first), 1e6),
     }
 

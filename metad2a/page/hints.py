@@ -8,6 +8,7 @@ HINTS = {
     "accuracy": "Out of 100 new images, how many the trained network is expected to name right.",
     "interval": "The accuracy lies in this range in 9 of 10 cases. A wide range means that the "
     "prediction is unsure.",
+    "file": "Of the trained network, at four bytes a parameter.",
     "parameters": "The numbers that a network learns. Fewer need less memory and make a smaller "
     "file.",
     "MACs": "Multiply-adds: the work that one image takes. Half as many run about twice as fast.",

@@ -32,8 +32,10 @@ _HEAD = """<h1>metad2a</h1><p>Neural networks for your own images: suggested in 
 minutes.</p>"""
 _IMAGES = "<h2>Your images</h2>"
 _EXAMPLES = "<p>Nothing at hand? Try an example:</p>"
-_PRIVACY = "<p>Files stay on this server, are seen by nobody else and deleted after an hour.</p>"
-_LOOK = "<h2>Look at one</h2><p>Its design, untrained. Choose it here or in the table.</p>"
+_TAKE = (
+    "<h2>Take it along</h2><p>The report is one HTML file that can be sent. Code and drawing are of "
+    "one network, untrained.</p>"
+)
 _TRAIN = (
     "<h2>Train</h2><p>The time is for everything, from reading to judging. A fifth of the images is "
     "held out and tells what was reached.</p>"
@@ -48,14 +50,25 @@ _WORK = (
     "a trained network.</p>"
 )
 _NO_LIMIT = " Far right: no limit."
+_TIME = "Of one picture on this server, as measured, which takes some seconds. Empty: no limit."
 _PRESS = "() => { document.querySelector('#m2-file a, a#m2-file, #m2-file')?.click(); }"
-_REMEMBER = "(key) => { sessionStorage.setItem('metad2a', key); return key; }"
-_RECALL = "() => sessionStorage.getItem('metad2a') ?? ''"
-_ROWS = """element.addEventListener('click', (event) => {
-  const row = event.target.closest('tr[data-rank]');
-  if (row) trigger('click', {rank: Number(row.dataset.rank)});
+_REMEMBER = """(key) => {
+  sessionStorage.setItem('metad2a', key);
+  history.replaceState(null, '', location.pathname + location.search + (key && '#' + key));
+  if (key && innerWidth < 769) document.getElementById('m2-answer')?.scrollIntoView();
+  return key;
+}"""
+"""The key goes into the part of the address that no browser sends to a server."""
+_RECALL = "() => location.hash.slice(1) || sessionStorage.getItem('metad2a') || ''"
+_CHOOSE = """element.addEventListener('click', (event) => {
+  const chosen = event.target.closest('button[data-rank], details[data-rank] > summary');
+  if (!chosen) return;
+  const rank = (chosen.dataset.rank ?? chosen.parentElement.dataset.rank);
+  trigger('click', {rank: Number(rank)});
+  if (chosen.tagName === 'BUTTON')
+    document.getElementById('m2-train')?.scrollIntoView({behavior: 'smooth', block: 'center'});
 });"""
-"""A click on a row of the table chooses its network."""
+"""A row that is opened, or a button, chooses its network; the button leads to the training."""
 
 
 def lay_out(page: gr.Blocks, uploads: Uploads, bench: Bench, backend: Backend | None) -> None:
@@ -85,43 +98,50 @@ def _parts(jobs: bool) -> dict[str, Any]:
     parts: dict[str, Any] = {"visit": gr.State(None)}
     parts["key"] = gr.Textbox(visible="hidden", label="key")
     gr.HTML(_HEAD, elem_classes="m2-head")
-    with gr.Row(equal_height=False):
+    with gr.Row(equal_height=False, elem_classes="m2-all"):
         with gr.Column(scale=1, min_width=280, elem_classes="m2-side"):
             _place_side(parts)
         with gr.Column(scale=3, min_width=320, elem_classes="m2-main"):
-            parts["told"] = gr.HTML(states.EMPTY)
-            parts["dataset"] = gr.HTML()
-            parts["result"] = gr.HTML(js_on_load=_ROWS)
-            with gr.Row(visible=False, equal_height=False) as parts["tools"]:
+            parts["told"] = gr.HTML(states.EMPTY, elem_classes="m2-told")
+            parts["result"] = gr.HTML(js_on_load=_CHOOSE, elem_classes="m2-result")
+            with gr.Row(visible=False, equal_height=False, elem_classes="m2-tools") as tools:
                 _place_tools(parts, jobs)
+            parts["tools"] = tools
             if jobs:
                 _place_trained(parts)
+            parts["list"] = gr.HTML(js_on_load=_CHOOSE, elem_classes="m2-listed")
+            parts["dataset"] = gr.HTML(elem_classes="m2-dataset")
+            parts["mark"] = gr.HTML(elem_classes="m2-mark")
     return parts
 
 
 def _place_side(parts: dict[str, Any]) -> None:
     """Place what a visitor gives: images, limits, the search space."""
-    gr.HTML(_IMAGES)
-    parts["file"] = gr.File(
-        label="Zip or tar, one folder per class",
-        height=140,
-        file_types=[".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".parquet"],
-    )
-    gr.HTML(_EXAMPLES)
-    with gr.Row():
-        for name in examples.names():
-            parts[f"example {name}"] = gr.Button(examples.title(name), size="sm", min_width=120)
-    gr.HTML(_PRIVACY)
-    with gr.Column(visible=False) as parts["limits"]:
+    with gr.Column(elem_classes="m2-give"):
+        gr.HTML(_IMAGES)
+        parts["file"] = gr.File(
+            label="Zip or tar, one folder per class",
+            height=120,
+            file_types=[".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".parquet"],
+        )
+        with gr.Column(elem_classes="m2-about") as parts["about"]:
+            gr.HTML(states.may_be_given())
+        gr.HTML(_EXAMPLES)
+        with gr.Row():
+            for name in examples.names():
+                parts[f"example {name}"] = gr.Button(examples.title(name), size="sm", min_width=120)
+    with gr.Column(visible=False, elem_classes="m2-limits") as parts["limits"]:
         gr.HTML("<h2>Your limits</h2>")
-        parts["k"] = gr.Slider(*values.NETWORKS, value=5, step=1, label="Networks listed")
-        parts["params"] = gr.Slider(
+        parts["size"] = gr.Slider(
             0.0,
-            2.0,
-            value=2.0,
-            step=0.01,
-            label="Most parameters, millions",
-            info=HINTS["parameters"] + _NO_LIMIT,
+            8.0,
+            value=8.0,
+            step=0.1,
+            label="Largest file, MB",
+            info=HINTS["file"] + _NO_LIMIT,
+        )
+        parts["time"] = gr.Number(
+            value=None, minimum=0, maximum=values.LONGEST_MS, label="Longest time, ms", info=_TIME
         )
         parts["macs"] = gr.Slider(
             0.0,
@@ -131,7 +151,8 @@ def _place_side(parts: dict[str, Any]) -> None:
             label="Most MACs, millions",
             info=HINTS["MACs"] + _NO_LIMIT,
         )
-    with gr.Accordion("Advanced", open=False):
+        parts["k"] = gr.Slider(*values.NETWORKS, value=5, step=1, label="Networks listed")
+    with gr.Accordion("Advanced", open=False, elem_classes="m2-advanced"):
         parts["space"] = gr.Dropdown(
             [(title, name) for name, title in values.SPACES.items()],
             value=values.SPACE,
@@ -142,21 +163,14 @@ def _place_side(parts: dict[str, Any]) -> None:
 
 
 def _place_tools(parts: dict[str, Any], jobs: bool) -> None:
-    """Place what can be done with the list: look at a network, take it along, train."""
-    with gr.Column(min_width=320, elem_classes="m2-work"):
-        gr.HTML(_LOOK)
-        parts["chosen"] = gr.Dropdown([], label="Network", filterable=False)
-        parts["drawing"] = gr.HTML()
-        with gr.Row():
-            for kind, (word, *_) in FILES.items():
-                parts[f"get {kind}"] = gr.Button(word, size="sm", min_width=60)
-        parts["download"] = gr.DownloadButton(elem_id="m2-file", elem_classes="m2-gone")
-        parts["failed"] = gr.HTML()
+    """Place what can be done with the list: train a network, take it along."""
     if jobs:
-        with gr.Column(min_width=320, elem_classes="m2-work"):
+        with gr.Column(min_width=300, elem_classes="m2-work", elem_id="m2-train"):
             gr.HTML(_TRAIN)
             parts["network"] = gr.Dropdown([], label="Network to train", filterable=False)
-            parts["minutes"] = gr.Slider(*values.MINUTES, value=2.0, step=0.1, label="Minutes")
+            parts["minutes"] = gr.Slider(
+                *values.MINUTES, value=values.TRAINING, step=0.1, label="Minutes"
+            )
             parts["train"] = gr.Button("Start training", variant="primary")
             parts["job"] = gr.HTML()
             parts["cancel"] = gr.Button("Cancel", variant="stop", visible=False)
@@ -165,12 +179,20 @@ def _place_tools(parts: dict[str, Any], jobs: bool) -> None:
                 with gr.Row():
                     parts["check"] = gr.Button("Check", min_width=100)
                     parts["refine"] = gr.Button("Refine", min_width=100)
+    with gr.Column(min_width=300, elem_classes="m2-work"):
+        gr.HTML(_TAKE)
+        parts["chosen"] = gr.Dropdown([], label="Network", filterable=False)
+        with gr.Row():
+            for kind, (word, *_) in FILES.items():
+                parts[f"get {kind}"] = gr.Button(word, size="sm", min_width=90)
+        parts["download"] = gr.DownloadButton(elem_id="m2-file", elem_classes="m2-gone")
+        parts["failed"] = gr.HTML()
 
 
 def _place_trained(parts: dict[str, Any]) -> None:
     """Place the network that was trained, and what can be done with it."""
-    parts["trained"] = gr.HTML()
-    with gr.Column(visible=False, elem_classes="m2-work") as parts["using"]:
+    parts["trained"] = gr.HTML(elem_classes="m2-trained")
+    with gr.Column(visible=False, elem_classes="m2-work m2-using") as parts["using"]:
         gr.HTML(_USE)
         parts["get network"] = gr.Button("Folder (zip)", variant="primary")
         parts["missing"] = gr.HTML()
@@ -193,8 +215,10 @@ def _wire_dataset(page: gr.Blocks, parts: dict[str, Any], events: Events) -> Non
         for updates in events.other_space(visit, k, space):
             yield _for(parts, updates)
 
-    def limit(visit: Visit | None, k: int, params: float, macs: float) -> dict[Any, Any]:
-        return _for(parts, events.limit(visit, k, params, macs))
+    def limit(
+        visit: Visit | None, k: int, size: float, macs: float, time: float | None
+    ) -> dict[Any, Any]:
+        return _for(parts, events.limit(visit, k, size, macs, time))
 
     def choose(visit: Visit | None, rank: int | None) -> dict[Any, Any]:
         return _for(parts, events.choose(visit, rank))
@@ -237,15 +261,25 @@ def _wire_dataset(page: gr.Blocks, parts: dict[str, Any], events: Events) -> Non
         one.then(None, parts["key"], parts["key"], js=_REMEMBER, api_visibility="private")
     page.load(lambda key: _for(parts, events.again(key)), parts["key"], **{**quiet, "js": _RECALL})
     # A slider that is dragged asks often; only the last question is worth an answer.
+    limits = [parts[name] for name in ("visit", "k", "size", "macs", "time")]
     gr.on(
-        [parts[name].input for name in ("k", "params", "macs")],
+        [parts[name].input for name in ("k", "size", "macs")],
         limit,
-        [parts["visit"], parts["k"], parts["params"], parts["macs"]],
+        limits,
         **quiet,
         trigger_mode="always_last",
     )
+    # Networks are timed for it, so a number is to be complete.
+    gr.on(
+        [parts["time"].submit, parts["time"].blur],
+        limit,
+        limits,
+        **{**shared, "show_progress_on": parts["time"]},
+        trigger_mode="always_last",
+    )
     parts["chosen"].input(choose, [parts["visit"], parts["chosen"]], **quiet)
-    parts["result"].click(choose_row, parts["visit"], **quiet)
+    for name in ("result", "list"):
+        parts[name].click(choose_row, parts["visit"], **quiet)
 
 
 def _wire_files(parts: dict[str, Any], events: Events, folder: Path) -> None:
@@ -342,15 +376,18 @@ def _reached(parts: dict[str, Any]) -> list[Any]:
         "visit",
         "key",
         "told",
-        "dataset",
+        "about",
         "result",
-        "drawing",
+        "list",
+        "mark",
+        "dataset",
         "tools",
         "chosen",
         "limits",
         "k",
-        "params",
+        "size",
         "macs",
+        "time",
         "space",
         "network",
         "train",

@@ -69,8 +69,41 @@ PARTS = """
 .m2 .list td { border-top:1px solid var(--line) !important; }
 .m2 .list th { font-weight:600; font-size:.82rem; color:var(--soft); }
 .m2 .list th:first-child, .m2 .list td:first-child { text-align:left; }
-.m2 .list tr[data-rank] { cursor:pointer; }
-.m2 .list + p.more, .m2 .pair + p.more { margin-top:12px; overflow-wrap:anywhere; }
+.m2 .pair + p.more { margin-top:12px; overflow-wrap:anywhere; }
+.m2 .offers { display:grid; gap:14px; align-items:stretch;
+  grid-template-columns:repeat(auto-fit, minmax(min(100%, 230px), 1fr)); margin-bottom:14px; }
+@media (min-width: 900px) {
+  .m2 .offers { grid-template-columns:minmax(0, 1.5fr) minmax(0, 1fr); }
+}
+.m2 .offers .card { display:flex; flex-direction:column; gap:8px; align-items:flex-start; }
+.m2 .offers .best { border:2px solid var(--accent); grid-row:span 2; }
+.m2 .offers h3 { margin:0; } .m2 .offers .facts { align-self:stretch; margin:4px 0 0; }
+.m2 .offers .facts { grid-template-columns:repeat(auto-fit, minmax(84px, 1fr)); }
+.m2 .offers .facts div { padding:7px 10px; } .m2 .offers .facts b { font-size:1.05rem; }
+.m2 .found b { font-size:2.1rem; line-height:1.1; font-weight:700; color:var(--accent); }
+.m2 small { color:var(--soft); font-size:.85em; } .m2 .found small { display:block; }
+.m2 .offers button, .m2 .inside button { min-height:44px; padding:0 16px; border-radius:8px;
+  border:1px solid var(--accent); color:var(--accent); background:var(--paper); font-weight:600;
+  cursor:pointer; margin-top:auto; }
+.m2 .best button { background:var(--accent); color:var(--paper); }
+.m2 .offers button:focus-visible, .m2 .net summary:focus-visible { outline:3px solid var(--accent);
+  outline-offset:2px; }
+.m2 .tied b { color:var(--warm); }
+.m2 .nets { padding:4px 0 10px; font-size:.9rem; font-variant-numeric:tabular-nums; }
+.m2 .nets .head, .m2 .net summary { display:grid; gap:6px; align-items:center;
+  grid-template-columns:56px repeat(var(--columns), minmax(0, 1fr)); padding:6px 14px;
+  text-align:right; }
+.m2 .nets .head { color:var(--soft); font-weight:600; font-size:.82rem; }
+.m2 .net { border-top:1px solid var(--line); }
+.m2 .net summary { min-height:44px; cursor:pointer; list-style:none; }
+.m2 .net summary::-webkit-details-marker { display:none; }
+.m2 .net summary > span:first-child { text-align:left; white-space:nowrap; }
+.m2 .net summary > span:first-child::before { content:"▸"; color:var(--soft); margin-right:6px; }
+.m2 .net[open] summary > span:first-child::before { content:"▾"; }
+.m2 .net i { font-style:normal; font-size:.72rem; color:var(--warm); }
+.m2 .net .inside { padding:6px 14px 14px; display:grid; gap:8px; justify-items:start; }
+.m2 .net .inside svg { margin:0; }
+.m2 .nets .more { padding:0 14px; }
 .m2 .drawn svg { display:block; max-width:100%; height:auto; margin:0 auto; }
 .m2 ul.more { margin:4px 0 0; padding-left:1.1rem; }
 .m2 .why code { background:none; border:0; padding:0; color:inherit; overflow-wrap:anywhere; }
@@ -102,6 +135,7 @@ PARTS = """
 .m2 .chart .dots { stroke:var(--soft); stroke-width:5; stroke-linecap:round; stroke-opacity:.28;
   fill:none; }
 .m2 .chart .front { stroke:var(--accent); stroke-width:1.8; fill:none; stroke-opacity:.75; }
+.m2 .chart .interval { stroke:var(--accent); stroke-width:1.6; stroke-opacity:.55; fill:none; }
 .m2 .chart .mark { fill:var(--accent); stroke:var(--paper); stroke-width:1.5; }
 .m2 .chart .rank { fill:var(--paper); font-size:11px; font-weight:700; }
 .m2 .chart .limit { stroke:var(--warm); stroke-width:1.6; stroke-dasharray:5 4; }
@@ -148,11 +182,24 @@ PAGE = f"""
 .m2 .steps p {{ margin-top:8px; font-size:.9rem; color:var(--soft); }}
 .m2 .steps pre {{ margin:10px 0 0; padding:10px 12px; overflow-x:auto; font-size:.78rem;
   line-height:1.5; background:var(--wash); border-radius:8px; border:0; color:var(--ink); }}
+/* On a phone the parts of both columns stand below one another, the answer next to the upload. */
 @media (max-width: 768px) {{
-  .gradio-container > .main {{ padding:12px 14px 30px !important; }}
+  .gradio-container > .main {{ padding:8px 12px 30px !important; }}
+  /* Gradio puts its own container before each selector, and buttons' heights behind classes. */
+  button, summary {{ min-height:44px !important; }} button {{ min-width:44px !important; }}
+  .m2 .fold summary {{ padding:11px 0; }} .m2 .fold {{ padding:0 14px 4px; }}
+  .m2-all {{ flex-direction:column !important; flex-wrap:nowrap !important; gap:14px !important; }}
+  .m2-side, .m2-main {{ display:contents !important; }}
+  .m2-all > *, .m2-side > *, .m2-main > * {{ width:100%; }}
+  .m2-told, .m2-result {{ order:1; }} .m2-tools {{ order:2; }}
+  .m2-trained, .m2-using {{ order:3; }} .m2-limits {{ order:4; }} .m2-advanced {{ order:5; }}
+  .m2-listed {{ order:6; }} .m2-dataset {{ order:7; }} .m2-mark {{ order:8; }}
+  .m2.empty h2 {{ font-size:1.35rem; }}
+  .m2 .card {{ padding:12px; }} .m2 .nets {{ padding:4px 0 10px; }}
+  .m2 .nets .head, .m2 .net summary {{ padding:6px 10px; font-size:.82rem;
+    grid-template-columns:48px repeat(var(--columns), minmax(0, 1fr)); }}
   .m2 .list th, .m2 .list td {{ padding:7px 6px; font-size:.82rem; }}
   .m2 .list th {{ white-space:normal; vertical-align:top; }}
-  .m2-side {{ flex:1 1 100% !important; position:static; }}
 }}
 """
 
@@ -167,5 +214,6 @@ header p, footer p {{ color:var(--soft); }}
 section {{ margin-top:34px; }} code {{ overflow-wrap:anywhere; }}
 {PARTS}
 .m2 .samples, .m2 .bars {{ max-height:none; }}
+.m2 .nets .head, .m2 .net summary {{ font-size:.86rem; }}
 @media print {{ .m2 .card {{ break-inside:avoid; }} }}
 """

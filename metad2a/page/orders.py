@@ -47,6 +47,7 @@ class Order(ABC):
     max_params: int | None
     max_macs: int | None
     minutes: float
+    max_latency_ms: float | None = None
     place: Path
     """An empty folder that is this job's."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from metad2a import __version__
 from metad2a.page.dataset_view import dataset_view
 from metad2a.page.look import REPORT
-from metad2a.page.result_view import drawing_view, result_view
+from metad2a.page.result_view import list_view, suggestion_view
 from metad2a.page.trained_view import trained_view
 
 if TYPE_CHECKING:
@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def report(visit: Visit, rank: int) -> str:
-    """Return a whole HTML page on what is listed; the network of a rank is drawn."""
-    result, k = visit.result, visit.k
+def report(visit: Visit) -> str:
+    """Return a whole HTML page on what was read, suggested and trained; it can be sent as it is."""
     name = escape(visit.described.report.name)
-    forms = "".join(f"<li><code>{escape(one.architecture)}</code></li>" for one in result[:k])
     trained = "" if visit.trained is None else trained_view(visit.trained)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -32,15 +30,9 @@ def report(visit: Visit, rank: int) -> str:
 <title>Networks for {name}</title><style>{REPORT}</style></head><body>
 <header><h1>Networks for {name}</h1>
 <p>Made by metad2a {escape(__version__)} on {datetime.now(UTC):%Y-%m-%d}.</p></header>
-{dataset_view(visit.described)}
-{result_view(result, k, visit.searched)}
-{drawing_view(result, rank)}
+{suggestion_view(visit.result, visit.searched, live=False)}
 {trained}
-<section class="m2"><h2>Take one along</h2>
-<p>In Python, with the architecture's text:</p>
-<pre>from metad2a.spaces import SPACES
-space = SPACES.get("{escape(result[0].space)}")
-network = space.build(space.parse("…"), {result[0].classes})</pre>
-<ol>{forms}</ol></section>
+{list_view(visit.result, visit.k, visit.searched, live=False)}
+{dataset_view(visit.described)}
 </body></html>
 """

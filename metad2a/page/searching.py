@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from metad2a.page import values
 from metad2a.page.orders import Order, Outcome, Point, Stop, Tell
 from metad2a.page.training import TrainedHere, saved
 
@@ -53,6 +54,8 @@ class SearchOrder(Order):
                 k=self.k,
                 max_params=self.max_params,
                 max_macs=self.max_macs,
+                max_latency_ms=self.max_latency_ms,
+                minutes=values.TRAINING,
                 space=self.space,
             )
             found = self.work(

@@ -7,6 +7,7 @@ from html import escape
 
 from metad2a.page.bench import Running, Waiting
 from metad2a.page.charts import curves
+from metad2a.settings import LIMITS
 
 EMPTY = """<div class="m2 empty"><h2>Find a network for your images</h2>
 <p>Drop a zip or a tar with one folder of images per class. Within seconds you get a short list of
@@ -25,6 +26,10 @@ minutes that you have, try your own pictures, and take the network along: weight
 and ONNX in one folder.</p></div>
 </div></div>"""
 
+_PRIVACY = (
+    "<p>Files stay on this server, are seen by nobody else and deleted after an hour. Until then the "
+    "address of this page brings everything back; whoever you give it to sees it too.</p>"
+)
 _STAGES = {
     "starting": "Starting",
     "reading": "Reading the images",
@@ -35,6 +40,17 @@ _STAGES = {
     "stopping": "Stopping with what there is; cancel again to end without",
     "saving": "Writing the folder",
 }
+
+
+def may_be_given() -> str:
+    """Say before an upload what may be uploaded, and what becomes of it."""
+    return (
+        f"<p>At most {LIMITS.upload_bytes / 1e6:,.0f} MB and {LIMITS.archive_members:,} files; "
+        f"{LIMITS.min_classes} to {LIMITS.max_classes:,} classes of {LIMITS.min_class_images} pictures or "
+        f"more; pictures (JPEG, PNG, WebP, BMP, GIF, TIFF) of {LIMITS.min_side} to "
+        f"{LIMITS.max_side:,} pixels a side and up to {LIMITS.member_bytes / 1e6:.0f} MB. Parquet files "
+        f"of images are read too.</p>{_PRIVACY}"
+    )
 
 
 def reading(name: str) -> str:
@@ -76,6 +92,7 @@ def running(job: Running) -> str:
         [("", [(100 * share, loss) for share, loss in job.losses])],
         "% of the time",
         "error in training (loss)",
+        percent=False,
     )
     figures = "".join(f"<figure>{drawing}</figure>" for drawing in (accuracy, loss) if drawing)
     about = "about" if job.surely else "at most"

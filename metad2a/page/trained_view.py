@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metad2a.page import values
 from metad2a.page.charts import curves, shares
 from metad2a.page.hints import hint
 
@@ -17,12 +19,14 @@ if TYPE_CHECKING:
 _PAIRS = 6
 """Mistakes that are named."""
 _LONG = 60
+_PROTOCOL = re.compile(r"; predicted under the protocol \S+")
+"""What a reason names for programs."""
 
 
 def trained_view(trained: TrainedHere) -> str:
     """Return figures, confusion matrix, learning curve, and how it came about."""
     return (
-        f'<section class="m2"><h2>Your trained network</h2>{_lead(trained)}{_facts(trained)}'
+        f'<section class="m2" id="m2-trained"><h2>Your trained network</h2>{_lead(trained)}{_facts(trained)}'
         f'<div class="pair">{_confusion(trained)}{_learning(trained)}</div>{_notes(trained)}'
         f"{_how(trained)}</section>"
     )
@@ -132,16 +136,18 @@ def _how(trained: TrainedHere) -> str:
         "frozen, classifier in closed form" if not plan["rate"] else f"peak rate {plan['rate']:g}"
     )
     rows = [
-        ("network", network["architecture"]),
-        ("space", network["space"]),
-        ("why", str(plan["reason"])),
+        ("family", values.SPACES.get(network["space"], network["space"])),
+        (
+            "why",
+            _PROTOCOL.sub("; what was predicted is of a shorter training", str(plan["reason"])),
+        ),
         ("training", f"{rate}; {told['epochs']:.1f} epochs over {told['images']:,} images"),
         ("time", f"{told['seconds']:.0f} s, reading and judging counted"),
         ("files", ", ".join(f"{name} ({_bytes(size)})" for name, size in trained.files.items())),
     ]
     if len(told["tried"]) > 1:
         tries = (
-            f"{one['architecture']} at rate {one['rate']:g}: {one['accuracy']:.1f} %"
+            f"at rate {one['rate']:g}: {one['accuracy']:.1f} %"
             for one in told["tried"]
             if one["accuracy"] is not None
         )

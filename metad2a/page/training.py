@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metad2a.errors import InputError
+from metad2a.page import values
 from metad2a.page.orders import Order, Outcome, Point, Stop, Tell
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ class TrainOrder(Order):
             k=number,
             max_params=self.max_params,
             max_macs=self.max_macs,
+            minutes=values.TRAINING,
             space=self.space,
         )
         if number > len(found):

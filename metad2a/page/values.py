@@ -10,6 +10,10 @@ from metad2a.errors import InputError
 NETWORKS = (1, 20)
 MINUTES = (0.1, 10.0)
 """Shortest and longest training, check or refinement that a visitor may ask of this server."""
+TRAINING = 2.0
+"""Minutes of training that suggestions of this server are for, and that are offered first."""
+LONGEST_MS = 10_000.0
+"""Greatest limit on the time of one picture, in milliseconds."""
 SPACES = {
     "efficientnet_lite": "EfficientNet-Lite, pretrained",
     "mobilenetv3": "MobileNetV3, pretrained",
@@ -41,6 +45,23 @@ def limit(name: str, value: Any) -> int | None:
         InputError: it is no whole number from 0 up.
     """
     return whole(name, value, 0, 10**15) or None
+
+
+def milliseconds(value: Any) -> float | None:
+    """Return a most time of one picture; None where there is no limit: nothing, or 0.
+
+    Raises:
+        InputError: it is no number from 0 to :data:`LONGEST_MS`.
+    """
+    if value is None:
+        return None
+    fine = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not fine or not math.isfinite(value) or not 0 <= value <= LONGEST_MS:
+        raise InputError(
+            f"The longest time of one picture is {shown(value)}; it must be a number of "
+            f"milliseconds up to {LONGEST_MS:,.0f}, or empty."
+        )
+    return float(value) or None
 
 
 def minutes(value: Any) -> float:

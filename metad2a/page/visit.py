@@ -18,7 +18,7 @@ from metad2a.protocol import FINE_TUNE
 from metad2a.suggestion import Measured
 
 if TYPE_CHECKING:
-    from metad2a.result import Suggestions
+    from metad2a.result import CostLimits, Suggestions
     from metad2a.spaces import Architecture
     from metad2a.suggestion import Candidate
 
@@ -37,6 +37,8 @@ class Visit:
     ticket: Ticket | None = None
     trained: TrainedHere | None = None
     """The network that was trained last."""
+    refused: bool = False
+    """Whether the last limits could not be met, so that no list is shown."""
     _found: list[Candidate] = field(default_factory=list)
     """What searches put in front, whatever the limits."""
     _reached: dict[str, Candidate] = field(default_factory=dict)
@@ -75,22 +77,24 @@ class Visit:
             if one.measured and one.architecture in found
         ]
 
-    def limit(self, k: int, max_params: int | None, max_macs: int | None) -> None:
+    def limit(self, k: int, limits: CostLimits) -> None:
         """Make the list anew, for another length or other limits; what was measured stays.
 
         Raises:
-            BudgetError: a limit is below the smallest network.
+            BudgetError: a limit is below the smallest network, or no network is so fast.
         """
-        self._suggest(max_params, max_macs)
+        timed = limits.max_latency_ms is not None and k > self.wanted
+        if limits != self._suggested.limits or timed:
+            self._suggest(limits, k)
         self.wanted = k
         self._arrange()
 
-    def _suggest(self, max_params: int | None, max_macs: int | None) -> None:
+    def _suggest(self, limits: CostLimits, k: int) -> None:
         """Suggest within limits, with what is known of networks that were trained here.
 
         What cells reach from scratch is not what is predicted of them, and stands apart.
         """
-        suggested = self.described.within(max_params, max_macs)
+        suggested = self.described.within(limits, k)
         if self._results and self.pretrained:
             suggested = suggested.knowing(list(self._results.values()))
         self._suggested = suggested
@@ -110,8 +114,7 @@ class Visit:
         self._results[architecture] = Result(
             architecture, trained.accuracy, recipe, told["test_images"]
         )
-        limits = self._suggested.limits
-        self._suggest(limits.max_params, limits.max_macs)
+        self._suggest(self._suggested.limits, self.wanted)
 
     def start(self, order: Order) -> Ticket:
         """Return a job, to be put into the line.
@@ -189,10 +192,15 @@ class Visit:
             if own is not None:
                 del trained[one.architecture]
             listed.append(one if own is None else replace(one, measured=own.measured))
-        # After the others, whose ranks and reasons are of one another.
-        more = [one for one in trained.values() if self._fits(one)]
-        names = set(trained)
         self.k = min(self.wanted, len(listed))
+        # After the others, whose ranks and reasons are of one another: what else was trained, and
+        # what less work costs, which need not be among the best.
+        front = {one.architecture: one for one in self._suggested.front.values()}
+        shown = {one.architecture for one in listed[: self.k]}
+        more = [
+            one for name, one in (front | trained).items() if name not in shown and self._fits(one)
+        ]
+        names = {one.architecture for one in more} | set(trained)
         listed = [
             *listed[: self.k],
             *more,
@@ -205,6 +213,12 @@ class Visit:
     def _fits(self, one: Candidate) -> bool:
         """Whether a network is within the limits."""
         limits = self._suggested.limits
-        return one.params <= (limits.max_params or one.params) and one.macs <= (
-            limits.max_macs or one.macs
+        return (
+            one.params <= (limits.max_params or one.params)
+            and one.macs <= (limits.max_macs or one.macs)
+            # What was trained before there was a limit on the time was not timed.
+            and (
+                limits.max_latency_ms is None
+                or (one.latency_ms is not None and one.latency_ms <= limits.max_latency_ms)
+            )
         )

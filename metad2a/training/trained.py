@@ -194,6 +194,11 @@ class Trained:
             "files": list(files),
         }
 
+    def _repr_html_(self) -> str:
+        from metad2a.notebook import trained
+
+        return trained(self)
+
     def __str__(self) -> str:
         network = self.network
         side = "its own" if self.own_test else "held out"
