@@ -163,7 +163,8 @@ class Suggestions(Sequence["Candidate"]):
         What is expected of all others follows from that, and its intervals narrow: networks are
         proposed and ranked anew. In a space with pretrained weights a result is taken for one of
         ``train`` in the best way for that network, unless it was measured here; in a space of cells
-        it may come from any way of training that was the same for all.
+        it may come from any way of training that was the same for all, so that one measured on a
+        dozen images says little.
 
         Args:
             results: accuracy in percent by the network's string; None: what the candidates of this

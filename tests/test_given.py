@@ -29,10 +29,10 @@ CELLS = [SPACE.format(one) for one in [(3, 1, 3, 0, 3, 2), (3,) * 6, (2, 2, 1, 3
 
 @pytest.fixture(scope="module")
 def data() -> tuple[np.ndarray, np.ndarray]:
-    """Sixty stripes, whose width is the class: uint8 (60, 20, 20, 3) and int (60,)."""
+    """Stripes, whose width is the class: uint8 (600, 20, 20, 3) and int (600,)."""
     rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(3), 20)
-    images = rng.integers(0, 90, (60, 20, 20, 3), dtype=np.uint8)
+    labels = np.repeat(np.arange(3), 200)
+    images = rng.integers(0, 90, (600, 20, 20, 3), dtype=np.uint8)
     for image, label in zip(images, labels, strict=True):
         image[:: label + 2] += 130
     return images, labels
@@ -44,9 +44,9 @@ def found(data) -> metad2a.Suggestions:
 
 
 def seen(found, networks) -> tuple[np.ndarray, np.ndarray]:
-    """Accuracies and widths of intervals, float64 (n,) each."""
+    """Accuracies in percent and widths of intervals in logits, float64 (n,) each."""
     every = found.predict(SPACE.as_array(networks))
-    widths = [one.interval[1] - one.interval[0] for one in every]
+    widths = [logit(one.interval[1]) - logit(one.interval[0]) for one in every]
     return np.array([one.accuracy for one in every]), np.array(widths)
 
 
@@ -91,7 +91,7 @@ def test_results_move_and_narrow_what_is_expected_of_all_others(found):
         last = width
         lower = {name: value - 15 for name, value in known.items()}
         after, _ = seen(found.given(lower), networks)
-        assert after[count:].mean() < before[count:].mean() - 5
+        assert after[count:].mean() < before[count:].mean() - 0.5
 
 
 def test_results_that_contradict_the_ranking_change_it(found):
@@ -111,7 +111,7 @@ def test_what_is_given_is_compared_with_what_it_reached(found):
     cell = SPACE.canonical(SPACE.parse(CELLS[0]))
     assert list(cell) in again.compared.architectures.tolist()
     (one,) = again.predict(np.array([cell]))
-    assert one.accuracy == pytest.approx(40, abs=10), "a dozen images do not say it for sure"
+    assert one.accuracy < seen(found, CELLS[:1])[0][0] - 5
     assert one.to_dict()["measured"]["accuracy"] == 40.0
     assert one.measured.protocol == "as given"
     assert "trained as the one network whose result is known here" in str(again)
@@ -169,7 +169,7 @@ def test_labels_at_random_on_noise_are_said_to_say_nothing(data):
     assert len(noise.ties) == 3
     # A result that says otherwise is believed.
     known = noise.given({noise[0].architecture: 90.0})
-    assert not known.note and known[0].accuracy > 60
+    assert not known.note and known[0].accuracy > 100 / 3
 
 
 def test_every_network_is_listed_once(found):
@@ -226,11 +226,13 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
 
 def test_the_command_takes_results(tmp_path, capsys):
     path = tmp_path / "known.csv"
-    path.write_text(f"{CELLS[0]},99.5\n", encoding="utf-8")
+    path.write_text(f"{CELLS[0]},12.5\n", encoding="utf-8")
     command = ["suggest", "sklearn:digits", "--space", SPACE.name, "--k", "2", "--json"]
-    assert main([*command, "--given", str(path)]) == 0
-    (first, *_) = json.loads(capsys.readouterr().out)["candidates"]
-    assert first["accuracy"] > 97
+    first = []
+    for more in ([], ["--given", str(path)]):
+        assert main([*command, *more]) == 0
+        first.append(json.loads(capsys.readouterr().out)["candidates"][0])
+    assert first[1]["accuracy"] < first[0]["accuracy"] - 5
     path.write_text("r64-s5,99.5\n", encoding="utf-8")
     assert main([*command, "--given", str(path)]) == 3
     assert "Result 1 of those given, 'r64-s5'" in capsys.readouterr().out

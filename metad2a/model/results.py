@@ -4,8 +4,7 @@ The logit accuracy of a network is what the model predicts for it and what the m
 level and a slope, which all networks of the dataset share, a smooth function of what the predictor
 sees in a network, and noise. So results are taken in by Gaussian-process regression whose mean is
 the prediction (Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, algorithm
-2.1 and section 2.7). The level is left open: results may come from longer trainings than those that
-the model learnt from.
+2.1 and section 2.7).
 
 How much the rest varies makes the results of 40 connected cells on each of six tasks of
 TransNAS-Bench-101 most likely (mean over which of the seven is left out: steeper 0.21, slope 0.16,
@@ -21,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 
 LEVEL = 3.0
-"""Deviation of the level, in logits."""
+"""Deviation of the level, in logits: it is left open, since results may come from longer trainings
+than those that the model learnt from."""
 STEEPER = 0.2
 """Logits by which networks differ more than predicted, for each unit of the prior's quality: a
 training to the end tells them further apart than the short one that the model predicts."""
