@@ -50,8 +50,14 @@ def past_tasks(database: Path, data: Path, space: SearchSpace) -> list[PastTask]
             continue
         own = {cell: sum(v) / len(v) for cell, v in values[row["task"]].items()}
         best = sorted(own, key=lambda cell: -own[cell])[:BEST]
-        parts = (tuple(row[part]) for part in ("classes", "train", "test"))
-        task = Task(row["name"], row["fingerprint"], *parts, row["resolution"])
+        task = Task(
+            row["name"],
+            row["fingerprint"],
+            tuple(row["classes"]),
+            tuple(row["train"]),
+            tuple(row["test"]),
+            row["resolution"],
+        )
         with load_dataset(folder) as dataset:
             found[row["dataset"]] = PastTask(
                 row["name"], task.load(dataset).data, tuple(space.parse(cell) for cell in best)
