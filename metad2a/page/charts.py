@@ -138,8 +138,8 @@ def _span(values: Sequence[float]) -> Point:
     low, high = min(values), max(values)
     missing = max(0.0, _LEAST_SPAN - (high - low)) / 2
     low, high = low - missing, high + missing
-    over = max(0.0, high - 100)
-    return max(0.0, low - over), min(100.0, high)
+    over, under = max(0.0, high - 100), max(0.0, -low)
+    return max(0.0, low - over), min(100.0, high + under)
 
 
 def _decades(costs: Sequence[float]) -> list[float]:

@@ -121,7 +121,7 @@ def _place_side(parts: dict[str, Any]) -> None:
         gr.HTML(_IMAGES)
         parts["file"] = gr.File(
             label="Zip or tar, one folder per class",
-            height=120,
+            height=140,
             file_types=[".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".parquet"],
         )
         with gr.Column(elem_classes="m2-about") as parts["about"]:

@@ -186,7 +186,8 @@ PAGE = f"""
 @media (max-width: 768px) {{
   .gradio-container > .main {{ padding:8px 12px 30px !important; }}
   /* Gradio puts its own container before each selector, and buttons' heights behind classes. */
-  button, summary {{ min-height:44px !important; }} button {{ min-width:44px !important; }}
+  button, summary {{ min-height:44px !important; }} .label-wrap {{ align-items:center; }}
+  .reset-button {{ display:none !important; }}
   .m2 .fold summary {{ padding:11px 0; }} .m2 .fold {{ padding:0 14px 4px; }}
   .m2-all {{ flex-direction:column !important; flex-wrap:nowrap !important; gap:14px !important; }}
   .m2-side, .m2-main {{ display:contents !important; }}
