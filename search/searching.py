@@ -39,7 +39,7 @@ _CANCELLED = 5.0  # seconds, for the accuracy of what a cancelled search found
 _MOST_PARAMS = 500_000_000  # weights, their gradients, momentum and base are four times as many
 _FASTEST = {"cpu": 1e11, "cuda": 1e15}  # multiply-adds a second, in orders of magnitude
 _IMAGES_A_SECOND = 40  # taken for each second of the budget: reading must not use the time up
-_PIXELS = 2**28  # of large images that are kept as floats: 29,000 images at 96 px, 5,300 at 224
+_PIXELS = 2**27  # that are kept as floats, in 1.6 GB: 14,500 images at 96 px, 2,600 at 224
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from metad2a import suggest
 from metad2a.errors import BudgetError, InputError
 from metad2a.spaces import SPACES
 from metad2a.training.device import plan
-from search import refine, search
+from search import refine, refinement, search
 from search.budget import Budget
 from search.method import PRETRAINED, Training
 from search.methods.random import RandomSearch
@@ -181,7 +181,7 @@ def test_courses_of_papers_keep_their_cycles_and_lose_their_rates():
 def test_refine_by_a_search_trains_the_winner_on_from_its_kept_weights(space, monkeypatch):
     page_outlook.put_in_place(monkeypatch.setattr)
     seen = []
-    trained_one = refine.__globals__["trained_one"]
+    trained_one = refinement.trained_one
 
     def watched(*arguments):
         seen.append(arguments)
