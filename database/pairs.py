@@ -122,7 +122,9 @@ def expected(
     """
     from metad2a.model.performance import packaged
 
-    networks = [one for one in _cut(space).anchors(cut=True) if space.resolution(one) <= MOST_RESOLUTION]
+    networks = [
+        one for one in _cut(space).anchors(cut=True) if space.resolution(one) <= MOST_RESOLUTION
+    ]
     images, classes = len(task.train), len(task.classes)
     most = max(MOST_EPOCHS, MOST_IMAGES / images)
     queues = []

@@ -183,8 +183,8 @@ class CellAnswers(Answers):
         if self.description.chance and not self.results:
             seen = self.description.labels.numpy()
             largest, guess = (np.bincount(x).max() / len(x) for x in (self.dataset.labels, seen))
-            *bounds, note = at_chance(len(architectures), largest, guess, len(seen))
-            return Expectation(*bounds, note=note)
+            mean, low, high, note = at_chance(len(architectures), largest, guess, len(seen))
+            return Expectation(mean, low, high, note=note)
         if not self.results:
             answer = self.model.predict_described(self.description, architectures)
             return Expectation(answer.mean, answer.low, answer.high)

@@ -130,11 +130,13 @@ class Suggestions(Sequence["Candidate"]):
         for listed in self:
             if listed.architecture == made.architecture:
                 return listed
-        near = "" if points >= 100 else f" that comes within {points:g} points of the best expected"
+        close_by = (
+            "" if points >= 100 else f" that comes within {points:g} points of the best expected"
+        )
         return replace(
             made,
             rank=1 + int((found > found[one]).sum()),
-            reason=f"the least work of all {len(macs):,} compared{near}",
+            reason=f"the least work of all {len(macs):,} compared{close_by}",
         )
 
     @property
@@ -196,8 +198,9 @@ class Suggestions(Sequence["Candidate"]):
         candidates = []
         for one in found:
             own = trained.get(one.architecture)
-            kept = {} if own is None else {"measured": own.measured, "trained": own.trained}
-            candidates.append(replace(one, **kept))
+            candidates.append(
+                one if own is None else replace(one, measured=own.measured, trained=own.trained)
+            )
         return found.revised(candidates, 0.0)
 
     def knowing(self, results: Sequence[Result]) -> Suggestions:

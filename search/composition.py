@@ -46,7 +46,7 @@ class Composition:
         Raises:
             InputError: names the part and the reason.
         """
-        parts = [self.method, *self.wrappers]
+        parts: list[Method | Wrapper] = [self.method, *self.wrappers]
         for name, part in zip(self.name.split("+"), parts, strict=True):
             reason = part.unfit(space)
             if reason:

@@ -80,7 +80,7 @@ class Form:
                 logits = self._run(x, Gates.mixture(cast(Tensor, cast(Gates, choice).weights)))
             else:
                 logits = self.network(x, choice)
-        return cast(Tensor, logits).float()
+        return logits.float()
 
     def groups(self, x: Tensor, choices: Sequence[Gates]) -> Iterator[list[Tensor]]:
         """Yield logits of the choices in order; those of one list share a graph."""

@@ -219,16 +219,16 @@ def _by_the_search(
     """
     winner, (run, method) = found.member(found.ranking[0][0]), (found.run, found.composed.method)
     others = [a for a in suggested if a != winner]
-    known_there = {a: one for a in others if (one := found.searched(a)) is not None}
+    known_there = {a: there for a in others if (there := found.searched(a)) is not None}
     begun = time.perf_counter()
     values: dict[Architecture, float | None] = {winner: accuracy}
-    for count, (other, there) in enumerate(known_there.items()):
+    for count, (other, member) in enumerate(known_there.items()):
         pace = (time.perf_counter() - begun) / max(1, count)
         # Scores take about as long as accuracies.
         if (2 * len(known_there) - count) * pace > seconds - (time.perf_counter() - begun):
             break
         share = (seconds - (time.perf_counter() - begun)) / (2 * len(known_there) - count)
-        values[other] = found.accuracy(there, seconds=share)
+        values[other] = found.accuracy(member, seconds=share)
     else:
         scores = dict(zip(known_there, method.score(run, list(known_there.values())), strict=True))
         others.sort(key=lambda one: -scores.get(one, -math.inf))

@@ -146,6 +146,20 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+def test_cut_networks_are_trained_only_where_time_is_short():
+    whole = SPACE.whole(6, 96)
+    cut = next(a for a in SPACE.anchors(cut=True) if SPACE.format(a).startswith("r96-s6-d11111-"))
+
+    def chosen(seconds, architectures):
+        clock = Time(seconds, macs_per_second=15e9, images=500, judged=200)
+        made = planner(lambda a, r: 80.0 if a == cut and r.rate else 50.0, clock, architectures)
+        return {plan.architecture for plan in made.first() if plan.recipe.rate}
+
+    assert chosen(40, [whole, cut]) == {cut}
+    assert chosen(600, [whole, cut]) == {whole}
+    assert chosen(600, [cut]) == {cut}  # limits may leave nothing else
+
+
 def test_the_usual_pace_is_replaced_only_where_other_work_disturbed_it(cache, monkeypatch):
     paces = iter([7.0, 5.0, 8.0, 9.0, 3.0, 4.0, 2.0])
     monkeypatch.setattr(plan, "pace", lambda *_: next(paces))

@@ -112,7 +112,8 @@ def predictions(
     return {
         name: Forecast(
             percent(values + problem.chance),
-            *(percent(values + problem.chance + sign * width) for sign in (-1, 1)),
+            percent(values + problem.chance - width),
+            percent(values + problem.chance + width),
         )
         for name, values in found.items()
         for width in (half if name == MODEL else unknown,)
@@ -227,11 +228,14 @@ def judge_given(
     return [
         Known(
             count,
-            *(float(value) for value in np.nanmean(np.array(found[count]), axis=0)),
-            float(np.concatenate(inside[count]).mean()),
-            float(np.median(np.concatenate(widths[count]))),
+            error=float(error),
+            moved=float(moved),
+            concordance=float(order),
+            coverage=float(np.concatenate(inside[count]).mean()),
+            width=float(np.median(np.concatenate(widths[count]))),
         )
         for count in GIVEN
+        for error, moved, order in [np.nanmean(np.array(found[count]), axis=0)]
     ]
 
 

@@ -226,7 +226,8 @@ class Chain(WeightSharing):
             allowed: bool (slots, operations), at least one member; None: all.
         """
         mask = self._allowed if allowed is None else allowed
-        may_go, may_stay = mask[:, ABSENT], mask[:, 1:].any(1)
+        may_go: np.ndarray = mask[:, ABSENT]
+        may_stay = np.asarray(mask[:, 1:].any(1))
         found = [ABSENT] * self.slots
         starts = [*(slots[0] for slots in self.stages), self.slots]
         ends = [

@@ -52,7 +52,8 @@ def skip_rate(stage: int, epoch: int) -> float:
 
 def _clipped(gradient: Tensor) -> Tensor:
     """Return the gradient of all alphas, of a norm up to that of the weights', as published."""
-    return gradient * (_CLIP / gradient.norm().clamp_min(_CLIP))
+    clipped: Tensor = gradient * (_CLIP / gradient.norm().clamp_min(_CLIP))
+    return clipped
 
 
 @METHODS.register("pdarts")
