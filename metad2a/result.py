@@ -126,7 +126,8 @@ class Suggestions(Sequence["Candidate"]):
         found, macs = self.compared.accuracy, self.compared.macs
         close = np.flatnonzero(found >= found.max() - points)
         one = int(close[np.lexsort((-found[close], macs[close]))[0]])
-        (made,) = self.predict(self.compared.architectures[one][None])
+        # How a small network is trained depends on whether there are larger ones beside it.
+        made, _ = self.predict(self.compared.architectures[[one, int(macs.argmax())]])
         for listed in self:
             if listed.architecture == made.architecture:
                 return listed

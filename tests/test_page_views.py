@@ -187,7 +187,9 @@ def test_w_a_table_holds_no_formula(described: Described) -> None:
     assert read == ["'=cmd()", "'+1", "'-1", "'@x", "'\t=1", "' =1", "'\r=1", "fine", NASTY, "-5"]
     made = FILES["csv"][2](Visit(described, 2), described.first[0])
     lines = list(csv.DictReader(io.StringIO(made.decode("utf-8-sig"))))
-    assert [line["rank"] for line in lines] == ["1", "2"] and lines[0]["dataset"] == NASTY
+    ranks = [int(line["rank"]) for line in lines]
+    assert ranks == list(range(1, len(ranks) + 1)) and len(ranks) >= 2
+    assert lines[0]["dataset"] == NASTY
     assert lines[0]["classes"] == f"{NASTY}; =cmd(); c" and lines[0]["resolution, px"] == "32"
 
 
@@ -200,7 +202,8 @@ def test_files_are_what_they_say(described: Described, pieces: Described) -> Non
         assert repr(NASTY) in made["code"].decode(), "the names of the classes are in it"
         assert ET.fromstring(made["svg"]).tag.endswith("svg")
         told = json.loads(made["json"])
-        assert [c["rank"] for c in told["candidates"]] == [1, 2, 3]
+        ranks = [c["rank"] for c in told["candidates"]]
+        assert ranks == list(range(1, len(ranks) + 1)) and len(ranks) >= 3
         assert told["classes"] == [NASTY, "=cmd()", "c"]
     assert "onnx" not in FILES, "an untrained network is no result"
 

@@ -163,7 +163,9 @@ def test_the_smallest_within_some_points_is_one_of_all_compared(found):
         assert one.accuracy >= best - points
         listed = [other for other in found if other.architecture == one.architecture]
         assert not listed or one is listed[0]
-        assert listed or one.rank == 1 + sum(c.accuracy > one.accuracy for c in every)
+        # Equals may differ by the last bits, as more or fewer are predicted at once.
+        above = [sum(c.accuracy > one.accuracy + off for c in every) for off in (1e-6, -1e-6)]
+        assert listed or above[0] < one.rank <= 1 + above[1]
 
 
 def test_a_front_is_offered_beside_the_best(found):
@@ -202,7 +204,8 @@ def apart(found: metad2a.Suggestions, rows: np.ndarray) -> tuple[np.ndarray, np.
 def test_results_move_what_is_expected_of_all_others_and_narrow_it(found):
     rows = found.compared.architectures
     before, wide = apart(found, rows)
-    lower, _ = apart(found.given({one.architecture: one.accuracy - 20 for one in found}), rows)
+    less = {one.architecture: max(1.0, one.accuracy - 20) for one in found}
+    lower, _ = apart(found.given(less), rows)
     assert lower.mean() < before.mean() - 1
     _, narrow = apart(found.given({one.architecture: one.accuracy for one in found}), rows)
     assert narrow.mean() < wide.mean()
