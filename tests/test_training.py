@@ -284,7 +284,10 @@ def hooked(network, resolution):
     return sum(p.numel() for p in network.parameters()), macs
 
 
-@pytest.mark.parametrize("name", SPACES.names())
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n == "darts" else ()) for n in SPACES.names()],
+)
 def test_what_is_shown_is_what_is_trained(name, digits, short):
     space = SPACES.get(name)
     small = space.pool(8, np.random.default_rng(0))
