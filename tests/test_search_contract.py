@@ -25,13 +25,14 @@ OPTIONS = {
     "spos": {"spos.population": 4, "spos.generations": 2},
     "fairnas": {"fairnas.population": 4, "fairnas.generations": 2},
     "random": {"random.trainings": 3},
+    "sandwich": {"sandwich.population": 4, "sandwich.generations": 1},
 }
 """Sizes at which a search takes a second."""
 SIDE = 32
 """Pixels of the images of mobile spaces, whose steps have 16 of them."""
 MOBILE_IMAGES = {"fairnas": 400, "sandwich": 256}
 """Three steps of nine paths, four of four; of other methods 96."""
-QUICK = [("efficientnet_lite", method) for method in ("spos", "darts", "random")]
+QUICK = [("efficientnet_lite", method) for method in ("sandwich", "spos", "darts", "random")]
 """Beside ``nasbench201``, whose searches take the least time."""
 
 
