@@ -6,20 +6,17 @@ strangers to it; then it answers as ``suggest`` does.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from _report import need, parser, publish, run, table
 from tqdm import tqdm
 
 from metad2a.answers import PieceAnswers
 from metad2a.datasets import load_dataset
 from metad2a.errors import InputError
-from metad2a.meta_training import rows as reading
+from metad2a.meta_training.rows import packaged_rows
 from metad2a.model.performance import Performance
 from metad2a.spaces import SPACES
 from metad2a.suggestion import Candidate, CostLimits, answered
 
-ASSETS = Path(reading.__file__).parent.parent / "assets" / "database"
 DATASETS = (
     "pacs_photo",
     "caltech101",
@@ -46,9 +43,7 @@ def main() -> None:
     out.add_argument("--minutes", type=float, default=1.0)
     out.add_argument("--datasets", nargs="+", default=list(DATASETS), metavar="NAME")
     args = out.parse_args()
-    known = reading.read_landmarks(ASSETS / "finetune_landmarks.json")
-    rows = reading.read(ASSETS / "finetune.parquet", ASSETS / "finetune_tasks.parquet", known)
-    rows += reading.read_early(ASSETS / "finetune_early.json")
+    rows = packaged_rows()
     family = {row.dataset: row.family for row in rows}
     lines = []
     for name in tqdm(args.datasets, unit="dataset", delay=2):

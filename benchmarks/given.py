@@ -327,9 +327,7 @@ def own_cells(model: MetaD2A, shipped: Mapping[str, float]) -> list[list[str]]:
 
 def own_pieces() -> tuple[list[list[str]], int, list[float]]:
     """Return the same of networks with pretrained weights, how many trainings, and errors, widths."""
-    known = trainings.read_landmarks(ASSETS / "finetune_landmarks.json")
-    rows = trainings.read(ASSETS / "finetune.parquet", ASSETS / "finetune_tasks.parquet", known)
-    rows += trainings.read_early(ASSETS / "finetune_early.json")
+    rows = trainings.packaged_rows()
     judged = judge_given(rows)
     told = [
         [

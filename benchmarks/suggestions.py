@@ -20,7 +20,6 @@ from _report import number, parser, publish, run, table
 from tqdm import tqdm
 
 from metad2a.errors import InputError
-from metad2a.meta_training import rows as reading
 from metad2a.meta_training.judge import (
     MODEL,
     Fitter,
@@ -30,10 +29,10 @@ from metad2a.meta_training.judge import (
     predictions,
 )
 from metad2a.meta_training.judge import table as judged_table
+from metad2a.meta_training.rows import packaged_rows
 from metad2a.model.performance import Forecast, Row, packaged
 from metad2a.protocol import FINE_TUNE, PROBE
 
-ASSETS = Path(reading.__file__).parent.parent / "assets" / "database"
 LIMITS = (4e6, 15e6, 50e6, 150e6, float("inf"))
 """Most multiply-adds."""
 POOL = 4
@@ -176,10 +175,7 @@ def main() -> None:
         rows = elsewhere(args.data, args.labels)
         said = {MODEL: packaged_says(rows)}
     else:
-        known = reading.read_landmarks(ASSETS / "finetune_landmarks.json")
-        rows = reading.read(
-            ASSETS / "finetune.parquet", ASSETS / "finetune_tasks.parquet", known
-        ) + reading.read_early(ASSETS / "finetune_early.json")
+        rows = packaged_rows()
         others = {f"gradient boosting, {n} leaves": boosting(n) for n in (4, 12)}
         bar = tqdm(unit="family", delay=2)
 

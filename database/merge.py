@@ -159,14 +159,7 @@ def _insert(
 
 def _definition(number: int, row: Row) -> dict[str, Any]:
     """Return the definition of a task, whose key and counts must be its own."""
-    task = Task(
-        row["name"],
-        row["fingerprint"],
-        tuple(row["classes"]),
-        tuple(row["train"]),
-        tuple(row["test"]),
-        row["resolution"],
-    )
+    task = Task.of_row(row)
     if task.key != row["task"]:
         raise InputError(
             f"Row {number} of tasks: {row['name']!r} has the key {row['task']!r}, but its "

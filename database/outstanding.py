@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from database.choice import choose
 from database.jobs import Job
 from database.pairs import expected, pairs, parents, recipes
-from database.plan import CHOOSING, EXPECTED, PAIRS, PARENT, MethodPlan, Plan
+from database.plan import CHOOSING, PAIRED, PAIRS, PARENT, MethodPlan, Plan
 from database.store import Store
 from database.tasks import Task
 from metad2a.spaces import SearchSpace
@@ -41,7 +41,7 @@ class Outstanding:
         tuning = {
             protocol.name: FineTuned(protocol)
             for protocol in recipes()
-            if any(method.name in (PAIRS, EXPECTED) for method in plan.methods)
+            if any(method.name in PAIRED for method in plan.methods)
         }
         self.labellers: Mapping[str, Labeller] = measuring | searching | tuning
         """Labellers by the names that jobs call them."""
@@ -52,7 +52,7 @@ class Outstanding:
         What a search will find is measured later: ask again when its job is done.
         """
         for method, search in zip(self._plan.methods, self._searches, strict=True):
-            if method.name in (PAIRS, EXPECTED):
+            if method.name in PAIRED:
                 for architecture, protocol in self._pairs(method, task):
                     yield from self._missing(task, protocol.name, [architecture])
                 continue

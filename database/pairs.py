@@ -125,8 +125,7 @@ def expected(
     networks = [
         one for one in _cut(space).anchors(cut=True) if space.resolution(one) <= MOST_RESOLUTION
     ]
-    images, classes = len(task.train), len(task.classes)
-    most = max(MOST_EPOCHS, MOST_IMAGES / images)
+    images, classes, most = len(task.train), len(task.classes), _most_epochs(task)
     queues = []
     for seconds in EXPECTED_SECONDS:
         clock = Time(seconds, MACS_PER_SECOND, images, len(task.test))
@@ -177,12 +176,17 @@ def _cut(space: SearchSpace) -> EfficientNetLite:
     return space
 
 
+def _most_epochs(task: Task) -> float:
+    """Return the most epochs that a training on the task may have, however short they are."""
+    return max(MOST_EPOCHS, MOST_IMAGES / len(task.train))
+
+
 def _epochs(space: SearchSpace, architecture: Architecture, task: Task) -> tuple[float, ...]:
     """Return the epochs that a training on the task may have."""
     images = len(task.train)
     macs = space.cost(architecture, len(task.classes)).macs
     most = min(
-        max(MOST_EPOCHS, MOST_IMAGES / images),
+        _most_epochs(task),
         MOST_SECONDS * MACS_PER_SECOND / (STEP * macs * images),
     )
     return tuple(epochs for epochs in EPOCHS if epochs <= most)

@@ -26,6 +26,8 @@ PAIRS = "pairs"
 """The method that takes pairs of a pretrained network and a recipe of fine-tuning."""
 EXPECTED = "expected"
 """The method that takes the pairs of which the packaged model expects most on a task."""
+PAIRED = (PAIRS, EXPECTED)
+"""Methods that take networks with recipes, which are their protocols."""
 CHOOSING = (SPREAD, PARENT, PAIRS, EXPECTED)
 """Methods that are no searches."""
 
@@ -227,13 +229,12 @@ def _check(plan: Plan) -> None:
         for key in ("images", "channels", "cells", "options"):
             if getattr(method, key):
                 raise InputError(f"{key} is for searches; the method {method.name!r} takes none.")
-        bring_their_own = method.name in (PAIRS, EXPECTED)
-        if bring_their_own and method.protocols:
+        if method.name in PAIRED and method.protocols:
             raise InputError(
                 f"protocols is for networks alone; each pair of the method "
                 f"{method.name!r} has its own."
             )
-        if not bring_their_own and not method.protocols:
+        if method.name not in PAIRED and not method.protocols:
             raise InputError(
                 f"The method {method.name!r} lacks protocols: nothing would be measured."
             )

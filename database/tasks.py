@@ -86,6 +86,18 @@ class Task:
             "resolution": self.resolution,
         }
 
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Task:
+        """Return the task of a row of exported tasks."""
+        return cls(
+            row["name"],
+            row["fingerprint"],
+            tuple(row["classes"]),
+            tuple(row["train"]),
+            tuple(row["test"]),
+            row["resolution"],
+        )
+
     @cached_property
     def key(self) -> str:
         """SHA-256 of the dataset's fingerprint and the definition, in hexadecimal."""

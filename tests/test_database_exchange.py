@@ -147,14 +147,7 @@ def test_exported_tasks_can_be_loaded_again(store, dataset, tmp_path):
     path = tmp_path / "tasks.parquet"
     assert export(store, path, "tasks") == 3
     for row in read(path):
-        task = Task(
-            row["name"],
-            row["fingerprint"],
-            tuple(row["classes"]),
-            tuple(row["train"]),
-            tuple(row["test"]),
-            row["resolution"],
-        )
+        task = Task.of_row(row)
         assert task.key == row["task"]
         assert len(task.load(dataset).data.train_y) == len(task.train) == row["train_images"]
 

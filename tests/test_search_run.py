@@ -27,13 +27,13 @@ SPACE = SPACES.get("nasbench201")
 OPERATIONS = len(SPACE.operations)
 
 
-def fresh(space=SPACE, data=None, seed=0, **training) -> Run:
+def fresh(space=SPACE, data=None, seed=0, budget=None, **training) -> Run:
     data = data or task()
     run = Run(
         space,
         data,
         Subspace(space, data.classes),
-        Budget(images=10**6),
+        budget or Budget(images=10**6),
         plan("cpu"),
         {"channels": 4, "cells": 1},
         seed,
@@ -214,17 +214,7 @@ def test_compiled_cells_take_the_same_steps_and_share_graphs(form, monkeypatch):
 
 def test_where_shapes_are_captured_a_batch_keeps_its_size(monkeypatch):
     monkeypatch.setattr("search.run.static_on", lambda device: True)
-    run = Run(
-        SPACE,
-        task(),
-        Subspace(SPACE, 3),
-        Budget(seconds=100),
-        plan("cpu"),
-        {"channels": 4, "cells": 1},
-        0,
-        lambda: False,
-    )
-    run.begin_phase(Training(batch=32))
+    run = fresh(budget=Budget(seconds=100), batch=32)
     sizes = [run.batch_size()]
     for seconds in (50.0, 0.1, 0.1):
         run.fit_batch(seconds)
@@ -457,17 +447,7 @@ def test_batches_grow_and_shrink_with_the_time_that_steps_take():
     run = fresh(batch=32)
     run.fit_batch(1e9)
     assert run.batch_size() == 32  # a budget of images changes nothing
-    run = Run(
-        SPACE,
-        task(),
-        Subspace(SPACE, 3),
-        Budget(seconds=100),
-        plan("cpu"),
-        {"channels": 4, "cells": 1},
-        0,
-        lambda: False,
-    )
-    run.begin_phase(Training(batch=32))
+    run = fresh(budget=Budget(seconds=100), batch=32)
     sizes = []
     for seconds in (1.0, 1.0, 1.0, 2.0, 5.0, 5.0, 5.0, 5.0, 1.0):
         sizes.append(len(run.batch().y))

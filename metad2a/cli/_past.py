@@ -50,14 +50,7 @@ def past_tasks(database: Path, data: Path, space: SearchSpace) -> list[PastTask]
             continue
         own = {cell: sum(v) / len(v) for cell, v in values[row["task"]].items()}
         best = sorted(own, key=lambda cell: -own[cell])[:BEST]
-        task = Task(
-            row["name"],
-            row["fingerprint"],
-            tuple(row["classes"]),
-            tuple(row["train"]),
-            tuple(row["test"]),
-            row["resolution"],
-        )
+        task = Task.of_row(row)
         with load_dataset(folder) as dataset:
             found[row["dataset"]] = PastTask(
                 row["name"], task.load(dataset).data, tuple(space.parse(cell) for cell in best)

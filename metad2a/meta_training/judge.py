@@ -122,6 +122,7 @@ def predictions(
 
 def judge(rows: Sequence[Row], said: Mapping[str, Forecast]) -> list[Judged]:
     """Return how well ways of predicting do, by what each says of the rows."""
+    cost = np.log2(multiply_adds(rows))
     truth = np.array([100 * row.value for row in rows])
     # An interval never reaches 0 or 100: half an image is added to either side, as in learning.
     images = np.array([row.judged for row in rows])
@@ -133,7 +134,7 @@ def judge(rows: Sequence[Row], said: Mapping[str, Forecast]) -> list[Judged]:
         judged.append(
             Judged(
                 name,
-                *_within_tasks(rows, one.mean, truth),
+                *_within_tasks(rows, one.mean, truth, cost),
                 coverage=float(inside[known].mean()) if known.any() else math.nan,
                 width=float(np.median((one.high - one.low)[known])) if known.any() else math.nan,
             )
@@ -239,9 +240,9 @@ def judge_given(
     ]
 
 
-def _concordance(said: np.ndarray, truth: np.ndarray) -> float:
-    """Return the share of pairs in the right order, 0..1; NaN where no two differ."""
-    above = truth[:, None] > truth[None]
+def _concordance(said: np.ndarray, truth: np.ndarray, counted: np.ndarray | bool = True) -> float:
+    """Return the share of the ``counted`` pairs in the right order, 0..1; NaN where none differ."""
+    above = (truth[:, None] > truth[None]) & counted
     right = (np.sign(said[:, None] - said[None]) + 1) / 2
     return float(right[above].mean()) if above.any() else math.nan
 
@@ -283,20 +284,19 @@ def multiply_adds(rows: Sequence[Row]) -> np.ndarray:
 
 
 def _within_tasks(
-    rows: Sequence[Row], said: np.ndarray, truth: np.ndarray
+    rows: Sequence[Row], said: np.ndarray, truth: np.ndarray, cost: np.ndarray
 ) -> tuple[float, float, float, float]:
-    """Return error, concordance, concordance within a band and regret."""
-    cost = np.log2(multiply_adds(rows))
+    """Return error, concordance, concordance within a factor of 2 of ``cost`` and regret.
+
+    ``cost`` is the logarithm to base 2, as the others float64 (n,).
+    """
     errors, order, band, regrets = [], [], [], []
     for mine in by_task(rows):
         s, t, m = said[mine], truth[mine], cost[mine]
         errors.append(np.abs(s - t).mean())
         regrets.append(t.max() - t[s.argmax()])
-        above = t[:, None] > t[None]
-        right = (np.sign(s[:, None] - s[None]) + 1) / 2
         order.append(_concordance(s, t))
-        above &= np.abs(m[:, None] - m[None]) <= 1
-        band.append(right[above].mean() if above.any() else np.nan)
+        band.append(_concordance(s, t, np.abs(m[:, None] - m[None]) <= 1))
     if np.isnan(band).all():
         band = [np.nan]
         return float(np.mean(errors)), float(np.nanmean(order)), math.nan, float(np.mean(regrets))

@@ -20,7 +20,7 @@ from metad2a.protocol import FINE_TUNE, FINE_TUNE_NAME, PROBE, FineTune, parse_f
 if TYPE_CHECKING:
     from metad2a.datasets import ImageDataset
 
-_LANDMARKS = Path(__file__).parent.parent / "assets" / "database" / "finetune_landmarks.json"
+_PACKAGED = Path(__file__).parent.parent / "assets" / "database"
 TASKS = ("task", "name", "dataset", "fingerprint", "family", "classes", "train", "test")
 
 
@@ -43,7 +43,7 @@ def read_landmarks(path: Path) -> dict[str, Landmarks]:
 
 def packaged_landmarks() -> dict[str, Landmarks]:
     """Return the landmarks of the tasks that the packaged model learnt from, by their key."""
-    return read_landmarks(_LANDMARKS)
+    return read_landmarks(_PACKAGED / "finetune_landmarks.json")
 
 
 def write_landmarks(path: Path, known: Mapping[str, Landmarks]) -> None:
@@ -143,3 +143,10 @@ def read_early(path: Path) -> list[Row]:
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{str(path)!r} holds no rows of trainings: {error}.") from error
+
+
+def packaged_rows() -> list[Row]:
+    """Return the rows that the packaged model learnt from."""
+    evaluations, tasks = _PACKAGED / "finetune.parquet", _PACKAGED / "finetune_tasks.parquet"
+    rows = read(evaluations, tasks, packaged_landmarks())
+    return rows + read_early(_PACKAGED / "finetune_early.json")

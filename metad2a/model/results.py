@@ -19,6 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metad2a.model.performance import HALF_WIDTH, percent
+
 LEVEL = 3.0
 """Deviation of the level, in logits: it is left open, since results may come from longer trainings
 than those that the model learnt from."""
@@ -33,8 +35,6 @@ LENGTH = 0.5
 """Root mean square difference of two networks' traits over which it changes (Matern 5/2)."""
 NOISE = 0.2
 """Deviation of a result, in logits, beside that of a finite test side."""
-HALF_WIDTH = 1.6449
-"""Half the width of a 90 % interval, in deviations of a normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def conditioned(
     middle = asked.mean + weights.T @ (values - known.mean)
     own = LEVEL**2 + SLOPE**2 * asked.quality**2 + SMOOTH**2 + NOISE**2
     half = HALF_WIDTH * np.sqrt(np.maximum(own - (weights * across).sum(0), NOISE**2))
-    return _percent(middle), _percent(middle - half), _percent(middle + half)
+    return percent(middle), percent(middle - half), percent(middle + half)
 
 
 def results_as_logits(reached: np.ndarray, judged: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -104,9 +104,4 @@ def covariance(a: Seen, b: Seen) -> np.ndarray:
 
 def _logit(share: np.ndarray) -> np.ndarray:
     found: np.ndarray = np.log(share) - np.log1p(-share)
-    return found
-
-
-def _percent(logits: np.ndarray) -> np.ndarray:
-    found: np.ndarray = 100 / (1 + np.exp(-logits))
     return found
