@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metad2a.errors import InputError
-from metad2a.spaces import Architecture, SearchSpace
+from metad2a.spaces import SearchSpace
 from metad2a.spaces._mobile import RESOLUTIONS
 from metad2a.training import plan as planning
 from search.data import image_side
@@ -59,7 +59,10 @@ def suggested(
 
     classes = len(dataset.classes)
     space.check_limits(classes, max_params, max_macs)
-    candidates = _candidates(space, classes, seed, max_params, max_macs)
+    limited = max_params is not None or max_macs is not None
+    candidates = planning.admissible(
+        space, classes, seed, max_params, max_macs, cut=limited, drawn=64
+    )
     own = np.flatnonzero(dataset.split == 0)
     own = own if len(own) else np.arange(len(dataset))
     sides = sorted({space.resolution(one) for one in candidates})
@@ -78,21 +81,6 @@ def suggested(
         return sides[0], not marks.flips_harm
     best = max(planner.expected(pairs, "", planner.outlook), key=lambda one: one.expected or 0.0)
     return space.resolution(best.architecture), not marks.flips_harm
-
-
-def _candidates(
-    space: SearchSpace,
-    classes: int,
-    seed: int,
-    max_params: int | None,
-    max_macs: int | None,
-) -> list[Architecture]:
-    """Return networks within the limits: those that keep the weights whole, where there are any."""
-    found = space.anchors(cut=max_params is not None or max_macs is not None)
-    if found:
-        fits = space.feasible(np.asarray(found), classes, max_params, max_macs)
-        found = [one for one, fit in zip(found, fits, strict=True) if fit]
-    return found or space.pool(64, np.random.default_rng(seed), classes, max_params, max_macs)
 
 
 def of_images(side: int) -> int:

@@ -16,7 +16,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -231,6 +231,37 @@ def usual_pace(space: SearchSpace, place: DevicePlan) -> float:
     return found
 
 
+def admissible(
+    space: SearchSpace,
+    classes: int,
+    seed: int,
+    max_params: int | None,
+    max_macs: int | None,
+    *,
+    cut: bool,
+    drawn: int,
+) -> list[Architecture]:
+    """Return networks within limits: those that keep their weights whole, where there are any.
+
+    Args:
+        space: of the networks.
+        classes: of the dataset.
+        seed: of the draws.
+        max_params: most trainable parameters.
+        max_macs: most multiply-adds of one image.
+        cut: with one block a stage too.
+        drawn: how many others come in their place.
+
+    Raises:
+        BudgetError: a limit is below the smallest network.
+    """
+    found = space.anchors(cut=cut)
+    if found:
+        fits = space.feasible(np.asarray(found), classes, max_params, max_macs)
+        found = [one for one, fit in zip(found, fits, strict=True) if fit]
+    return found or space.pool(drawn, np.random.default_rng(seed), classes, max_params, max_macs)
+
+
 def ways(
     space: SearchSpace, clock: Time, architectures: Sequence[Architecture], classes: int
 ) -> list[tuple[int, FineTune]]:
@@ -292,15 +323,7 @@ class Planner:
 
     def _not_short_of_time(self, found: list[tuple[int, FineTune]]) -> list[tuple[int, FineTune]]:
         """Leave out trainings of cut networks where there is time for the whole ones."""
-        work = works(self.space, self.architectures, self.classes)
-        sizes = [
-            (self.space.resolution(one), self.space.depth_in_stages(one))
-            for one in self.architectures
-        ]
-        whole: dict[tuple[int, int], int] = {}
-        for number, size in enumerate(sizes):
-            if size not in whole or work[number] > work[whole[size]]:
-                whole[size] = number
+        whole = self._whole
         epochs = {
             (number, recipe.frozen_stages): recipe.epochs for number, recipe in found if recipe.rate
         }
@@ -308,9 +331,23 @@ class Planner:
             (number, recipe)
             for number, recipe in found
             if recipe.rate == 0
-            or number == whole[sizes[number]]
-            or epochs.get((whole[sizes[number]], recipe.frozen_stages), 0.0) < LONG
+            or number == whole[number]
+            or epochs.get((whole[number], recipe.frozen_stages), 0.0) < LONG
         ]
+
+    @cached_property
+    def _whole(self) -> list[int]:
+        """Of each network the place of the one of most work that is as deep, at its resolution."""
+        work = works(self.space, self.architectures, self.classes)
+        sizes = [
+            (self.space.resolution(one), self.space.depth_in_stages(one))
+            for one in self.architectures
+        ]
+        largest: dict[tuple[int, int], int] = {}
+        for number, size in enumerate(sizes):
+            if size not in largest or work[number] > work[largest[size]]:
+                largest[size] = number
+        return [largest[size] for size in sizes]
 
     def exits(self, architecture: Architecture) -> list[Architecture]:
         """Return what one pass of a frozen network gives: itself, and shorter ones admitted."""

@@ -272,6 +272,8 @@ class _Session:
         self, network: str | None, max_params: int | None, max_macs: int | None
     ) -> list[Architecture]:
         """Return the networks that may be trained: the one that was named, or what obeys limits."""
+        from metad2a.training.plan import admissible
+
         space = self.space
         if network is not None:
             architecture = space.canonical(space.parse(network))
@@ -286,13 +288,7 @@ class _Session:
                         "leave the network to be chosen."
                     )
             return [architecture]
-        found = space.anchors(cut=True)
-        if found:
-            fits = space.feasible(np.asarray(found), self.classes, max_params, max_macs)
-            found = [one for one, fit in zip(found, fits, strict=True) if fit]
-        return found or space.pool(
-            16, np.random.default_rng(self.seed), self.classes, max_params, max_macs
-        )
+        return admissible(space, self.classes, self.seed, max_params, max_macs, cut=True, drawn=16)
 
     def run(self, architectures: Sequence[Architecture], outlook: Outlook | None) -> Trained:
         """Look at the dataset, choose, train, judge."""
