@@ -1,7 +1,8 @@
 """Pairs of a network and a recipe: what a task's fine-tuned labels are measured on.
 
 Two of three are whole pieces of the pretrained network, the third is a member of the space, spread
-over its multiply-adds. A recipe is a rate and a number of epochs, as many as a label's time allows.
+over its multiply-adds; in a space without whole pieces all are members. A recipe is a rate and a
+number of epochs, as many as a label's time allows.
 
 The best of hundreds of expectations is too good to be true where few were measured. So a part of the
 labels is of those pairs that the packaged model expects most of, as `train` chooses them; a model
@@ -20,6 +21,7 @@ from database.tasks import Task, seeded
 from metad2a.errors import InputError
 from metad2a.protocol import FineTune, Protocol, fine_tune
 from metad2a.spaces import Architecture, SearchSpace
+from metad2a.spaces.efficientnet_lite import SPACE as PARENT
 from metad2a.spaces.efficientnet_lite import EfficientNetLite
 from metad2a.training.plan import RATES, Time, ways
 
@@ -71,9 +73,13 @@ def pairs(
     longer than a label may are left out: fewer pairs come back where few are left.
 
     Raises:
-        InputError: the space has no pretrained network to take pieces of.
+        InputError: networks of the space have no pretrained weights.
     """
-    space = _cut(space)
+    if not space.pretrained:
+        raise InputError(
+            f"Networks of {space.name!r} have no pretrained weights to fine-tune. Name a space of which "
+            "`metad2a spaces` says that it is pretrained, or use the method 'spread'."
+        )
     rng = seeded("pairs", seed, task.key)
     wholes = [WHOLE[place] for place in rng.permutation(len(WHOLE))]
     members, start = _members(space), rng.random()
@@ -82,17 +88,19 @@ def pairs(
         if len(found) == count:
             break
         turn, part = divmod(step, 3)
-        if part < 2:
+        if part < 2 and isinstance(space, EfficientNetLite):
             stages, resolution = wholes[(2 * turn + part) % len(wholes)]
             architecture = space.whole(stages, resolution)
             if rng.random() < SHALLOW:
                 architecture = _shallow(space, architecture)
         else:
+            turn = turn if isinstance(space, EfficientNetLite) else step
             place = int((start + turn * _GOLDEN) % 1 * len(members))
             architecture = members[place]
-        rates = DEEP_RATES if space.stages(architecture) == 7 else RATES
+        stages = space.depth_in_stages(architecture)
+        rates = DEEP_RATES if stages == 7 else RATES
         rate, luck, frozen = float(rng.choice(rates)), rng.random(), int(rng.choice(FROZEN))
-        frozen = frozen if frozen < space.stages(architecture) else 0
+        frozen = frozen if frozen < stages else 0
         allowed = _epochs(space, architecture, task)
         # Few steps teach little: what a user has time for is more.
         allowed = allowed[len(allowed) // 2 :]
@@ -204,7 +212,7 @@ def _shallow(space: EfficientNetLite, architecture: Architecture) -> Architectur
 @lru_cache(maxsize=1)
 def _members(space: SearchSpace) -> list[Architecture]:
     """Return members of the space in order of their multiply-adds, always the same."""
-    limit = space.cost(_cut(space).whole(7, MOST_RESOLUTION), 10).macs
+    limit = PARENT.cost(PARENT.whole(7, MOST_RESOLUTION), 10).macs
     found = [
         one
         for one in space.pool(_POOL, seeded("pairs", space.name), max_macs=limit)

@@ -10,7 +10,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -256,8 +256,7 @@ class PieceAnswers(Answers):
 
     def __post_init__(self) -> None:
         from metad2a.model import landmarks
-        from metad2a.training.device import plan as device_plan
-        from metad2a.training.plan import Time, usual_pace
+        from metad2a.training.plan import Time
         from metad2a.training.sides import split
 
         sides = split(self.dataset, self.seed)
@@ -265,11 +264,25 @@ class PieceAnswers(Answers):
         self.landmarks, self.report = landmarks.described(self.dataset, known, self.seed)
         self.clock = Time(
             60.0 * self.minutes,
-            usual_pace(self.space, device_plan("cpu")),
+            self._pace(self.space),
             len(sides.train),
             len(sides.test) + len(sides.choice),
         )
         self._first, self._judged = self.model, len(sides.test)
+
+    def in_space(self, space: SearchSpace) -> PieceAnswers:
+        """Return the same for another space with pretrained weights; the images are not read again."""
+        other = copy.copy(self)
+        other.space, other.model, other.results = space, self._first, ()
+        other.clock = replace(self.clock, macs_per_second=self._pace(space))
+        return other
+
+    @staticmethod
+    def _pace(space: SearchSpace) -> float:
+        from metad2a.training.device import plan as device_plan
+        from metad2a.training.plan import usual_pace
+
+        return usual_pace(space, device_plan("cpu"))
 
     def propose(
         self, n: int, max_params: int | None = None, max_macs: int | None = None

@@ -63,6 +63,23 @@ class FineTune:
 
 
 @dataclass(frozen=True)
+class Published(FineTune):
+    """How the literature trains a network of cells from random weights: for hundreds of epochs.
+
+    All images but the test side train, every number is fixed, and it takes as long as it takes.
+    """
+
+    padding: int = 4
+    """Pixels of zeros around an image, out of which it is cropped at random."""
+    cutout: int = 16
+    """Side of the square that is blanked in each image, in pixels."""
+    drop_path: float = 0.2
+    """Probability of dropping an edge's output, to which it rises evenly from 0 over the epochs."""
+    auxiliary: float = 0.4
+    """Weight of the loss of a second classifier after two thirds of the cells."""
+
+
+@dataclass(frozen=True)
 class Standalone:
     """How a small network of a space of cells is trained from random weights: by few, fixed steps.
 
@@ -190,6 +207,29 @@ SCRATCH = Protocol(
         zoom=0.7,
     ),
 )
+DARTS_600 = Protocol(
+    "darts600",
+    "accuracy",
+    'test accuracy after 600 epochs from random weights as in Liu, Simonyan and Yang, "DARTS", ICLR 2019: SGD with '
+    "momentum 0.9, rate 0.025 falling along half a cosine, batches of 96, weight decay 3e-4, gradient clipped at 5, "
+    "crops out of a border of 4 pixels, cutout of 16, drop path up to 0.2, second classifier weighing 0.4",
+    Published(
+        rate=0.025,
+        batch_norm="moving",
+        epochs=600.0,
+        closed_form=False,
+        optimiser="sgd",
+        batch=96,
+        weight_decay=3e-4,
+        label_smoothing=0.0,
+        clip=5.0,
+        warm_up=0.0,
+        sums_kept=False,
+        average=0.0,
+    ),
+)
+RECIPES = {DARTS_600.name: DARTS_600}
+"""Recipes that take as long as they take, by name."""
 STANDALONE = Protocol(
     "standalone-v1",
     "accuracy",

@@ -79,6 +79,9 @@ class Suggestions(Sequence["Candidate"]):
         self.note = note
         self.latency = latency
         self.compared = compared
+        self.spaces: tuple[Candidate, ...] = ()
+        """The first suggestion of every space that was compared, the best first; empty where the
+        space was given."""
 
     @property
     def report(self) -> DatasetReport:
@@ -322,6 +325,11 @@ class Suggestions(Sequence["Candidate"]):
                 f"{'' if one.latency_ms is None else f', {one.latency_ms:.2f} ms'}, "
                 f"{one.architecture}"
             )
+        for one in self.spaces[1:]:
+            lines.append(
+                f"Best of {one.space}: {one.accuracy:.1f} %, {one.params:,} parameters, "
+                f"{one.macs:,} MACs, {one.architecture}"
+            )
         return lines
 
     def to_dict(self) -> dict[str, Any]:
@@ -331,6 +339,7 @@ class Suggestions(Sequence["Candidate"]):
             "candidates": [c.to_dict() for c in self],
             "ties": [one.rank for one in self.ties],
             "front": {name: one.to_dict() for name, one in self.front.items()},
+            "spaces": [one.to_dict() for one in self.spaces],
             "classes": list(self.dataset.classes),
             "report": self.report.to_dict(),
             "protocol": self.protocol,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from metad2a._torch_state import usual
 from metad2a.datasets import load_dataset
-from metad2a.errors import InputError
+from metad2a.errors import BudgetError, InputError
 from metad2a.latency import checked_limit, widened, within
 from metad2a.result import GIVEN, Compared, CostLimits, Suggestions
 from metad2a.spaces import SPACES
@@ -36,6 +36,8 @@ CANDIDATES = 512
 """Architectures generated, of which the best predicted are returned."""
 SPACE = "efficientnet_lite"
 """Where networks are from when neither a space nor a model is given."""
+AUTO = "auto"
+"""In the place of a space: the one whose best network is expected to do best."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,9 @@ def suggest(
             and takes seconds longer.
         model: for spaces of cells: a loaded model, a folder, ``"org/name@revision"`` on the
             Hugging Face Hub, or None for the model inside the package.
-        space: search space; None: the given model's own, without one ``"efficientnet_lite"``.
+        space: search space; None: the given model's own, without one ``"efficientnet_lite"``;
+            ``"auto"``: of the spaces with pretrained weights, whose networks are trained alike, the one
+            whose best network is expected to do best (:attr:`Suggestions.spaces` has the others').
         given: what networks of the space are known to reach on these images: accuracy in percent
             by the network's string (see :meth:`Suggestions.given`).
 
@@ -253,16 +257,57 @@ def suggest(
     )
     if not (isinstance(minutes, (int, float)) and 0 < minutes < 10**5):
         raise InputError(f"minutes={minutes!r} must be a number above 0 (and below 100,000).")
-    chosen, loaded = _space_and_model(space, model)
-    known = results_of(chosen, {} if given is None else given)
-    dataset = load_dataset(source)
-    chosen.check_limits(len(dataset.classes), limits.max_params, limits.max_macs)
-    answers = _answers(chosen, dataset, seed, float(minutes), loaded)
-    if known:
-        answers = answers.given(known)
-    found = answered(answers, dataset, limits, k)
+    if space == AUTO:
+        if given or model is not None:
+            named = "given=" if given else "model="
+            raise InputError(
+                f"{named} is of one space, and space={AUTO!r} compares several. Name the space."
+            )
+        found = _of_every_space(load_dataset(source), seed, float(minutes), limits, k)
+    else:
+        chosen, loaded = _space_and_model(space, model)
+        known = results_of(chosen, {} if given is None else given)
+        dataset = load_dataset(source)
+        chosen.check_limits(len(dataset.classes), limits.max_params, limits.max_macs)
+        answers = _answers(chosen, dataset, seed, float(minutes), loaded)
+        if known:
+            answers = answers.given(known)
+        found = answered(answers, dataset, limits, k)
     found.seconds = time.perf_counter() - start
     return found
+
+
+def _of_every_space(
+    dataset: ImageDataset, seed: int, minutes: float, limits: CostLimits, k: int
+) -> Suggestions:
+    """Return the suggestions of the pretrained space whose first is expected to do best.
+
+    Networks of cells begin with random weights: what they reach was measured by other trainings,
+    and far below.
+
+    Raises:
+        BudgetError: a limit is below the smallest network of every space.
+    """
+    from metad2a.answers import PieceAnswers
+    from metad2a.model import performance
+
+    found: list[Suggestions] = []
+    refused: list[BudgetError] = []
+    answers: PieceAnswers | None = None
+    for space in (one for one in SPACES if one.pretrained):
+        if answers is None:
+            answers = PieceAnswers(space, performance.packaged(), dataset, seed, minutes)
+        else:
+            answers = answers.in_space(space)
+        try:
+            found.append(answered(answers, dataset, limits, k))
+        except BudgetError as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    found.sort(key=lambda one: -one[0].accuracy)
+    found[0].spaces = tuple(one[0] for one in found)
+    return found[0]
 
 
 def _space_and_model(

@@ -208,14 +208,24 @@ def test_nothing_is_expected_of_a_task_that_was_never_looked_at(tmp_path, monkey
 def test_the_parent_comes_at_two_resolutions():
     assert [SPACE.resolution(one) for one in parents(SPACE)] == [128, 224]
     assert all(is_whole(SPACE, one) for one in parents(SPACE))
-    for refused in (lambda: parents(NASBENCH), lambda: pairs(NASBENCH, 1, 0, task_of(40))):
-        with pytest.raises(InputError, match=r"not of 'nasbench201'.*'spread'"):
-            refused()
+    with pytest.raises(InputError, match=r"not of 'nasbench201'.*'spread'"):
+        parents(NASBENCH)
+
+
+def test_without_whole_pieces_all_pairs_are_members():
+    space = SPACES.get("mobilenetv3")
+    found = pairs(space, 9, 0, task_of(100))
+    assert set(pairs(space, 3, 0, task_of(100))) <= set(found)
+    assert len({architecture for architecture, _ in found}) == len(found) == 9
+    macs = [space.cost(architecture, 10).macs for architecture, _ in found]
+    assert max(macs) > 4 * min(macs)
+    with pytest.raises(InputError, match=r"'nasbench201' have no pretrained weights.*'spread'"):
+        pairs(NASBENCH, 1, 0, task_of(40))
 
 
 def test_the_plans_of_the_repository_are_good(tmp_path):
     with Store(tmp_path / "store.sqlite") as store:
-        for name in ("finetune_first", "finetune"):
+        for name in ("finetune_first", "finetune_tasks", "finetune_mobilenetv3", "finetune"):
             plan = read_plan(f"plans/{name}.toml")
             jobs = list(Outstanding(plan, store, SPACES.get(plan.space)).jobs(task_of(100)))
             wanted = sum(method.architectures for method in plan.methods)

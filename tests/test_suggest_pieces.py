@@ -282,6 +282,39 @@ def test_latency_is_obeyed_as_measured(found, monkeypatch):
         found.within(max_latency_ms=0.0001)
 
 
+def test_every_space_with_pretrained_weights_is_compared(data, measured, monkeypatch):
+    looks = []
+    monkeypatch.setattr(
+        landmarks, "described", lambda *args: looks.append(args) or DESCRIBED(*args)
+    )
+    found = metad2a.suggest(data, k=6, seed=3, space="auto")
+    assert len(looks) == 1
+    other = metad2a.suggest(data, k=6, seed=3, space="mobilenetv3")
+    own = sorted((measured, other), key=lambda one: -one[0].accuracy)
+    assert [one.architecture for one in found] == [one.architecture for one in own[0]]
+    assert [one.space for one in found.spaces] == [one[0].space for one in own]
+    assert [one.accuracy for one in found.spaces] == [one[0].accuracy for one in own]
+    assert f"Best of {own[1][0].space}: {own[1][0].accuracy:.1f} %" in str(found)
+    assert [one["space"] for one in found.to_dict()["spaces"]] == [own[0][0].space, own[1][0].space]
+    assert measured.spaces == ()
+
+
+def test_spaces_that_no_network_of_obeys_are_left_out(data):
+    space = SPACES.get("mobilenetv3")
+    least = min(one.smallest(3).macs for one in (SPACE, space))
+    found = metad2a.suggest(data, k=2, space="auto", max_macs=least)
+    assert len(found.spaces) == 1
+    with pytest.raises(BudgetError, match=f"max_macs={least // 2:,}"):
+        metad2a.suggest(data, k=2, space="auto", max_macs=least // 2)
+
+
+def test_what_is_of_one_space_is_not_compared(data):
+    with pytest.raises(InputError, match=r"given= is of one space.*space='auto'"):
+        metad2a.suggest(data, space="auto", given={"r96": 50})
+    with pytest.raises(InputError, match="model= is of one space"):
+        metad2a.suggest(data, space="auto", model="somewhere")
+
+
 def test_a_model_of_cells_does_not_answer(data):
     with pytest.raises(InputError, match="cannot answer in the space 'efficientnet_lite'"):
         metad2a.suggest(data, model="somewhere", space="efficientnet_lite")

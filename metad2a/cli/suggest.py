@@ -52,7 +52,8 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--space",
         metavar="S",
-        help="search space (default: that of --model; without it, efficientnet_lite)",
+        help="search space, or auto, which compares those with pretrained weights (default: that of "
+        "--model; without it, efficientnet_lite)",
     )
     parser.add_argument(
         "--given",

@@ -48,8 +48,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--space",
         metavar="S",
-        default="efficientnet_lite",
-        help="search space (default: efficientnet_lite)",
+        help="search space (default: that of --network, else efficientnet_lite)",
     )
     parser.add_argument(
         "--max-params",
@@ -62,6 +61,12 @@ def configure(parser: ArgumentParser) -> None:
         type=integer,
         metavar="N",
         help="most multiply-adds for one image: 50000000, 5e7 or 50M",
+    )
+    parser.add_argument(
+        "--recipe",
+        metavar="R",
+        help="a recipe of the literature for --network, such as darts600: it takes as long as it "
+        "takes, whatever --minutes says",
     )
     parser.add_argument("--seed", type=integer, default=0, help="default: 0")
     parser.add_argument(
@@ -114,6 +119,7 @@ def run(args: Namespace) -> int:
             space=args.space,
             max_params=args.max_params,
             max_macs=args.max_macs,
+            recipe=args.recipe,
             seed=args.seed,
             device=args.device,
             progress=show,

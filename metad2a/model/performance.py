@@ -69,8 +69,9 @@ NETWORK = (
     "blocks",
     "log2_expansion",
     "kernel",
+    "transplanted",
 )
-"""Features of a network."""
+"""Features of a network; the last is 1 where the space has no pretrained network to keep whole."""
 RECIPE = ("tuned", "log10_rate", "log2_epochs", "log2_steps", "frozen_share", "moving")
 """Features of a recipe; of a frozen network all are 0."""
 FEATURES = (*DATASET, *MARKS, *PAIR, *NETWORK, *RECIPE)
@@ -188,6 +189,7 @@ def describe_networks(
             count.astype(np.float64),
             mean("expansion", lambda v: np.log2(np.maximum(v, 1e-3))),
             mean("kernel", lambda v: v),
+            np.full(len(array), float(not space.anchors())),
         ],
         axis=1,
     )

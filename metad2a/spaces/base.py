@@ -74,6 +74,8 @@ class SearchSpace(ABC):
     """The protocol by which networks of this space are trained unless another is asked for."""
     pretrained: bool = False
     """Whether ``build(pretrained=True)`` has weights."""
+    recipes: tuple[str, ...] = ()
+    """Names of recipes of the literature (:data:`metad2a.protocol.RECIPES`) for its networks."""
     searchable: bool = False
     """Whether searches work in it: its networks, or those of one resolution, share weights."""
     weights_name: str = ""

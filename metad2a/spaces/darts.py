@@ -70,6 +70,7 @@ class Darts(TwoInputs):
     cell_types = MappingProxyType({"normal": range(_HALF), "reduction": range(_HALF, _SLOTS)})
     search_macro = MappingProxyType({"channels": 8, "cells": 5})
     published_macro = MappingProxyType({"channels": 16, "cells": 8})
+    recipes = ("darts600",)
 
     def parse(self, text: str) -> Architecture:
         """Read the customary string, ``Genotype(normal=[('sep_conv_3x3', 0), ...], ...)``."""

@@ -258,12 +258,7 @@ class Training:
         self.parts = 1
         self.frozen = self._freeze()
         self.parameters = [p for p in network.parameters() if p.requires_grad]
-        groups = unit_groups(self.parameters, recipe)
-        self.optimiser: torch.optim.Optimizer
-        if recipe.optimiser == "adamw":
-            self.optimiser = torch.optim.AdamW(groups, recipe.rate, recipe.momenta, fused=True)
-        else:
-            self.optimiser = torch.optim.SGD(groups, recipe.rate, momentum=0.9, nesterov=True)
+        self.optimiser = self._begun_optimiser()
         self.loss = nn.CrossEntropyLoss(class_weights, label_smoothing=recipe.label_smoothing)
         self.averaged = copy.deepcopy(network).eval()
         if place.device.type == "cpu":
@@ -272,6 +267,12 @@ class Training:
         self._stream: Iterator[tuple[Tensor, Tensor, Tensor]] = iter(())
         self._epoch = -1
         self.kept = self._keep() if self.frozen else None
+
+    def _begun_optimiser(self) -> torch.optim.Optimizer:
+        recipe, groups = self.recipe, unit_groups(self.parameters, self.recipe)
+        if recipe.optimiser == "adamw":
+            return torch.optim.AdamW(groups, recipe.rate, recipe.momenta, fused=True)
+        return torch.optim.SGD(groups, recipe.rate, momentum=0.9, nesterov=True)
 
     # -- frozen stages -----------------------------------------------------------------------
 
@@ -291,7 +292,7 @@ class Training:
             parts: list[Tensor] = []
             with evaluating(self.network):
                 for images, _, _ in self.batches.epoch(passed(self.batches.resolution)):
-                    x = augment(self.normal(images), rng, flip=self.flip, zoom=self.recipe.zoom)
+                    x = self._augmented(self.normal(images), rng)
                     with self.place.autocast():
                         y = self.network.begin(x, self.frozen)
                     parts.append(y.to(torch.float16).cpu())
@@ -341,6 +342,10 @@ class Training:
         images, _, positions = next(self._stream)
         return positions.cpu(), images
 
+    def _augmented(self, x: Tensor, rng: np.random.Generator) -> Tensor:
+        """Return normalised images as a step sees them."""
+        return augment(x, rng, flip=self.flip, zoom=self.recipe.zoom)
+
     def step(self) -> float:
         """Take one step and return its loss.
 
@@ -351,7 +356,7 @@ class Training:
         positions, x = self._next()
         if self.kept is None:
             rng = np.random.default_rng([self.seed, 3, self.done])
-            x, begun = augment(self.normal(x), rng, flip=self.flip, zoom=recipe.zoom), 0
+            x, begun = self._augmented(self.normal(x), rng), 0
         else:
             x, begun = x.to(self.place.device).float(), self.frozen
         labels = self.batches.labels[positions.to(self.batches.labels.device)]
@@ -404,7 +409,7 @@ class Training:
                     some = part.to(x.device)
                     with self.place.autocast():
                         logits = self._logits(x[some], begun)
-                    loss: Tensor = self.loss(logits.float(), labels[some]) * (len(part) / len(x))
+                    loss = self._loss(logits, labels[some]) * (len(part) / len(x))
                     loss.backward()
                     total += float(loss.detach())
                 return total
@@ -423,13 +428,16 @@ class Training:
                     stacklevel=2,
                 )
 
-    def _logits(self, x: Tensor, begun: int) -> Tensor:
+    def _logits(self, x: Tensor, begun: int) -> Any:
         network = self.network
         if not begun:
-            logits: Tensor = network(x)
-        else:
-            logits = network.classifier(network.dropout(network.finish(x, begun)))
-        return logits
+            return network(x)
+        return network.classifier(network.dropout(network.finish(x, begun)))
+
+    def _loss(self, logits: Any, labels: Tensor) -> Tensor:
+        """Return the mean loss of what :meth:`_logits` returned."""
+        loss: Tensor = self.loss(logits.float(), labels)
+        return loss
 
     def shorten(self, steps: int) -> None:
         """End after ``steps`` in all; the rate falls accordingly from here."""

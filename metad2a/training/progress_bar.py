@@ -28,8 +28,19 @@ def progress_bar(disable: bool = False) -> Iterator[Callable[[TrainProgress], No
         mininterval=0.5 if sys.stderr.isatty() else 20,
         bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed} {postfix}",
     ) as bar:
+        foreseen = False
 
         def show(progress: TrainProgress) -> None:
+            nonlocal foreseen
+            if progress.images_per_second is not None and not foreseen:
+                foreseen = True
+                hours = progress.remaining / 3600
+                bar.write(
+                    f"{progress.images_per_second:,.1f} images a second: the remaining "
+                    f"{progress.epochs - progress.epoch:.1f} epochs take about "
+                    + (f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"),
+                    file=sys.stderr,
+                )
             bar.set_description(progress.phase, refresh=False)
             parts = []
             if progress.epochs:

@@ -17,7 +17,8 @@ import numpy as np
 from metad2a._torch_state import usual
 from metad2a.datasets import load_dataset
 from metad2a.errors import ArtifactError, BudgetError, InputError
-from metad2a.protocol import FINE_TUNE, SCRATCH, FineTune
+from metad2a.protocol import FINE_TUNE, RECIPES, SCRATCH, FineTune
+from metad2a.registry import suggest_name
 from metad2a.spaces import SPACES, Architecture, SearchSpace
 from metad2a.training.trained import Trained, TrainedNetwork
 
@@ -39,6 +40,8 @@ CHECKS = 4
 """How often a training looks at the images that choices are made by."""
 _TIMED = (6, 2.0)
 """Steps, or seconds of steps, after which it is decided how many there will be."""
+_FORESEEN = 50
+"""Steps after which it is said how long a recipe of given epochs will take."""
 _SIZES = 3
 """Resolutions of which images are kept in memory at a time."""
 
@@ -58,6 +61,8 @@ class TrainProgress:
     loss: float | None = None
     accuracy: float | None = None
     """Percent on the images that choices are made by, when last looked at."""
+    images_per_second: float | None = None
+    """Where a recipe says how long it takes, and not the user: how fast it goes, once that is known."""
     curve: tuple[tuple[float, float], ...] = ()
 
 
@@ -109,9 +114,10 @@ def train(
     *,
     minutes: float = 10.0,
     network: str | None = None,
-    space: str = "efficientnet_lite",
+    space: str | None = None,
     max_params: int | None = None,
     max_macs: int | None = None,
+    recipe: str | None = None,
     seed: int = 0,
     device: str = "auto",
     outlook: Outlook | None = None,
@@ -130,10 +136,12 @@ def train(
         source: anything that :func:`metad2a.load_dataset` takes, or a suggestion, or the list of
             suggestions, of which the first is taken.
         minutes: for everything from reading to judging.
-        network: the space's string form; None: chosen.
-        space: where the network is from.
+        network: a space's string form; None: chosen.
+        space: where the network is from; None: that of its string, or ``"efficientnet_lite"``.
         max_params: most trainable parameters of a chosen network.
         max_macs: most multiply-adds of one image.
+        recipe: a recipe of the literature for the given network, such as ``"darts600"``: all
+            images but the test side train, and it takes as long as it takes.
         seed: of sides, order and augmentation; with the same steps the same seed gives the same
             network on a CPU.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:0"``.
@@ -154,12 +162,14 @@ def train(
     begun = time.perf_counter()
     source, network, space = _resolved(source, network, space)
     chosen = SPACES.get(space)
+    if recipe is not None:
+        _check_recipe(chosen, network, recipe)
     dataset = load_dataset(source)
     chosen.check_limits(len(dataset.classes), max_params, max_macs)
     session = _Session(
         dataset,
         chosen,
-        60.0 * minutes,
+        math.inf if recipe is not None else 60.0 * minutes,
         begun,
         seed,
         device,
@@ -171,12 +181,34 @@ def train(
     if resume:
         return session.resumed()
     architectures = session.admitted(network, max_params, max_macs)
+    if recipe is not None:
+        return session.by_recipe(recipe, architectures[0])
     return session.run(architectures, outlook)
 
 
-def _resolved(source: Any, network: str | None, space: str) -> tuple[Any, str | None, str]:
+def _check_recipe(space: SearchSpace, network: str | None, recipe: str) -> None:
+    """Refuse a recipe that is unknown or not for the network.
+
+    Raises:
+        InputError: it is.
+    """
+    if recipe not in RECIPES:
+        raise InputError(f"Unknown recipe {recipe!r}.{suggest_name(recipe, sorted(RECIPES))}")
+    if recipe not in space.recipes:
+        whose = ", ".join(one.name for one in SPACES if recipe in one.recipes)
+        raise InputError(
+            f"The recipe {recipe!r} is for networks of {whose}, not of {space.name!r}. Leave it out, or "
+            "give such a network."
+        )
+    if network is None:
+        raise InputError(
+            f"The recipe {recipe!r} trains a network that is given. Give network=, such as what a search found."
+        )
+
+
+def _resolved(source: Any, network: str | None, space: str | None) -> tuple[Any, str | None, str]:
     """Return dataset, architecture and space of a suggestion, or what was given."""
-    from metad2a.suggestion import Candidate, Suggestions
+    from metad2a.suggestion import SPACE, Candidate, Suggestions
 
     if isinstance(source, Suggestions):
         if not len(source):
@@ -189,7 +221,18 @@ def _resolved(source: Any, network: str | None, space: str) -> tuple[Any, str | 
                 f"network={source.architecture!r}."
             )
         return source.dataset, source.architecture, source.space
-    return source, network, space
+    if space is None and network is not None:
+        space = next((one.name for one in SPACES if _reads(one, network)), None)
+    return source, network, space or SPACE
+
+
+def _reads(space: SearchSpace, network: str) -> bool:
+    """Whether a string is of a network of the space."""
+    try:
+        space.parse(network)
+    except InputError:
+        return False
+    return True
 
 
 class _Session:
@@ -225,6 +268,8 @@ class _Session:
         self.report: DatasetReport | None = None
         self.planner: Planner | None = None
         """By which attempts are chosen; None where they are given."""
+        self.recipe: str | None = None
+        """Name of the recipe that says how long it takes; None: the user does."""
 
     # -- time and images ---------------------------------------------------------------------
 
@@ -241,7 +286,8 @@ class _Session:
                 "epochs": training.steps / training.steps_per_epoch,
             }
         remaining = max(0.0, self.seconds - spent)
-        self.tell(TrainProgress(phase, min(1.0, spent / self.seconds), remaining, **more))
+        fraction = min(1.0, spent / self.seconds) if remaining < math.inf else 0.0
+        self.tell(TrainProgress(phase, fraction, remaining, **more))
 
     def batches(self, side: str, resolution: int) -> Batches:
         """Return the images of a side: ``train``, ``choice``, ``known`` (both) or ``test``."""
@@ -407,13 +453,15 @@ class _Session:
             return None
         return weights.cpu()[batches.labels.cpu()]
 
-    def placed(self, architecture: Architecture) -> Any:
-        """Return the network with its weights on the device."""
+    def placed(self, architecture: Architecture, **more: Any) -> Any:
+        """Return the network with its weights on the device; ``more``: as its space builds it."""
         import torch
 
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
-            module = self.space.build(architecture, self.classes, pretrained=self.space.pretrained)
+            module = self.space.build(
+                architecture, self.classes, pretrained=self.space.pretrained, **more
+            )
         if self.start is not None:
             module.load_state_dict(self.start)
         return self.place.place(module)
@@ -527,6 +575,82 @@ class _Session:
                 begun += saved - start
         return False
 
+    # -- recipes of the literature -----------------------------------------------------------
+
+    def by_recipe(
+        self, name: str, architecture: Architecture, state: dict[str, Any] | None = None
+    ) -> Trained:
+        """Train on all images but the test side by a recipe, however long that takes."""
+        from metad2a.model import landmarks
+        from metad2a.training import distributed
+        from metad2a.training.loop import Normalisation
+        from metad2a.training.plan import Plan
+        from metad2a.training.published import PublishedTraining
+
+        recipe, resolution = RECIPES[name].recipe, self.space.resolution(architecture)
+        self.recipe = name
+        self.sides = dataclasses.replace(self.sides, train=self.known, choice=self.known[:0])
+        if state is None:
+            self.told("looking at the images")
+            marks, self.report = landmarks.described(self.dataset, self.known, self.seed)
+            self.flip = bool(distributed.agreed(not marks.flips_harm))
+        train = self.batches("train", resolution)
+        normal = Normalisation.of(train)
+        training = PublishedTraining(
+            self.placed(architecture, auxiliary=True),
+            train,
+            recipe,
+            round(recipe.epochs * max(1, len(train) // min(recipe.batch, len(train)))),
+            self.place,
+            normal,
+            self.seed,
+            self.flip,
+        )
+        if state is not None:
+            training.load(state)
+        plan = Plan(architecture, recipe, None, None, f"trained from random weights by {name}")
+        partial = self.to_the_end(training, plan)
+        module = self.placed(architecture)
+        trained = training.averaged.state_dict()
+        module.load_state_dict({key: trained[key] for key in module.state_dict()})
+        done = dataclasses.replace(recipe, epochs=round(training.epochs, 2))
+        attempt = _Attempt(
+            dataclasses.replace(plan, recipe=done),
+            module,
+            0,
+            0,
+            [],
+            training.epochs,
+            len(train),
+            normal,
+            partial,
+        )
+        return self.finished(attempt, [attempt])
+
+    def to_the_end(self, training: Training, plan: Plan) -> bool:
+        """Take all steps, however long that takes; return whether it was stopped before."""
+        from metad2a.training import distributed
+
+        begun = saved = time.perf_counter()
+        first, pace = training.done, None
+        foreseen = min(_FORESEEN, training.steps - first)
+        while training.done < training.steps:
+            if distributed.agreed(self.should_stop()):
+                self.keep(training, plan, [plan], [])
+                return True
+            loss = training.step()
+            now, taken = time.perf_counter(), training.done - first
+            each = (now - begun) / taken
+            self.seconds = now - self.begun + each * (training.steps - training.done)
+            if taken >= foreseen:
+                pace = training.batch / each
+            if training.done % 5 == 0 or taken == foreseen:
+                self.told("training", training, loss=loss, images_per_second=pace)
+            if now - saved > SAVED_EVERY:
+                self.keep(training, plan, [plan], [])
+                saved = time.perf_counter()
+        return False
+
     # -- stopping and going on ---------------------------------------------------------------
 
     def keep(
@@ -542,6 +666,7 @@ class _Session:
         if self.checkpoint is None or distributed.rank():
             return
         facts = {
+            "recipe": self.recipe,
             "space": self.space.name,
             "plans": [
                 {
@@ -586,6 +711,9 @@ class _Session:
             )
         self.space = SPACES.get(facts["space"])
         self.flip = bool(facts["flip"])
+        if facts["recipe"] is not None:
+            network = self.space.parse(facts["plans"][0]["architecture"])
+            return self.by_recipe(facts["recipe"], network, state)
         plans = [
             Plan(
                 self.space.parse(one["architecture"]),
