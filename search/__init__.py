@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from search.checking import check
-    from search.engine import Progress
-    from search.refinement import refine
+    from search.engine.loop import Progress
+    from search.refining import refine
     from search.result import SearchResult
     from search.searching import search
 
