@@ -151,7 +151,7 @@ class Search:
 
     @usual()
     def conduct(self) -> Conducted:
-        """Conduct the search and return it with its shared weights; raises what :func:`search` does."""
+        """Return the conducted search with its shared weights; raises what :func:`search` does."""
         budget = (
             Budget(seconds=60 * self.minutes) if self.images is None else Budget(images=self.images)
         )

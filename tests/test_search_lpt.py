@@ -25,9 +25,7 @@ def lpt(search: Conducted) -> Lpt:
 
 def make(gamma: float = 1.0, lam: float = 1.0, **rates) -> Tester:
     with seeded(0):
-        return Tester(
-            3, rates.get("rate", 0.05), rates.get("selector_rate", 0.01), gamma, lam
-        )
+        return Tester(3, rates.get("rate", 0.05), rates.get("selector_rate", 0.01), gamma, lam)
 
 
 def images(count: int, seed: int, classes: int = 3) -> Images:

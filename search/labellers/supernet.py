@@ -65,21 +65,18 @@ class SupernetLabeller(Labeller):
         started = time.perf_counter()
         # The method's settings are the protocols': a test holds them together.
         budget = STEPS * len(space.operations) * min(64, len(data.train_y))
-        trained = (
-            Search(
-                data,
-                space.name,
-                "fairnas",
-                seed=seed,
-                device=device,
-                images=budget,
-                channels=16,
-                cells=1,
-                options={"fairnas.population": 1, "fairnas.generations": 1},
-            )
-            .conduct()
-            .run.shared()
+        search = Search(
+            data,
+            space.name,
+            "fairnas",
+            seed=seed,
+            device=device,
+            images=budget,
+            channels=16,
+            cells=1,
+            options={"fairnas.population": 1, "fairnas.generations": 1},
         )
+        trained = search.conduct().run.shared()
         context = Context(space, data, trained, device, seed)
         accuracy = ReBNAccuracy(context)
         angles = Angle(context).score(architectures)

@@ -3,8 +3,8 @@
 Source: Hong et al., "DropNAS: Grouped Operation Dropout for Differentiable Architecture Search",
 IJCAI 2020, and its published code. Trained all together, the operations that learn fast, those
 without parameters first, take the gradient from the others (the "Matthew effect"). Hence grouped
-operation dropout (``search.gradient.group_dropout``), one level instead of two, a decay that spares what
-was dropped (*partial decay*), and a shift of the kept alphas after each step that leaves the
+operation dropout (``search.gradient.group_dropout``), one level instead of two, a decay that spares
+what was dropped (*partial decay*), and a shift of the kept alphas after each step that leaves the
 probabilities of the dropped ones as they were (*alpha adjustment*). The raw alphas, not their
 softmax, name the winner.
 

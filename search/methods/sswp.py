@@ -1,7 +1,7 @@
 """SSWP-NAS: one stage, no labels, and the weights that were found are kept.
 
 Source: SSWP-NAS (2022) and its published code. The supernet is the network that comes out in the
-end. It learns from two views of images (see :mod:`search.methods._contrastive`) with the binary gates of
+end. It learns from two views of images (``_contrastive.py``) with the binary gates of
 ProxylessNAS (Cai et al., ICLR 2019), and turns into the final network step by step: weights only
 (warm-up), weights and alphas (search), then one part after another is frozen to its most probable
 operation (progressive pruning). Its weights are then finetuned with labels. The authors claim the
