@@ -92,6 +92,15 @@ def reached(*modules: str) -> dict[str, str]:
     return found
 
 
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.parts[0] in ("search", "database")], ids=str
+)
+def test_no_module_leads_back_to_itself(path):
+    """Imports in functions count, those for types alone do not."""
+    name = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+    assert name not in reached(*imported(path, typing=False) - {name})
+
+
 def test_inference_imports_no_training():
     """What answers, and what a trained network is used by, needs nothing that learns."""
     found = reached("metad2a.prediction", "metad2a.suggestion", "metad2a.model.metad2a")
