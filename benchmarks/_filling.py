@@ -19,7 +19,7 @@ from database.plan import MethodPlan, Plan, TaskPlan
 from metad2a.datasets import load_dataset
 from metad2a.protocol import Protocol
 from metad2a.spaces import SPACES
-from search.labels import LABELLERS, Measurement
+from search.labellers.base import LABELLERS, Measurement
 
 ARCHITECTURES = 100
 """Of each task; a job measures one."""

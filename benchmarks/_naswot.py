@@ -14,8 +14,8 @@ import numpy as np
 from _nasbench import SPACE, load, spearman
 from labels import cifar10_task
 
-from search.evaluators import Context
-from search.evaluators.naswot import Naswot
+from search.scores.base import Context
+from search.scores.zero_cost import Naswot
 
 
 def whole(cells: np.ndarray) -> np.ndarray:

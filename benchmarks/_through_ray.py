@@ -24,7 +24,7 @@ from database.work import Work
 from metad2a.datasets import load_dataset
 from metad2a.spaces import Architecture, SearchSpace
 from search.data import TaskData, load_task
-from search.labels import Labeller, Measurement
+from search.labellers.base import Labeller, Measurement
 
 MEAN_IMAGES, MOST_IMAGES, SIDE = 1_082, 2_500, 32
 """Train and test images of a task: the mean of what is drawn, and the most; pixels of a side."""

@@ -16,7 +16,7 @@ from database.plan import parse_plan
 from metad2a.datasets import load_dataset
 from metad2a.protocol import Protocol
 from metad2a.spaces import SPACES
-from search.labels import Measurement
+from search.labellers.base import Measurement
 
 PROCESSES, SHARE = 8, 200
 

@@ -22,7 +22,7 @@ from metad2a.errors import InputError
 from metad2a.model.prior_training import rank_sum, ranks
 from metad2a.spaces import Architecture
 from search.data import TaskData, load_task
-from search.labels import LABELLERS, Measurement
+from search.labellers.base import LABELLERS, Measurement
 
 TRAIN, TEST, SIDE = 2000, 500, 32
 SUPERNET_CELLS, TRAINED_CELLS = 100, 24

@@ -71,7 +71,7 @@ def one(job: tuple[str, int, int, Path]) -> Row:
 
     from metad2a.datasets import load_dataset
     from search.data import search_task
-    from search.searching import conduct
+    from search.searching import Search
 
     torch.set_num_threads(1)
     bench = load(shared)
@@ -84,7 +84,7 @@ def one(job: tuple[str, int, int, Path]) -> Row:
         if host in method.split("+")
         for key, value in EVOLUTION.items()
     }
-    found = conduct(data, SPACE.name, method, seed=seed, images=images, options=options)
+    found = Search(data, SPACE.name, method, seed=seed, images=images, options=options).conduct()
     result, seconds = found.result(), time.perf_counter() - start
     rows = np.random.default_rng(0).choice(len(bench.strings), CELLS, replace=False)
     cells = [tuple(cell) for cell in bench.cells[rows].tolist()]

@@ -21,12 +21,12 @@ from metad2a._torchvision import torchvision
 from metad2a.spaces import SPACES, SearchSpace
 from metad2a.spaces.supernets.gates import Gates
 from metad2a.training.device import plan
-from search.budget import Budget
 from search.data import TaskData
-from search.method import Training
+from search.engine.budget import Budget
+from search.engine.method import Training
+from search.engine.run import Run
 from search.methods.fairnas import fair_paths
-from search.run import Run
-from search.subspace import Subspace
+from search.subspace.subspace import Subspace
 
 BATCH = 64
 ROUNDS = 5

@@ -17,7 +17,7 @@ from metad2a.errors import DatabaseError
 
 if TYPE_CHECKING:
     from metad2a.spaces import SearchSpace
-    from search.labels import Measurement
+    from search.labellers.base import Measurement
 
 _log = logging.getLogger(__name__)
 INSERTS: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {

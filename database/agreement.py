@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from database.schema import EVALUATIONS, PROTOCOLS
 from database.store import Store
-from search.evaluators.ranksum import average_ranks
+from search.scores.base import average_ranks
 
 SHARED = 5
 """Architectures that two protocols must share on a task for their ranks to be compared."""

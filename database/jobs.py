@@ -22,7 +22,7 @@ from metad2a.errors import InputError
 
 if TYPE_CHECKING:
     from metad2a.spaces import SearchSpace
-    from search.labels import Measurement
+    from search.labellers.base import Measurement
 
 _UNIQUE = ["build_id", "task_id", "labeller", "architectures", "seed"]
 _FREE = {"owner": None, "lease_until": None}

@@ -13,9 +13,9 @@ from database.plan import CHOOSING, PAIRED, PAIRS, PARENT, MethodPlan, Plan
 from database.store import Store
 from database.tasks import Task
 from metad2a.spaces import SearchSpace
+from search.labellers.base import LABELLERS, Labeller
 from search.labellers.finetune import FineTuned
-from search.labels import LABELLERS, Labeller
-from search.searched import SearchLabeller
+from search.labellers.search import SearchLabeller
 
 if TYPE_CHECKING:
     from metad2a.model.landmarks import Landmarks

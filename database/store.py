@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from metad2a.datasets import ImageDataset
     from metad2a.protocol import Protocol
     from metad2a.spaces import SearchSpace
-    from search.labels import Measurement
+    from search.labellers.base import Measurement
 
 __all__ = ["Recorded", "RefusedRowError", "Store"]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from database.tasks import Task
     from search.data import TaskImages
-    from search.labels import Labeller, Measurement
+    from search.labellers.base import Labeller, Measurement
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Weight-sharing search: find, refine or check architectures on a user's dataset.
 
 The names are loaded when they are asked for: whoever only needs a module of this package, such as
-the database, is spared torch.
+the database, is spared torch. No module has the name of one of them, as importing it would put the
+module in the function's place.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from search.checking import check
-    from search.engine import Progress
-    from search.refinement import refine
+    from search.engine.loop import Progress
+    from search.refining import refine
     from search.result import SearchResult
     from search.searching import search
 
 __all__ = ["Progress", "SearchResult", "check", "refine", "search"]
 _MODULES = {
-    "Progress": "engine",
+    "Progress": "engine.loop",
     "SearchResult": "result",
     "check": "checking",
-    "refine": "refinement",
+    "refine": "refining",
     "search": "searching",
 }
 

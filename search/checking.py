@@ -8,7 +8,7 @@ from collections.abc import Callable
 from metad2a._torch_state import usual
 from metad2a.errors import InputError
 from metad2a.suggestion import Candidate, Suggestions
-from search.engine import Progress
+from search.engine.loop import Progress
 from search.suggested import Told, measured, revised, seconds_of, trained_one
 
 

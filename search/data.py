@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import sys
 from collections import OrderedDict
@@ -55,6 +56,17 @@ class TaskData:
         if self.report_x is None or self.report_y is None:
             return self.test_x, self.test_y
         return self.report_x, self.report_y
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 (hex) of all images and labels."""
+        content = hashlib.sha256()
+        sides = (self.train_x, self.train_y, self.test_x, self.test_y, self.report_x, self.report_y)
+        for tensor in sides:
+            if tensor is None:
+                continue
+            content.update(str(tuple(tensor.shape)).encode())
+            content.update(tensor.contiguous().numpy().tobytes())
+        return content.hexdigest()
 
     @cached_property
     def _statistics(self) -> tuple[Tensor, Tensor]:

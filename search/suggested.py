@@ -15,7 +15,7 @@ from metad2a.protocol import PROBE, SCRATCH, fine_tune
 from metad2a.suggestion import Candidate, Measured, Suggestions
 from metad2a.training.sides import split
 from metad2a.training.train import TrainProgress, train
-from search.engine import Progress
+from search.engine.loop import Progress
 
 if TYPE_CHECKING:
     from torch import nn

@@ -24,7 +24,7 @@ from database.queries import evaluations
 from database.schema import EVALUATIONS, JOBS
 from database.work import Ended, Workers, perform
 from metad2a.errors import DatabaseError
-from search.labels import LABELLERS
+from search.labellers.base import LABELLERS
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = "from labelling import *; run({})"

@@ -17,7 +17,7 @@ from database.work import Ended, Outcome, Workers
 from metad2a.datasets import load_dataset
 from metad2a.protocol import Protocol
 from metad2a.spaces import SPACES
-from search.labels import Measurement
+from search.labellers.base import Measurement
 
 SPACE = SPACES.get("nasbench201")
 CELLS = [SPACE.format(tuple(cell)) for cell in SPACE.listed()[-20:].tolist()]

@@ -11,7 +11,7 @@ from database import Store, Task, draw_tasks
 from metad2a.datasets import load_dataset
 from metad2a.protocol import Protocol
 from metad2a.spaces import SPACES
-from search.labels import Measurement
+from search.labellers.base import Measurement
 
 SPACE = SPACES.get("nasbench201")
 CELLS = [tuple(cell) for cell in SPACE.listed()[1000:1012].tolist()]

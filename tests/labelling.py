@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metad2a.protocol import Protocol
-from search.labels import LABELLERS, Labeller, Measurement
+from search.labellers.base import LABELLERS, Labeller, Measurement
 
 PATIENCE = 120.0
 """Seconds until a labeller that waits for a file gives up."""
@@ -114,7 +114,7 @@ class Trained(Labeller):
 
     def measure(self, images, space, architectures, seed, device="cpu"):
         from metad2a.protocol import Standalone
-        from search.trainer import train
+        from search.labellers.standalone import train
 
         for one in architectures:
             done = train(images.data, space, one, seed, Standalone(steps=20), device)

@@ -124,7 +124,7 @@ def test_a_resolution_that_the_space_does_not_have_is_refused():
 
 
 def test_limits_leave_members_of_every_kind_that_obeys_them(chain):
-    from search.subspace import Subspace
+    from search.subspace.subspace import Subspace
 
     least = chain.smallest(5)
     limited = Subspace(chain, 5, max_macs=2 * least.macs)

@@ -12,7 +12,7 @@ from pyarrow import parquet
 from database import Store
 from database.queries import evaluations
 from metad2a.cli import main
-from search.labels import LABELLERS
+from search.labellers.base import LABELLERS
 
 
 class Talkative(Quick):

@@ -27,7 +27,7 @@ from metad2a.model.meta_training import ACCURACY
 from metad2a.model.metad2a import MetaD2A
 from metad2a.protocol import Protocol
 from metad2a.spaces import SPACES
-from search.labels import Measurement
+from search.labellers.base import Measurement
 
 SPACE = SPACES.get("nasbench201")
 WHOLE = 40

@@ -11,9 +11,9 @@ import pytest
 from metad2a.cli import main
 from metad2a.model import artifact
 from metad2a.spaces import SPACES
-from search.evaluators import EVALUATORS
-from search.labels import LABELLERS
-from search.method import METHODS, WRAPPERS
+from search.engine.method import METHODS, WRAPPERS
+from search.labellers.base import LABELLERS
+from search.scores.base import EVALUATORS
 
 
 def asked(capsys, *arguments: str):

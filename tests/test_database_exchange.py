@@ -16,7 +16,7 @@ from metad2a.datasets import load_dataset
 from metad2a.errors import DatabaseError, InputError
 from metad2a.protocol import Protocol
 from metad2a.spaces import SPACES
-from search.labels import Measurement
+from search.labellers.base import Measurement
 
 SPACE = SPACES.get("nasbench201")
 PROTOCOLS = (Protocol("train-v1", "accuracy", "A training."), Protocol("s-v1", "score", "A sum."))

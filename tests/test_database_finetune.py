@@ -39,8 +39,8 @@ from metad2a.spaces import SPACES
 from metad2a.training.plan import RATES
 from search.data import TaskImages
 from search.labellers import finetune
+from search.labellers.base import LABELLERS
 from search.labellers.finetune import FineTuned, frozen, is_whole
-from search.labels import LABELLERS
 
 SPACE = SPACES.get("efficientnet_lite")
 NASBENCH = SPACES.get("nasbench201")

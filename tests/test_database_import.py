@@ -20,7 +20,7 @@ from metad2a.datasets import load_dataset
 from metad2a.errors import DatabaseError, InputError, MetaD2AError
 from metad2a.protocol import Protocol
 from metad2a.spaces import SPACES
-from search.labels import LABELLERS, Measurement
+from search.labellers.base import LABELLERS, Measurement
 
 SPACE = SPACES.get("nasbench201")
 CELLS = [(3, 1, 3, 0, 3, 2), (3,) * 6, (2, 2, 1, 3, 1, 4)]

@@ -19,7 +19,7 @@ from metad2a.datasets import load_dataset
 from metad2a.errors import DatabaseError, InputError
 from metad2a.protocol import Protocol
 from metad2a.spaces import SPACES
-from search.labels import Measurement
+from search.labellers.base import Measurement
 
 SPACE = SPACES.get("nasbench201")
 CELLS = [(3,) * 6, (3, 1, 3, 0, 3, 2), (2,) * 6, (3, 3, 0, 3, 3, 3), (1, 3, 3, 3, 3, 3)]
@@ -276,7 +276,7 @@ def test_many_processes_finish_every_job_exactly_once(store, location, task_and_
     jobs.enqueue(some(task_and_dataset[0], total))
     context = multiprocessing.get_context("forkserver")
     # What takes long to import is imported once, not by every process.
-    context.set_forkserver_preload(["pytest", "psycopg", "database", "search.labels"])
+    context.set_forkserver_preload(["pytest", "psycopg", "database", "search.labellers.base"])
     start, done = context.Barrier(PROCESSES), context.Queue()
     children = [
         context.Process(target=work, args=(location, f"owner {number}", start, done))

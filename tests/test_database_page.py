@@ -21,7 +21,7 @@ from metad2a._axes import ticks
 from metad2a.cli import _db_reading
 from metad2a.cli.common import Parser
 from metad2a.errors import DatabaseError, InputError
-from search.labels import Measurement
+from search.labellers.base import Measurement
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 NASTY = "</style><script>document.title='mine'</script>\"'&"

@@ -10,7 +10,7 @@ from labelling import Quick
 
 from database import _local
 from database.build import build
-from search.searched import SearchLabeller
+from search.labellers.search import SearchLabeller
 
 SEARCH = {"name": "random", "architectures": 3, "images": 300, "channels": 4, "cells": 1}
 ONE = {"count": 1, "only": ["second"]}

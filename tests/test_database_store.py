@@ -29,7 +29,7 @@ from metad2a.datasets import load_dataset
 from metad2a.errors import DatabaseError
 from metad2a.protocol import Protocol
 from metad2a.spaces import SPACES
-from search.labels import Measurement
+from search.labellers.base import Measurement
 
 SPACE = SPACES.get("nasbench201")
 CELL = (3, 1, 3, 0, 3, 2)

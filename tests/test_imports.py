@@ -1,6 +1,7 @@
 """Which way the imports point, and what importing the package brings with it."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,19 @@ def reached(*modules: str) -> dict[str, str]:
             found[name] = by
             waiting += [(other, name) for other in imported(path, typing=False)]
     return found
+
+
+def test_no_module_of_search_leads_back_to_itself():
+    """Imports in functions count, those for types alone do not."""
+    names = {
+        ".".join(path.with_suffix("").parts).removesuffix(".__init__"): path
+        for path in FILES
+        if path.parts[0] == "search"
+    }
+    graph = {
+        name: imported(path, typing=False) & names.keys() - {name} for name, path in names.items()
+    }
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError
 
 
 def test_inference_imports_no_training():

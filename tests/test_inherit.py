@@ -7,7 +7,7 @@ from torch import nn
 
 from metad2a.spaces import SPACES, WeightSharing
 from metad2a.training.device import DevicePlan, seeded
-from search.inherit import inherit, recalibrate
+from search.engine.inheritance import inherit, recalibrate
 
 CLASSES, MACRO = 3, {"channels": 4, "cells": 2}
 EXACT = DevicePlan(torch.device("cpu"), torch.float32)

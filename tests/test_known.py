@@ -25,7 +25,7 @@ from metad2a.model.metad2a import packaged
 from metad2a.model.records import read_records
 from metad2a.protocol import Protocol
 from metad2a.spaces import SPACES
-from search.labels import Measurement
+from search.labellers.base import Measurement
 
 SPACE = SPACES.get("nasbench201")
 CELL = SPACE.format((3,) * 6)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from search.architecture import ArchitectureParameters, masked_softmax, preserve_mass
+from search.gradient.alphas import ArchitectureParameters, masked_softmax, preserve_mass
 
 EVERY = np.ones((3, 4), dtype=bool)
 SOME = np.array([[1, 1, 0, 0], [1, 0, 1, 1], [1, 1, 1, 1]], dtype=bool)

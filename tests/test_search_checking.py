@@ -16,7 +16,7 @@ from metad2a.spaces import SPACES
 from metad2a.spaces.counting import count
 from metad2a.training import plan
 from metad2a.training.sides import split
-from search import check, refine, refinement, search
+from search import check, refine, refining, search
 from search import suggested as trainings
 from search.data import search_task
 
@@ -228,7 +228,7 @@ def test_refine_trains_what_the_search_finds(suggested, pretend, method):
     options = {"spos.population": 4, "spos.generations": 1} if method == "spos" else {}
     if method == "random":
         options = {"random.trainings": 2}
-    seen = pretend([60.0], "refinement")
+    seen = pretend([60.0], "refining")
     refined = refine(suggested, method=method, options=options, minutes=2, **SMALL)
     found = refined.suggestions
     assert seen == [(refined.search.architecture, pytest.approx(0.4 * 120))]
@@ -261,12 +261,12 @@ def test_refine_returns_a_trained_network_of_the_size_that_is_shown(suggested, t
     assert len(refined.predict(np.zeros((8, 8), dtype=np.uint8))) == 1
     fractions = [one.fraction for one in told]
     assert fractions == sorted(fractions)
-    assert fractions[-1] > 1 - refinement.TRAINING_SHARE
+    assert fractions[-1] > 1 - refining.TRAINING_SHARE
     assert [one.images for one in told] == sorted(one.images for one in told)
 
 
 def test_the_search_does_not_see_the_images_that_judge(digits):
-    seen = refinement._without_test(digits, 0)
+    seen = refining._without_test(digits, 0)
     sides = split(digits, 0)
     assert np.array_equal(np.flatnonzero(seen.split == 1), sides.test)
     data = search_task(seen, 32, 0)
@@ -277,7 +277,7 @@ def test_the_search_does_not_see_the_images_that_judge(digits):
 
 @pytest.mark.slow
 def test_refine_goes_on_from_a_checkpoint(suggested, pretend, tmp_path):
-    pretend([1.0] * 3, "refinement")
+    pretend([1.0] * 3, "refining")
     asked = iter(range(2))
     stopped = refine(
         suggested,
@@ -313,7 +313,7 @@ def test_the_training_of_a_refinement_goes_on_too(suggested, tmp_path):
 
 
 def test_refine_leaves_out_what_is_slower_than_a_limit(suggested, pretend, monkeypatch):
-    pretend([1.0] * 2, "refinement")
+    pretend([1.0] * 2, "refining")
     everything = refine(suggested, method="random", **SMALL).suggestions
     times = iter([9.0, 1.0, 2.0, 3.0])  # of the winner, which is new or not, and of the others
     monkeypatch.setattr("metad2a.latency.measure", lambda *network: next(times))

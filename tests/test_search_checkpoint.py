@@ -7,18 +7,18 @@ import torch
 from searching import task
 
 from metad2a.errors import ArtifactError, InputError
-from search import engine
-from search.checkpoint import read_checkpoint, write_checkpoint
-from search.searching import conduct
+from search.engine import loop
+from search.engine.checkpoint import read_checkpoint, write_checkpoint
+from search.searching import Search
 
 
 def short(path, **arguments):
-    return conduct(
+    return Search(
         task(),
         "nasbench201",
         "darts",
         **{"images": 320, "channels": 2, "cells": 1, "checkpoint": path, **arguments},
-    )
+    ).conduct()
 
 
 def test_what_was_written_is_read_and_another_run_refused(tmp_path):
@@ -42,7 +42,7 @@ def test_one_that_cannot_be_written_is_an_error_and_keeps_the_old_one(tmp_path):
 
 
 def test_a_crash_loses_no_more_than_the_steps_since_the_last_save(tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "_SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(loop, "_SAVE_SECONDS", -1.0)
     path = tmp_path / "run"
 
     def crash(progress):

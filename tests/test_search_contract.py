@@ -12,12 +12,12 @@ from searching import task
 
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
-from search.budget import Budget
-from search.checkpoint import FORMAT
-from search.composition import compose
-from search.engine import Progress
-from search.method import METHODS, WRAPPERS
-from search.searching import Search, conduct
+from search.engine.budget import Budget
+from search.engine.checkpoint import FORMAT
+from search.engine.composition import compose
+from search.engine.loop import Progress
+from search.engine.method import METHODS, WRAPPERS
+from search.searching import Conducted, Search
 
 IMAGES = 320
 SMALL = {"channels": 2, "cells": 1}
@@ -71,7 +71,7 @@ def short(method: str, space: str, **arguments):
     options = {k: v for name in method.split("+") for k, v in OPTIONS.get(name, {}).items()}
     mobile = SPACES.get(space).pretrained
     images = 2 * IMAGES if method == "fairnas" else IMAGES
-    return conduct(
+    return Search(
         arguments.pop("data", None) or task(SIDE if mobile else 8),
         space,
         method,
@@ -81,14 +81,14 @@ def short(method: str, space: str, **arguments):
             **({} if mobile else SMALL),
             **arguments,
         },
-    )
+    ).conduct()
 
 
 @pytest.mark.parametrize(("name", "space"), REFUSED)
 def test_what_does_not_work_in_a_space_is_refused_before_any_work(name, space):
     reason = f"{name.split('+')[-1]!r} does not work in the space {space!r}: .{{40}}"
     with pytest.raises(InputError, match=reason):
-        conduct(None, space, name)  # no dataset is looked at
+        Search(None, space, name).conduct()  # no dataset is looked at
 
 
 def test_one_stage_and_all_one_shot_methods_work_where_weights_are_pretrained():
@@ -100,18 +100,18 @@ def test_one_stage_and_all_one_shot_methods_work_where_weights_are_pretrained():
 @pytest.mark.parametrize("given", [{"channels": 4}, {"cells": 1}])
 def test_sizes_that_a_space_does_not_have_are_refused(given):
     with pytest.raises(InputError, match="size of supernets of cells"):
-        conduct(None, "mobilenetv3", "spos", **given)
+        Search(None, "mobilenetv3", "spos", **given).conduct()
     with pytest.raises(InputError, match="resolution=64 is a decision of spaces such as"):
-        conduct(None, "darts", "spos", resolution=64)
+        Search(None, "darts", "spos", resolution=64).conduct()
     with pytest.raises(InputError, match=r"Images of 40 px fit no network.*32, 48, 64"):
-        conduct(task(40), "mobilenetv3", "spos")
+        Search(task(40), "mobilenetv3", "spos").conduct()
 
 
 @dataclasses.dataclass(frozen=True)
 class Whole:
     """A search that nothing happened to."""
 
-    found: Search
+    found: Conducted
     told: list[Progress]
     weights: dict[str, torch.Tensor]
     """Of the supernet, as they were at its end; none where the method has no supernet."""
@@ -194,7 +194,7 @@ def test_the_seed_decides_to_the_last_bit_also_after_a_break(pair, whole, tmp_pa
 @pytest.mark.parametrize("name", [method for method, space in PAIRS if space == "darts"])
 def test_quarter_of_a_minute_is_enough_for_an_answer(name):
     """Here a hundredth of one, in the larger space: even if no step fits, there is a member."""
-    found = conduct(task(), "darts", name, minutes=0.002, **SMALL)
+    found = Search(task(), "darts", name, minutes=0.002, **SMALL).conduct()
     assert found.complete
     assert SPACES.get("darts").is_connected(found.ranking[0][0])
 
@@ -220,7 +220,7 @@ def test_a_budget_of_fifteen_seconds_is_kept_within_a_tenth(method, space, monke
     monkeypatch.setattr(torch.nn.Linear, "forward", slow)
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(Budget, "elapsed", property(lambda budget: now[0] - start))
-    found = conduct(task(count=200), space, method, minutes=0.25, **SMALL)
+    found = Search(task(count=200), space, method, minutes=0.25, **SMALL).conduct()
     assert 13.5 <= found.result().seconds <= 16.5
 
 
@@ -252,7 +252,7 @@ def test_plugins_are_made_anew_for_each_run():
 
 
 def test_a_batch_too_large_for_the_memory_is_halved_and_the_run_goes_on(monkeypatch):
-    from search.run import Run
+    from search.engine.run import Run
 
     train = Run.train_weights
 
@@ -276,7 +276,7 @@ def test_a_batch_too_large_for_the_memory_is_halved_and_the_run_goes_on(monkeypa
 
 
 def test_a_loss_that_is_no_number_leaves_the_step_out_and_halves_the_rate(monkeypatch):
-    from search.run import Run
+    from search.engine.run import Run
 
     backward, calls = Run.backward, []
 
@@ -297,7 +297,7 @@ def test_a_loss_that_is_no_number_leaves_the_step_out_and_halves_the_rate(monkey
 
 @pytest.mark.parametrize("method", ["darts", "darts2", "dropnas", "proxylessnas"])
 def test_five_bad_steps_end_a_search_however_many_losses_a_step_has(method, monkeypatch):
-    from search.run import Run
+    from search.engine.run import Run
 
     loss, advance, begun = Run.loss, Run.advance, []
     monkeypatch.setattr(Run, "loss", lambda *given: math.nan * loss(*given))
@@ -371,10 +371,10 @@ def test_wrong_arguments_are_refused_with_the_remedy(arguments, message):
     from metad2a.errors import MetaD2AError
 
     with pytest.raises(MetaD2AError, match=message):
-        conduct(
+        Search(
             task(),
             **{"space": "nasbench201", "method": "darts", "images": 64, **SMALL, **arguments},
-        )
+        ).conduct()
 
 
 def test_a_history_has_about_fifty_points_whatever_the_budget():
@@ -389,9 +389,9 @@ def test_data_that_cannot_be_searched_is_refused():
     rng = np.random.default_rng(0)
     images = rng.random((40, 8, 8, 3), dtype=np.float32)
     with pytest.raises(InputError, match="too small to split"):
-        conduct((images, [0] * 39 + [1]), images=64)
+        Search((images, [0] * 39 + [1]), images=64).conduct()
     with pytest.raises(InputError, match="1 class"):
-        conduct((images, [0] * 40), images=64)
+        Search((images, [0] * 40), images=64).conduct()
     images[3, 2, 1, 0] = np.nan
     with pytest.raises(InputError, match=r"(?i)nan|not finite"):
-        conduct((images, [0, 1] * 20), images=64)
+        Search((images, [0, 1] * 20), images=64).conduct()

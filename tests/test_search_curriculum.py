@@ -9,10 +9,10 @@ from searching import task
 from torch.nn import functional as F
 
 from metad2a.errors import InputError
-from search.augment import random_crop
-from search.composition import compose
-from search.method import Method
-from search.searching import Search, conduct
+from search.engine.augment import random_crop
+from search.engine.composition import compose
+from search.engine.method import Method
+from search.searching import Conducted, Search
 from search.wrappers.curriculum import Curriculum, sample_weights
 
 QUICK = {
@@ -23,16 +23,16 @@ QUICK = {
 }
 
 
-def short(method: str, images: int, space: str = "nasbench201", **arguments) -> Search:
+def short(method: str, images: int, space: str = "nasbench201", **arguments) -> Conducted:
     given = arguments.pop("options", {})
     parts = method.split("+")
     options = {k: v for k, v in QUICK.items() if k.split(".")[0] in parts} | given
-    return conduct(
+    return Search(
         task(), space, method, images=images, channels=2, cells=1, options=options, **arguments
-    )
+    ).conduct()
 
 
-def curriculum(search: Search) -> Curriculum:
+def curriculum(search: Conducted) -> Curriculum:
     return next(w for w in search.composed.wrappers if isinstance(w, Curriculum))
 
 

@@ -11,23 +11,23 @@ from torch import nn
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
 from search.methods import pdarts
+from search.methods.darts2 import unrolled_gradient
 from search.methods.pdarts import PDarts, skip_rate
-from search.searching import Search, conduct
-from search.unrolled import unrolled_gradient
+from search.searching import Conducted, Search
 
 DARTS, BENCH = SPACES.get("darts"), SPACES.get("nasbench201")
 
 
-def started(method: str, space: str = "nasbench201", **arguments) -> Search:
+def started(method: str, space: str = "nasbench201", **arguments) -> Conducted:
     """Return a search that has not taken a step."""
-    return conduct(
+    return Search(
         task(),
         space,
         method,
         images=1000,
         should_stop=lambda: True,
         **{"channels": 2, "cells": 1, **arguments},
-    )
+    ).conduct()
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -170,10 +170,10 @@ def test_the_gradient_of_alphas_is_clipped_as_published(monkeypatch):
     norms, large = [], torch.full((6, 5), 100.0)
     monkeypatch.setattr(PDarts, "gate_gradient", lambda *_: (large, 1.0))
     monkeypatch.setattr(
-        "search.architecture.ArchitectureParameters.update",
+        "search.gradient.alphas.ArchitectureParameters.update",
         lambda self, gradient, touched: norms.append(float(gradient.norm())),
     )
-    conduct(task(count=12), "nasbench201", "pdarts", images=36, channels=2, cells=1)
+    Search(task(count=12), "nasbench201", "pdarts", images=36, channels=2, cells=1).conduct()
     assert norms
     assert norms == pytest.approx([5.0] * len(norms))
     small = torch.full((6, 5), 0.1)
@@ -181,7 +181,9 @@ def test_the_gradient_of_alphas_is_clipped_as_published(monkeypatch):
 
 
 def test_a_search_narrows_and_deepens_and_names_what_is_left():
-    found = conduct(task(count=12), "nasbench201", "pdarts", images=36, channels=2, cells=1)
+    found = Search(
+        task(count=12), "nasbench201", "pdarts", images=36, channels=2, cells=1
+    ).conduct()
     method, run = found.composed.method, found.run
     assert run.macro == {"channels": 2, "cells": 3}
     assert len(run.network.stages[0]) == 3
@@ -195,10 +197,10 @@ def test_a_search_narrows_and_deepens_and_names_what_is_left():
 
 @pytest.mark.slow
 def test_a_search_goes_on_in_a_later_stage_to_the_last_bit(tmp_path):
-    def run(**arguments) -> Search:
-        return conduct(
+    def run(**arguments) -> Conducted:
+        return Search(
             task(count=12), "nasbench201", "pdarts", images=36, channels=2, cells=1, **arguments
-        )
+        ).conduct()
 
     asked = iter(range(3))
     stopped = run(checkpoint=tmp_path / "run", should_stop=lambda: next(asked, None) is None)

@@ -7,17 +7,17 @@ from searching import task
 
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
-from search.group_dropout import draw_kept, groups
+from search.engine.run import Run
+from search.gradient.group_dropout import draw_kept, groups
 from search.methods import dropnas
-from search.run import Run
-from search.searching import Search, conduct
+from search.searching import Conducted, Search
 
 DARTS, BENCH = SPACES.get("darts"), SPACES.get("nasbench201")
 
 
-def started(space: str = "nasbench201", **arguments) -> Search:
+def started(space: str = "nasbench201", **arguments) -> Conducted:
     """Return a search that has not taken a step."""
-    return conduct(
+    return Search(
         task(),
         space,
         "dropnas",
@@ -26,10 +26,10 @@ def started(space: str = "nasbench201", **arguments) -> Search:
         cells=1,
         should_stop=lambda: True,
         **arguments,
-    )
+    ).conduct()
 
 
-def advance(found: Search) -> None:
+def advance(found: Conducted) -> None:
     found.run.steps += 1
     found.run.advance(found.composed.method)
 

@@ -13,13 +13,12 @@ from torch import nn
 
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
-from search.evaluators import EVALUATORS, Context, Evaluator, evaluator
-from search.evaluators.angle import Angle, angle_table
-from search.evaluators.ranksum import RankSum, average_ranks
-from search.evaluators.rebn import ReBNAccuracy
 from search.labellers import supernet as labeller
-from search.labels import LABELLERS
-from search.searching import conduct
+from search.labellers.base import LABELLERS
+from search.scores.angle import Angle, angle_table
+from search.scores.base import EVALUATORS, Context, Evaluator, RankSum, average_ranks, evaluator
+from search.scores.rebn import ReBNAccuracy
+from search.searching import Search
 
 SPACE = SPACES.get("nasbench201")
 SKIP_ONLY = (0, 0, 0, 1, 0, 0)
@@ -41,7 +40,7 @@ def trained(space: str, cells: int, steps: int) -> Context:
     """Return a context with a supernet after some fair steps."""
     data = task(side=8, count=60)
     images = steps * len(SPACES.get(space).operations) * 60
-    found = conduct(
+    found = Search(
         data,
         space,
         "fairnas",
@@ -49,7 +48,7 @@ def trained(space: str, cells: int, steps: int) -> Context:
         channels=4,
         cells=cells,
         options={"fairnas.population": 1, "fairnas.generations": 1},
-    )
+    ).conduct()
     return Context(found.run.space, data, found.run.shared())
 
 
@@ -204,7 +203,7 @@ def test_recalibration_equals_one_pass_over_the_whole_batch(context):
 
 def test_several_batches_are_averaged_exactly(context, monkeypatch):
     whole = ReBNAccuracy(context)
-    monkeypatch.setattr("search.evaluators.rebn.BATCH", 15)
+    monkeypatch.setattr("search.scores.rebn.BATCH", 15)
     parts = ReBNAccuracy(context)
     assert [len(b) for b in parts.calibration] == [15] * 4
     for judge in (whole, parts):
@@ -288,7 +287,7 @@ def test_the_labeller_measures_each_architecture_under_both_protocols(monkeypatc
 
 
 def test_the_method_trains_as_the_labels_protocol_says():
-    from search.method import METHODS
+    from search.engine.method import METHODS
 
     training = METHODS.get("fairnas").training
     assert (training.batch, training.lr, training.lr_final) == (64, 0.025, 0.001)

@@ -11,9 +11,8 @@ from torch import nn
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
 from metad2a.training.device import plan, seeded
-from search.evaluators import Context
-from search.evaluators.naswot import IMAGES, Naswot
-from search.training_free import activation_kernel, naswot, reached_relus
+from search.scores.base import Context
+from search.scores.zero_cost import IMAGES, Naswot, activation_kernel, naswot, reached_relus
 
 SPACE, DARTS = SPACES.get("nasbench201"), SPACES.get("darts")
 FULL, POOLS, DEAD = (3, 2, 3, 4, 3, 3), (4, 4, 4, 4, 4, 4), (3, 3, 3, 0, 0, 0)

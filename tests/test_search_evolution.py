@@ -7,10 +7,9 @@ import pytest
 
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
-from search.evaluators import Evaluator
-from search.evaluators.ranksum import RankSum
-from search.evolution import EvolutionConfig, evolve
-from search.subspace import Subspace
+from search.sampling.one_shot import EvolutionConfig, evolve
+from search.scores.base import Evaluator, RankSum
+from search.subspace.subspace import Subspace
 
 SPACE = SPACES.get("nasbench201")
 SMALL = EvolutionConfig(population=20, generations=12, parents=5, mutations=10, crossovers=6)

@@ -12,9 +12,14 @@ from torch.nn import functional as F
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
 from metad2a.training.device import plan, seeded
-from search import fisher
 from search.data import TaskData
-from search.fisher import approximation_network, diagonal_fisher, fisher_distance, task_distance
+from search.wrappers import fisher
+from search.wrappers.fisher import (
+    approximation_network,
+    diagonal_fisher,
+    fisher_distance,
+    task_distance,
+)
 
 SPACE = SPACES.get("nasbench201")
 

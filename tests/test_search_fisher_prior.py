@@ -7,12 +7,12 @@ from searching import task
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
 from metad2a.training.device import plan
-from search.budget import Budget
-from search.composition import compose
-from search.engine import Engine
-from search.run import Run
-from search.searching import Search, conduct
-from search.subspace import Subspace
+from search.engine.budget import Budget
+from search.engine.composition import compose
+from search.engine.loop import Engine
+from search.engine.run import Run
+from search.searching import Conducted, Search
+from search.subspace.subspace import Subspace
 from search.wrappers.fisher import FisherPrior, PastTask
 
 NB201, DARTS = SPACES.get("nasbench201"), SPACES.get("darts")
@@ -37,14 +37,14 @@ def measured(monkeypatch) -> list:
     return asked
 
 
-def short(tasks, space: str = "nasbench201", **arguments) -> Search:
+def short(tasks, space: str = "nasbench201", **arguments) -> Conducted:
     options = QUICK | {"fisher.tasks": tasks} | arguments.pop("options", {})
-    return conduct(
+    return Search(
         task(), space, "spos+fisher", images=80, channels=2, cells=1, options=options, **arguments
-    )
+    ).conduct()
 
 
-def allowed(search: Search) -> list[set[int]]:
+def allowed(search: Conducted) -> list[set[int]]:
     return [set(np.flatnonzero(row).tolist()) for row in search.run.subspace.mask]
 
 
@@ -101,7 +101,7 @@ def test_options_out_of_range_are_refused():
 
 def test_time_is_kept_for_the_search(measured, monkeypatch):
     monkeypatch.setattr("search.wrappers.fisher._MOST", 0.0)
-    found = conduct(
+    found = Search(
         task(),
         "nasbench201",
         "spos+fisher",
@@ -109,7 +109,7 @@ def test_time_is_kept_for_the_search(measured, monkeypatch):
         channels=2,
         cells=1,
         options=QUICK | {"fisher.tasks": [NEAR]},
-    )
+    ).conduct()
     assert measured == []
     assert found.run.subspace.mask.all()
     notes = [h["note"] for h in found.run.history if "note" in h]

@@ -5,17 +5,17 @@ import pytest
 import torch
 from searching import task
 
-from search import judging
-from search.evaluators.rebn import ReBNAccuracy
-from search.judging import share_right
-from search.searching import conduct
+from search.engine import judging
+from search.engine.judging import share_right
+from search.scores.rebn import ReBNAccuracy
+from search.searching import Search
 
 QUICK = {"spos.population": 3, "spos.generations": 1, "random.trainings": 2}
 
 
 def short(method, data, **arguments):
     options = {k: v for k, v in QUICK.items() if k.split(".")[0] == method}
-    return conduct(
+    return Search(
         data,
         "nasbench201",
         method,
@@ -23,7 +23,7 @@ def short(method, data, **arguments):
         cells=1,
         options=options,
         **{"images": 80, **arguments},
-    )
+    ).conduct()
 
 
 def with_third_side(shift=0):
@@ -124,7 +124,7 @@ def test_recalibration_keeps_no_images_in_float_but_its_own():
 
 def test_a_training_alone_is_judged_in_a_part_of_its_time(monkeypatch):
     given = []
-    from search.trial import Trial
+    from search.sampling.trials import Trial
 
     monkeypatch.setattr(Trial, "accuracy", lambda self, run, seconds: given.append(seconds) or 0.5)
     short("random", task(), images=None, minutes=0.01)

@@ -10,28 +10,25 @@ from torch.nn import functional as F
 
 from metad2a.errors import InputError
 from metad2a.training.device import seeded
-from search import tester
-from search.composition import compose
-from search.searching import Search, conduct
-from search.wrappers.lpt import Lpt
+from search.engine.composition import compose
+from search.searching import Conducted, Search
+from search.wrappers.lpt import Images, Lpt, Tester
 
 
-def short(method: str, images: int, space: str = "nasbench201", **arguments) -> Search:
-    return conduct(task(), space, method, images=images, channels=2, cells=1, **arguments)
+def short(method: str, images: int, space: str = "nasbench201", **arguments) -> Conducted:
+    return Search(task(), space, method, images=images, channels=2, cells=1, **arguments).conduct()
 
 
-def lpt(search: Search) -> Lpt:
+def lpt(search: Conducted) -> Lpt:
     return next(w for w in search.composed.wrappers if isinstance(w, Lpt))
 
 
-def make(gamma: float = 1.0, lam: float = 1.0, **rates) -> tester.Tester:
+def make(gamma: float = 1.0, lam: float = 1.0, **rates) -> Tester:
     with seeded(0):
-        return tester.Tester(
-            3, rates.get("rate", 0.05), rates.get("selector_rate", 0.01), gamma, lam
-        )
+        return Tester(3, rates.get("rate", 0.05), rates.get("selector_rate", 0.01), gamma, lam)
 
 
-def images(count: int, seed: int, classes: int = 3) -> tester.Images:
+def images(count: int, seed: int, classes: int = 3) -> Images:
     """Return images whose brightness tells their class."""
     generator = torch.Generator().manual_seed(seed)
     y = torch.randint(classes, (count,), generator=generator)
@@ -149,7 +146,7 @@ def test_the_first_step_of_the_alphas_is_that_of_the_method_alone():
 
 def test_the_tester_learns_from_the_losses_of_the_alphas_on_images_of_its_own(monkeypatch):
     taught = []
-    monkeypatch.setattr(tester.Tester, "teach", lambda self, *given: taught.append(given))
+    monkeypatch.setattr(Tester, "teach", lambda self, *given: taught.append(given))
     found = short("darts+lpt", 160)
     run = found.run
     assert len(taught) == run.steps == 4
@@ -168,7 +165,7 @@ def test_the_tester_learns_from_the_losses_of_the_alphas_on_images_of_its_own(mo
 
 def test_it_does_not_learn_between_steps_of_the_alphas(monkeypatch):
     taught = []
-    monkeypatch.setattr(tester.Tester, "teach", lambda self, *given: taught.append(given))
+    monkeypatch.setattr(Tester, "teach", lambda self, *given: taught.append(given))
     run = short("proxylessnas+lpt", 12 * 40).run
     assert 0 < len(taught) < run.steps / 3
 

@@ -9,8 +9,8 @@ from searching import task
 
 from metad2a.spaces import SPACES
 from search.methods.fairnas import fair_paths
-from search.multinomial import Multinomial, rank
-from search.searching import conduct
+from search.methods.mdenas import Multinomial, rank
+from search.searching import Search
 
 
 def learnt(probabilities, visits, values, rate=0.01):
@@ -100,7 +100,7 @@ def test_the_warm_up_visits_each_operation_once_before_anything_is_learnt(space,
     operations = len(SPACES.get(space).operations)
     for steps in (operations, operations + 1):  # a path is judged as the next one begins
         asked = iter(range(steps))
-        found = conduct(
+        found = Search(
             task(),
             space,
             "mdenas",
@@ -109,7 +109,7 @@ def test_the_warm_up_visits_each_operation_once_before_anything_is_learnt(space,
             cells=cells,
             options={"mdenas.passes": 10**6},
             should_stop=lambda asked=asked: next(asked, None) is None,
-        )
+        ).conduct()
         learner = found.composed.method.multinomial
         assert learner.visits.sum(1).tolist() == [steps - 1] * found.run.space.slots
         assert learner.visits.max() == 1
@@ -118,7 +118,7 @@ def test_the_warm_up_visits_each_operation_once_before_anything_is_learnt(space,
 
 
 def test_passes_divide_the_budget_and_the_most_probable_member_wins():
-    found = conduct(
+    found = Search(
         task(),
         "nasbench201",
         "mdenas",
@@ -126,7 +126,7 @@ def test_passes_divide_the_budget_and_the_most_probable_member_wins():
         channels=2,
         cells=1,
         options={"mdenas.passes": 8, "mdenas.rate": 0.1},
-    )
+    ).conduct()
     learner, run = found.composed.method.multinomial, found.run
     assert learner.visits.sum(1).tolist() == [7] * 6  # the last path is never judged
     best = run.space.discretise(learner.probabilities)
@@ -146,9 +146,13 @@ def test_what_is_forbidden_later_is_neither_drawn_nor_named():
 @pytest.mark.slow
 def test_the_distribution_goes_on_from_a_checkpoint_to_the_last_bit(tmp_path):
     def searched(**arguments):
-        return conduct(
-            task(), "nasbench201", "mdenas", images=40 * 12, channels=2, cells=1, **arguments
-        ).composed.method
+        return (
+            Search(
+                task(), "nasbench201", "mdenas", images=40 * 12, channels=2, cells=1, **arguments
+            )
+            .conduct()
+            .composed.method
+        )
 
     asked = iter(range(8))
     searched(checkpoint=tmp_path / "run", should_stop=lambda: next(asked, None) is None)

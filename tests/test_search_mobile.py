@@ -12,16 +12,16 @@ from metad2a import suggest
 from metad2a.errors import BudgetError, InputError
 from metad2a.spaces import SPACES
 from metad2a.training.device import plan
-from search import refine, refinement, search
-from search.budget import Budget
-from search.method import PRETRAINED, Training
+from search import refine, refining, search
+from search.engine.budget import Budget
+from search.engine.method import PRETRAINED, Training
+from search.engine.run import Run
 from search.methods.random import RandomSearch
 from search.methods.sandwich import Sandwich
 from search.methods.spos import Spos
-from search.resolution import suggested
-from search.run import Run
-from search.searching import conduct
-from search.subspace import Subspace
+from search.searching import Search
+from search.subspace.resolution import suggested
+from search.subspace.subspace import Subspace
 
 SPACE = SPACES.get("efficientnet_lite")
 SIDE = 32
@@ -122,7 +122,9 @@ def test_a_step_of_the_sandwich_has_both_bounds_and_two_between(monkeypatch):
 
 
 def test_what_comes_out_learns_and_is_the_network_that_was_judged():
-    found = conduct(coloured(), SPACE.name, "sandwich", images=640, options=QUICK, resolution=SIDE)
+    found = Search(
+        coloured(), SPACE.name, "sandwich", images=640, options=QUICK, resolution=SIDE
+    ).conduct()
     result = found.result()
     assert result.accuracy > 0.8  # of six images
     assert result.macro == {}
@@ -168,7 +170,7 @@ def test_without_a_time_it_is_what_the_images_have():
         dataset = load_dataset(*coloured(6, side))
         assert suggested(dataset, SPACE, None, plan("cpu")) == (wanted, False)
     with pytest.raises(InputError, match="resolution=33 is no resolution"):
-        conduct(coloured(), SPACE.name, "spos", images=16, resolution=33)
+        Search(coloured(), SPACE.name, "spos", images=16, resolution=33).conduct()
 
 
 def test_courses_of_papers_keep_their_cycles_and_lose_their_rates():
@@ -181,13 +183,13 @@ def test_courses_of_papers_keep_their_cycles_and_lose_their_rates():
 def test_refine_by_a_search_trains_the_winner_on_from_its_kept_weights(space, monkeypatch):
     page_outlook.put_in_place(monkeypatch.setattr)
     seen = []
-    trained_one = refinement.trained_one
+    trained_one = refining.trained_one
 
     def watched(*arguments):
         seen.append(arguments)
         return trained_one(*arguments)
 
-    monkeypatch.setattr("search.refinement.trained_one", watched)
+    monkeypatch.setattr("search.refining.trained_one", watched)
     suggestions = suggest(coloured(), k=2, max_macs=12_000_000, space=space)
     refined = refine(suggestions, "sandwich", minutes=5, images=256, options=QUICK)
     assert refined.search.method == "sandwich"

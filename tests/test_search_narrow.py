@@ -7,7 +7,7 @@ import torch
 from searching import task
 
 from metad2a._onednn import spare_narrow
-from search.searching import conduct
+from search.searching import Search
 
 NAME = "ONEDNN_MAX_CPU_ISA"
 
@@ -40,5 +40,5 @@ def test_a_search_sees_to_it_before_its_first_network(monkeypatch):
 
     monkeypatch.setattr("search.searching.spare_narrow", noted)
     with pytest.raises(KeyboardInterrupt):
-        conduct(task(count=8), "darts", "random", images=1, channels=3, cells=1)
+        Search(task(count=8), "darts", "random", images=1, channels=3, cells=1).conduct()
     assert asked == [3]

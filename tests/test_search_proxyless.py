@@ -8,19 +8,19 @@ from torch.nn import functional as F
 
 from metad2a.spaces import SPACES
 from metad2a.spaces.supernets.gates import Gates
+from search.gradient.two_path import draw_pairs, draw_path, two_path_gates
 from search.methods import proxylessnas
 from search.methods.proxylessnas import cost_gradient, cost_shares
-from search.searching import conduct
-from search.two_path import draw_pairs, draw_path, two_path_gates
+from search.searching import Search
 
 CELLS = {"nasbench201": 1, "darts": 3}  # with fewer, darts has no normal cell
 
 
 def searched(space="nasbench201", images=16, **arguments):
     """Return run and method after one step or more of a tiny search."""
-    found = conduct(
+    found = Search(
         task(), space, "proxylessnas", images=images, channels=2, cells=CELLS[space], **arguments
-    )
+    ).conduct()
     return found.run, found.composed.method
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from metad2a.spaces import SPACES
-from search.pruning import Pruning
-from search.subspace import Subspace
+from search.methods._pruning import Pruning
+from search.subspace.subspace import Subspace
 
 NASBENCH, DARTS = SPACES.get("nasbench201"), SPACES.get("darts")
 

@@ -9,13 +9,13 @@ from searching import task
 
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
-from search.cloning import clone_most_shared, parameters_in_use, sharing
-from search.composition import compose
-from search.evaluators import Evaluator
-from search.method import Method
-from search.searching import Search, conduct
-from search.shrinking import Shrinking, children, drop_first, operator_scores
-from search.subspace import Subspace
+from search.engine.composition import compose
+from search.engine.method import Method
+from search.scores.base import Evaluator
+from search.searching import Conducted, Search
+from search.subspace.cloning import clone_most_shared, parameters_in_use, sharing
+from search.subspace.shrinking import Shrinking, children, drop_first, operator_scores
+from search.subspace.subspace import Subspace
 from search.wrappers.pwsnas import Pwsnas
 
 NB201, DARTS = SPACES.get("nasbench201"), SPACES.get("darts")
@@ -27,10 +27,10 @@ QUICK = {
 }
 
 
-def short(method: str, images: int, space: str = "nasbench201", **arguments) -> Search:
+def short(method: str, images: int, space: str = "nasbench201", **arguments) -> Conducted:
     parts = method.split("+")
     options = {k: v for k, v in QUICK.items() if k.split(".")[0] in parts}
-    return conduct(
+    return Search(
         task(),
         space,
         method,
@@ -39,16 +39,16 @@ def short(method: str, images: int, space: str = "nasbench201", **arguments) -> 
         cells=1,
         options=options | arguments.pop("options", {}),
         **arguments,
-    )
+    ).conduct()
 
 
-def events(search: Search) -> list[dict]:
+def events(search: Conducted) -> list[dict]:
     return [h for h in search.run.history if h.get("note", "").startswith("shrinking")]
 
 
 @pytest.fixture(autouse=True)
 def few_children(monkeypatch):
-    monkeypatch.setattr("search.shrinking._CHILDREN", 50)
+    monkeypatch.setattr("search.subspace.shrinking._CHILDREN", 50)
 
 
 # -- scores --------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ def test_all_members_are_enumerated_where_they_can_be():
 
 
 def test_a_thousand_distinct_ones_are_drawn_where_not(monkeypatch):
-    monkeypatch.setattr("search.shrinking._CHILDREN", 1000)
+    monkeypatch.setattr("search.subspace.shrinking._CHILDREN", 1000)
     subspace = Subspace(DARTS, 10)
     members = children(subspace, np.random.default_rng(0))
     assert members.shape == (1000, 28)
@@ -112,7 +112,7 @@ def test_nasbench201_loses_20_of_30_at_once_before_the_method_begins():
 
 def test_operations_of_the_smallest_angle_are_dropped(monkeypatch):
     # With these scores the operations of index 4, 3, ... go first.
-    monkeypatch.setattr("search.shrinking.Angle", lambda *_, **__: Cheapness())
+    monkeypatch.setattr("search.subspace.shrinking.Angle", lambda *_, **__: Cheapness())
     mask = short("spos+pwsnas", 400).run.subspace.mask
     assert not mask[:, 3:].any()
     # Of none and skip_connect 8 are to go besides nor_conv_1x1, none before a skip is alone.
@@ -154,7 +154,7 @@ def test_the_number_of_events_and_the_share_are_options():
 # -- clones --------------------------------------------------------------------------------------
 
 
-def narrowed() -> Search:
+def narrowed() -> Conducted:
     """Return a run after one step whose slots keep both convolutions and the skip connection."""
     found = short("spos", 40)
     found.run.subspace.mask[:, [0, 4]] = False

@@ -75,8 +75,8 @@ def pretend(trained, monkeypatch):
             network = replace(trained.network, architecture=candidate.architecture)
             return replace(trained, network=network, chosen_by=next(left))
 
-        monkeypatch.setattr("search.refinement.trained_one", trained_one)
-        monkeypatch.setattr("search.refinement.time.perf_counter", lambda: clock[0])
+        monkeypatch.setattr("search.refining.trained_one", trained_one)
+        monkeypatch.setattr("search.refining.time.perf_counter", lambda: clock[0])
         return seen
 
     return put

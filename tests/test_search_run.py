@@ -14,14 +14,14 @@ from metad2a.errors import BudgetError, InputError
 from metad2a.spaces import SPACES, WeightSharing
 from metad2a.spaces.supernets.gates import Gates
 from metad2a.training.device import plan
-from search.augment import random_crop
-from search.budget import Budget
 from search.data import search_task
-from search.forms import Form
-from search.method import SampleWeighter, Training
+from search.engine.augment import random_crop
+from search.engine.budget import Budget
+from search.engine.forms import Form
+from search.engine.method import SampleWeighter, Training
+from search.engine.run import Run
 from search.methods.fairnas import fair_paths
-from search.run import Run
-from search.subspace import Subspace
+from search.subspace.subspace import Subspace
 
 SPACE = SPACES.get("nasbench201")
 OPERATIONS = len(SPACE.operations)
@@ -213,7 +213,7 @@ def test_compiled_cells_take_the_same_steps_and_share_graphs(form, monkeypatch):
 
 
 def test_where_shapes_are_captured_a_batch_keeps_its_size(monkeypatch):
-    monkeypatch.setattr("search.run.static_on", lambda device: True)
+    monkeypatch.setattr("search.engine.run.static_on", lambda device: True)
     run = fresh(budget=Budget(seconds=100), batch=32)
     sizes = [run.batch_size()]
     for seconds in (50.0, 0.1, 0.1):
@@ -380,7 +380,7 @@ def test_members_of_darts_come_in_order_each_once():
 
 
 def test_a_search_in_order_gives_up_where_members_are_rare(monkeypatch):
-    monkeypatch.setattr("search.subspace._LOOKED_AT", 50)
+    monkeypatch.setattr("search.subspace.subspace._LOOKED_AT", 50)
     least = SPACE.smallest(10)
     subspace = Subspace(SPACE, 10, max_params=round(1.5 * least.params))  # room for one 1x1
     scores = subspace._table[..., 0].astype(float)  # the costliest is the best

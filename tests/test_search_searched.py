@@ -11,7 +11,7 @@ from searching import images_of, task
 
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
-from search.searched import SearchLabeller
+from search.labellers.search import SearchLabeller
 
 SPACE = SPACES.get("nasbench201")
 SMALL = {"fairnas.population": 6, "fairnas.generations": 1}

@@ -7,11 +7,11 @@ from searching import task
 
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
-from search.composition import compose
-from search.evaluators.naswot import IMAGES
-from search.searching import conduct
-from search.trainer import accuracy
-from search.trial import Trial
+from search.engine.composition import compose
+from search.labellers.standalone import accuracy
+from search.sampling.trials import Trial
+from search.scores.zero_cost import IMAGES
+from search.searching import Search
 
 SPACE = SPACES.get("nasbench201")
 PART = 4 * 32  # images of a training of four steps
@@ -19,7 +19,7 @@ PART = 4 * 32  # images of a training of four steps
 
 def searched(method, images, space="nasbench201", **arguments):
     options = {f"{method}.{name}": value for name, value in arguments.pop("options", {}).items()}
-    return conduct(
+    return Search(
         arguments.pop("data", task()),
         space,
         method,
@@ -28,7 +28,7 @@ def searched(method, images, space="nasbench201", **arguments):
         cells=1,
         options=options,
         **arguments,
-    )
+    ).conduct()
 
 
 @pytest.fixture

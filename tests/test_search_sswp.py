@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from search.FINETUNE import rate
 from searching import task
 from torch.nn import functional as F
 
@@ -13,13 +14,12 @@ from metad2a.errors import InputError
 from metad2a.spaces import SPACES
 from metad2a.spaces.supernets.gates import Gates
 from metad2a.training.device import DevicePlan, plan
-from search.budget import Budget
-from search.composition import compose
-from search.finetune import rate
-from search.run import Run
-from search.searching import conduct
-from search.subspace import Subspace
-from search.trainer import accuracy
+from search.engine.budget import Budget
+from search.engine.composition import compose
+from search.engine.run import Run
+from search.labellers.standalone import accuracy
+from search.searching import Search
+from search.subspace.subspace import Subspace
 
 NASBENCH, DARTS = SPACES.get("nasbench201"), SPACES.get("darts")
 SMALL = {"channels": 2, "cells": 1}
@@ -253,7 +253,7 @@ def test_the_rate_of_the_finetune_rises_and_falls():
 
 def test_the_saved_weights_give_the_reported_accuracy_again(tmp_path):
     data = task()
-    found = conduct(data, "nasbench201", "sswp", images=700, **SMALL)
+    found = Search(data, "nasbench201", "sswp", images=700, **SMALL).conduct()
     run, winner = found.run, found.ranking[0][0]
     method = found.composed.method
     torch.save(method.network(run, winner).state_dict(), tmp_path / "weights.pt")
@@ -275,9 +275,9 @@ def test_the_saved_weights_give_the_reported_accuracy_again(tmp_path):
 def test_a_stopped_search_goes_on_to_the_last_bit(loss, steps, tmp_path):
     def searched(**more):
         # Alphas move, slots freeze, and the kept network trains.
-        return conduct(
+        return Search(
             task(), "nasbench201", "sswp", images=440, options={"sswp.loss": loss}, **SMALL, **more
-        )
+        ).conduct()
 
     asked = iter(range(steps))
     path = tmp_path / "run"

@@ -14,8 +14,8 @@ from metad2a.protocol import Standalone
 from metad2a.spaces import SPACES
 from search.data import TaskData
 from search.labellers import supernet
-from search.labels import LABELLERS, Measurement
-from search.trainer import learning_rate, train
+from search.labellers.base import LABELLERS, Measurement
+from search.labellers.standalone import learning_rate, train
 
 SPACE = SPACES.get("nasbench201")
 CELL = SPACE.parse(

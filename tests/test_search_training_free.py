@@ -9,7 +9,7 @@ from torch import nn
 
 from metad2a.spaces import SPACES
 from metad2a.training.device import seeded
-from search.training_free import (
+from search.scores.zero_cost import (
     SCORES,
     agreement,
     jacobian_score,

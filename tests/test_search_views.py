@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from search import views
-from search.contrastive import info_nce
-from search.views import two_views
+from search.methods import _contrastive as views
+from search.methods._contrastive import info_nce, two_views
 
 
 def images(count=8, side=8):

@@ -129,7 +129,7 @@ def run(args: Namespace) -> int:
     from tqdm.auto import tqdm
 
     from search import Progress, search
-    from search.checkpoint import is_there
+    from search.engine.checkpoint import is_there
 
     options: dict[str, Any] = dict(args.options)
     if args.past is not None:

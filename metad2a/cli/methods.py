@@ -18,10 +18,10 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Print each plug-in with the first line of its documentation."""
-    from search.composition import settings
-    from search.evaluators import EVALUATORS
-    from search.labels import LABELLERS
-    from search.method import METHODS, WRAPPERS
+    from search.engine.composition import settings
+    from search.engine.method import METHODS, WRAPPERS
+    from search.labellers.base import LABELLERS
+    from search.scores.base import EVALUATORS
 
     found = {
         "methods": _described(METHODS),

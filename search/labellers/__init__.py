@@ -1,1 +1,1 @@
-"""Labellers, one file each; see ``search.labels``."""
+"""Labellers, one file each; see ``search.labellers.base``."""

@@ -15,7 +15,7 @@ from metad2a.protocol import Protocol, fine_tune
 from metad2a.spaces import Architecture, SearchSpace
 from metad2a.spaces.efficientnet_lite import EfficientNetLite
 from search.data import TaskImages
-from search.labels import LABELLERS, Labeller, Measurement
+from search.labellers.base import LABELLERS, Labeller, Measurement
 
 if TYPE_CHECKING:
     from metad2a.datasets.batches import Batches

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from metad2a.protocol import PROBE
 from metad2a.spaces import Architecture, SearchSpace
 from search.data import TaskImages
+from search.labellers.base import LABELLERS, Labeller, Measurement
 from search.labellers.finetune import clock, frozen, refuse_cells
-from search.labels import LABELLERS, Labeller, Measurement
 
 
 class Probe(Labeller):

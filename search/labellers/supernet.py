@@ -14,12 +14,12 @@ import numpy as np
 from metad2a.protocol import Protocol
 from metad2a.spaces import Architecture, SearchSpace
 from search.data import TaskImages
-from search.evaluators import Context
-from search.evaluators.angle import Angle
-from search.evaluators.rebn import BATCH, BATCHES, ReBNAccuracy
-from search.labels import LABELLERS, Labeller, Measurement
-from search.searching import conduct
-from search.sharing import sharing
+from search.labellers.base import LABELLERS, Labeller, Measurement
+from search.scores.angle import Angle
+from search.scores.base import Context
+from search.scores.rebn import BATCH, BATCHES, ReBNAccuracy
+from search.searching import Search
+from search.subspace.weight_sharing import sharing
 
 STEPS = 120
 _TRAINING = (
@@ -65,7 +65,7 @@ class SupernetLabeller(Labeller):
         started = time.perf_counter()
         # The method's settings are the protocols': a test holds them together.
         budget = STEPS * len(space.operations) * min(64, len(data.train_y))
-        trained = conduct(
+        search = Search(
             data,
             space.name,
             "fairnas",
@@ -75,7 +75,8 @@ class SupernetLabeller(Labeller):
             channels=16,
             cells=1,
             options={"fairnas.population": 1, "fairnas.generations": 1},
-        ).run.shared()
+        )
+        trained = search.conduct().run.shared()
         context = Context(space, data, trained, device, seed)
         accuracy = ReBNAccuracy(context)
         angles = Angle(context).score(architectures)

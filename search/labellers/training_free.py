@@ -12,9 +12,9 @@ from metad2a.protocol import Protocol
 from metad2a.spaces import Architecture, SearchSpace
 from metad2a.training.device import seeded
 from search.data import TaskImages
-from search.labels import LABELLERS, Labeller, Measurement
-from search.sharing import sharing
-from search.training_free import SCORES, scores
+from search.labellers.base import LABELLERS, Labeller, Measurement
+from search.scores.zero_cost import SCORES, scores
+from search.subspace.weight_sharing import sharing
 
 IMAGES = 64
 """Images in the mini-batch; fewer if the task has fewer."""

@@ -1,1 +1,1 @@
-"""Search methods, one file each; found by the registry in ``search.method``."""
+"""Search methods, one file each; found by the registry in ``search.engine.method``."""

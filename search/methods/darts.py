@@ -8,10 +8,10 @@ with this order, and the collapse to skip connections on NAS-Bench-201 is expect
 
 from __future__ import annotations
 
-from search.architecture import ArchitectureParameters
-from search.differentiable import DifferentiableMethod
-from search.method import METHODS, Training
-from search.run import Run
+from search.engine.method import METHODS, Training
+from search.engine.run import Run
+from search.gradient.alphas import ArchitectureParameters
+from search.gradient.differentiable import DifferentiableMethod
 
 
 @METHODS.register("darts")

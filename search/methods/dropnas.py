@@ -3,8 +3,8 @@
 Source: Hong et al., "DropNAS: Grouped Operation Dropout for Differentiable Architecture Search",
 IJCAI 2020, and its published code. Trained all together, the operations that learn fast, those
 without parameters first, take the gradient from the others (the "Matthew effect"). Hence grouped
-operation dropout (``search.group_dropout``), one level instead of two, a decay that spares what
-was dropped (*partial decay*), and a shift of the kept alphas after each step that leaves the
+operation dropout (``search.gradient.group_dropout``), one level instead of two, a decay that spares
+what was dropped (*partial decay*), and a shift of the kept alphas after each step that leaves the
 probabilities of the dropped ones as they were (*alpha adjustment*). The raw alphas, not their
 softmax, name the winner.
 
@@ -27,11 +27,11 @@ from torch import Tensor
 
 from metad2a.errors import InputError
 from metad2a.spaces.supernets.gates import Gates
-from search.architecture import ArchitectureParameters, preserve_mass
-from search.differentiable import DifferentiableMethod
-from search.group_dropout import draw_kept, groups
-from search.method import METHODS, Training
-from search.run import Run
+from search.engine.method import METHODS, Training
+from search.engine.run import Run
+from search.gradient.alphas import ArchitectureParameters, preserve_mass
+from search.gradient.differentiable import DifferentiableMethod
+from search.gradient.group_dropout import draw_kept, groups
 
 _DECAY = 3e-4  # of the weights
 _MOST = 0.9  # of the drop path rate: a group is then drawn ten times on average

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from metad2a.errors import InputError
 from metad2a.spaces import Architecture, SearchSpace
-from search.method import METHODS
-from search.run import Run
-from search.screening import Screening
-from search.standalone import StandaloneMethod
+from search.engine.method import METHODS
+from search.engine.run import Run
+from search.sampling.screening import Screening
+from search.sampling.trials import StandaloneMethod
 
 
 @METHODS.register("evolution")

@@ -15,9 +15,9 @@ import numpy as np
 
 from metad2a.spaces import Architecture
 from metad2a.spaces.supernets.gates import Gates
-from search.method import METHODS, Training
-from search.one_shot import OneShotMethod
-from search.run import Run
+from search.engine.method import METHODS, Training
+from search.engine.run import Run
+from search.sampling.one_shot import OneShotMethod
 
 
 def fair_paths(mask: np.ndarray, rng: np.random.Generator) -> list[Architecture]:

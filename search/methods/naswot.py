@@ -2,7 +2,7 @@
 
 Source: Mellor et al., "Neural Architecture Search without Training", ICML 2021, algorithm 1. A
 candidate's score is the log-determinant of the kernel of its activation codes on one mini-batch
-(``search.evaluators.naswot``). The paper compares 10 to 1000 candidates; here there are as many as
+(``search.scores.zero_cost``). The paper compares 10 to 1000 candidates; here there are as many as
 the budget allows, and no network is scored twice. AREA, the paper's variant that goes on to train,
 is the option ``screening`` of the method ``evolution``.
 """
@@ -16,9 +16,9 @@ import numpy as np
 from torch import Tensor
 
 from metad2a.spaces import Architecture, SearchSpace
-from search.method import METHODS, Method, Ranking
-from search.run import Run
-from search.screening import Screening
+from search.engine.method import METHODS, Method, Ranking
+from search.engine.run import Run
+from search.sampling.screening import Screening
 
 _TOLD = 10  # architectures named at the end
 

@@ -29,11 +29,11 @@ from torch import Tensor, nn
 from metad2a.errors import InputError
 from metad2a.spaces import SearchSpace
 from metad2a.spaces.supernets.gates import Gates
-from search.architecture import ArchitectureParameters
-from search.forms import Form
-from search.method import METHODS, Ranking, Training
+from search.engine.forms import Form
+from search.engine.method import METHODS, Ranking, Training
+from search.engine.run import Run
+from search.gradient.alphas import ArchitectureParameters
 from search.methods.darts import Darts
-from search.run import Run
 
 _DEPTHS = (1.0, 11 / 5, 17 / 5)  # of the stages' networks, in the first one's
 _LEFT = (5 / 8, 3 / 8)  # of the operations, after the first and the second stage

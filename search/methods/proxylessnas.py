@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from metad2a.spaces.supernets.gates import Gates
-from search.architecture import ArchitectureParameters, masked_softmax, preserve_mass
-from search.differentiable import DifferentiableMethod
-from search.method import METHODS, Training
-from search.run import Run
-from search.two_path import draw_pairs, draw_path, two_path_gates
+from search.engine.method import METHODS, Training
+from search.engine.run import Run
+from search.gradient.alphas import ArchitectureParameters, masked_softmax, preserve_mass
+from search.gradient.differentiable import DifferentiableMethod
+from search.gradient.two_path import draw_pairs, draw_path, two_path_gates
 
 _WARM_UP = 40 / 120  # fraction of the phase in which only weights learn
 _EVERY = 5  # steps of the weights for one of the alphas

@@ -8,9 +8,9 @@ Neural Architecture Search", UAI 2019, show how strong this is.
 from __future__ import annotations
 
 from metad2a.spaces import Architecture
-from search.method import METHODS
-from search.run import Run
-from search.standalone import StandaloneMethod
+from search.engine.method import METHODS
+from search.engine.run import Run
+from search.sampling.trials import StandaloneMethod
 
 
 @METHODS.register("random")

@@ -14,9 +14,9 @@ import numpy as np
 
 from metad2a.spaces import Architecture, SearchSpace
 from metad2a.spaces.supernets.gates import Gates
-from search.method import METHODS, Training
-from search.one_shot import OneShotMethod
-from search.run import Run
+from search.engine.method import METHODS, Training
+from search.engine.run import Run
+from search.sampling.one_shot import OneShotMethod
 
 _RANDOM = 2  # networks a step, beside the largest and the smallest
 

@@ -10,9 +10,9 @@ SPOS's own was set for ImageNet.
 from __future__ import annotations
 
 from metad2a.spaces.supernets.gates import Gates
-from search.method import METHODS, Training
-from search.one_shot import OneShotMethod
-from search.run import Run
+from search.engine.method import METHODS, Training
+from search.engine.run import Run
+from search.sampling.one_shot import OneShotMethod
 
 
 @METHODS.register("spos")

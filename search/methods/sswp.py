@@ -1,7 +1,7 @@
 """SSWP-NAS: one stage, no labels, and the weights that were found are kept.
 
 Source: SSWP-NAS (2022) and its published code. The supernet is the network that comes out in the
-end. It learns from two views of images (see :mod:`search.contrastive`) with the binary gates of
+end. It learns from two views of images (``_contrastive.py``) with the binary gates of
 ProxylessNAS (Cai et al., ICLR 2019), and turns into the final network step by step: weights only
 (warm-up), weights and alphas (search), then one part after another is frozen to its most probable
 operation (progressive pruning). Its weights are then finetuned with labels. The authors claim the
@@ -12,10 +12,14 @@ Deviations. The paper gives each cell alphas of its own and freezes cell by cell
 one architecture for all cells of a type, so alphas belong to slots, and slots are frozen in the
 order of the data's flow. Its fixed 300 and 600 epochs are shares of the budget. The DARTS supernet
 has a batch norm after each pool that the plain network lacks; the finetune makes up for it.
+
+The finetune is SGD at 0.2, after a rise over 20 of 600 epochs, along a cosine; here 600 epochs are
+whatever the budget leaves.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -26,21 +30,24 @@ from metad2a.errors import InputError
 from metad2a.registry import suggest_name
 from metad2a.spaces import Architecture, SearchSpace
 from metad2a.spaces.supernets.gates import Gates
-from search.architecture import ArchitectureParameters, preserve_mass
-from search.contrastive import OBJECTIVES
-from search.differentiable import DifferentiableMethod
-from search.finetune import Finetune, inherited
-from search.group_dropout import groups
-from search.method import METHODS, Ranking, Training
-from search.pruning import Pruning
-from search.run import Run
-from search.tensors import under, with_prefix
-from search.two_path import draw_pairs, two_path_gates
+from search.engine.checkpoint import under, with_prefix
+from search.engine.inheritance import inherited
+from search.engine.learner import Learner
+from search.engine.method import METHODS, Ranking, Training
+from search.engine.run import Run
+from search.gradient.alphas import ArchitectureParameters, preserve_mass
+from search.gradient.differentiable import DifferentiableMethod
+from search.gradient.group_dropout import groups
+from search.gradient.two_path import draw_pairs, two_path_gates
+from search.methods._contrastive import OBJECTIVES
+from search.methods._pruning import Pruning
 
 _WARM_UP, _SEARCHED = 0.2, 0.6  # of the pretraining: when alphas start, and when freezing does
 _EVERY = 5  # steps of the weights for one of the alphas
 _DROP = 0.2  # how often a drawn skip is replaced by an operation with parameters
 _CLIP = 5.0  # norm of the gradient of supernet and heads together
+_FINETUNE = Training(lr=0.2, lr_final=0.0, weight_decay=3e-4, clip=5.0)
+_RISE = 20 / 600  # of the finetune
 
 
 @METHODS.register("sswp")
@@ -239,3 +246,23 @@ class Sswp(DifferentiableMethod):
             self.winner = tuple(facts["winner"])
             self.kept = Finetune(self._run, self.winner)
             self.kept.load(under("kept", tensors))
+
+
+def rate(done: float) -> float:
+    """Return the learning rate when a fraction (0..1) of the finetune is done."""
+    cosine = (1 + math.cos(math.pi * done)) / 2
+    return _FINETUNE.lr * cosine * min(1.0, 0.1 + done / _RISE)
+
+
+class Finetune(Learner):
+    """The network of an architecture; from now on all training images train weights."""
+
+    def __init__(self, run: Run, architecture: Architecture) -> None:
+        super().__init__(inherited(run, architecture), _FINETUNE)
+        if run.sides["weights"] is not run.sides["architecture"]:
+            every = np.concatenate([run.sides["weights"], run.sides["architecture"]])
+            run.sides = dict.fromkeys(run.sides, every)
+
+    def train(self, run: Run, done: float) -> float:
+        """Take one step and return its loss; ``done`` is the fraction of the finetune."""
+        return self.learn(run, run.rate_scale * rate(done))

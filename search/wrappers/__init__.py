@@ -1,1 +1,1 @@
-"""Search wrappers, one file each; found by the registry in ``search.method``."""
+"""Search wrappers, one file each; found by the registry in ``search.engine.method``."""

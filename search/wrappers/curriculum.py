@@ -27,8 +27,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metad2a.errors import InputError
-from search.method import WRAPPERS, Method, SampleWeighter, Wrapper
-from search.run import Run
+from search.engine.method import WRAPPERS, Method, SampleWeighter, Wrapper
+from search.engine.run import Run
 
 
 def sample_weights(losses: Tensor) -> Tensor:

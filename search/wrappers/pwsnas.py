@@ -2,9 +2,9 @@
 
 Source: Hu, Wang, Gu, "PWSNAS: Powering Weight Sharing NAS With General Search Space Shrinking
 Framework", TNNLS 2022. Its abstract names two guides: redundant operations are dropped by an angle
-(here that of ABS, the authors' earlier work, see ``search.shrinking``), and the degree of weight
-sharing is reduced by more parameters (``search.cloning``, our interpretation, as the full text's
-formulas were not at hand). The authors apply it to SPOS, FairNAS, ProxylessNAS, DARTS and P-DARTS.
+(here that of ABS, the authors' earlier work, see ``search.subspace.shrinking``), and the degree of
+weight sharing is reduced by more parameters (``search.subspace.cloning``, our interpretation, as the
+full text's formulas were not at hand). The authors apply it to SPOS, FairNAS, ProxylessNAS, DARTS and P-DARTS.
 For ABS around these they report ImageNet top-1 accuracies of 75.97 % (75.33 % without), 74.42
 (74.24), 76.14 (75.56), 75.59 (74.88) and 75.89 % (75.58 %).
 
@@ -21,9 +21,9 @@ from torch import Tensor
 
 from metad2a.errors import InputError
 from metad2a.spaces import SearchSpace
-from search.method import WRAPPERS, Method, Wrapper
-from search.run import Run
-from search.shrinking import Shrinking
+from search.engine.method import WRAPPERS, Method, Wrapper
+from search.engine.run import Run
+from search.subspace.shrinking import Shrinking
 
 
 @WRAPPERS.register("pwsnas")
@@ -35,7 +35,8 @@ class Pwsnas(Wrapper):
         events: in how many times; 0 is as published: once, or in the DARTS space and around FairNAS
             as many times as each slot loses an operation.
         faithful: as ABS does, let the method begin with new weights, and let the parts that all
-            architectures share count in angles (see ``search.shrinking`` for what speaks against).
+            architectures share count in angles (``search.subspace.shrinking`` says what speaks
+            against).
 
     Raises:
         InputError: an option is out of range.

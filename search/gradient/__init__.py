@@ -1,0 +1,1 @@
+"""What methods with architecture parameters share: alphas, and how gradients reach them."""

@@ -1,0 +1,1 @@
+"""What methods that look at single architectures share: one-shot children, trials, screening."""

@@ -1,0 +1,1 @@
+"""The space that a search works on, and how it becomes narrower: limits, resolution, shrinking."""
