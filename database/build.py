@@ -10,15 +10,15 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-from database._builds import datasets_of, only_driver, register
-from database._datasets import Opened, deal, open_datasets
-from database.driver import Driver, Summary, is_dead, new_owner
-from database.jobs import Job, Jobs
-from database.outstanding import Outstanding
+from database.datasets import Opened, deal, open_datasets
+from database.jobs.driver import Driver, Summary
+from database.jobs.outstanding import Outstanding
+from database.jobs.owners import is_dead, new_owner, only_driver
+from database.jobs.queue import Job, Jobs, datasets_of, register
 from database.plan import Plan
 from database.store import Store
 from database.tasks import Task, family_of, kind_of
-from database.work import Work, Workers
+from database.workers.base import Work, Workers
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
 from search.data import image_side
@@ -140,10 +140,10 @@ def _describe(
 
 def _workers(plan: Plan, ray: str | None, datasets: list[Opened]) -> Workers:
     if ray is None:
-        from database._local import LocalWorkers
+        from database.workers.local import LocalWorkers
 
         return LocalWorkers(plan.run.workers, {one.fingerprint: one.path for one in datasets})
-    from database._cluster import ClusterWorkers
+    from database.workers.ray import ClusterWorkers
 
     opened = {one.fingerprint: one.dataset for one in datasets}
     return ClusterWorkers(ray, plan.run, lambda task: task.load(opened[task.dataset]))

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Table, select
 
-from database._connection import open_server
-from database._recording import (
+from database.records import (
     Recorded,
     RefusedRowError,
     find,
@@ -29,6 +28,7 @@ from database.schema import (
     SOURCES,
     TASKS,
 )
+from database.servers.connect import open_server
 from metad2a.errors import DatabaseError
 
 if TYPE_CHECKING:

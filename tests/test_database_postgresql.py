@@ -8,8 +8,9 @@ import pytest
 from conftest import new_location
 from sqlalchemy import make_url
 
-from database import Store, _postgresql
+from database import Store
 from database.schema import SOURCES
+from database.servers import postgresql
 from metad2a.errors import DatabaseError
 
 SECRET = "sesame"
@@ -137,4 +138,4 @@ def test_a_connection_that_broke_is_made_again(url, postgresql_server):
 def test_the_settings_in_the_url_come_first(url):
     with Store(f"{url}&application_name=mine") as store, store.reading() as connection:
         assert connection.exec_driver_sql("SHOW application_name").scalar() == "mine"
-    assert _postgresql._SETTINGS["application_name"] == "metad2a"
+    assert postgresql._SETTINGS["application_name"] == "metad2a"

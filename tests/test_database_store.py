@@ -15,8 +15,8 @@ from conftest import new_location
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
 
-from database import RefusedRowError, Store, _sqlite, draw_tasks
-from database.merge import merge
+from database import RefusedRowError, Store, draw_tasks
+from database.exchange.merge import merge
 from database.schema import (
     BUILDS,
     EVALUATIONS,
@@ -25,6 +25,7 @@ from database.schema import (
     SCHEMA_VERSION,
     SOURCES,
 )
+from database.servers import sqlite
 from metad2a.datasets import load_dataset
 from metad2a.errors import DatabaseError
 from metad2a.protocol import Protocol
@@ -533,7 +534,7 @@ except DatabaseError as error:
 
 def test_a_network_file_system_is_refused(tmp_path, monkeypatch):
     mounts = tmp_path / "mountinfo"
-    monkeypatch.setattr(_sqlite, "_MOUNTS", mounts)
+    monkeypatch.setattr(sqlite, "_MOUNTS", mounts)
     (tmp_path / "a b").mkdir()
     shared = f"{tmp_path}/a\\040b"
     line = "36 35 98:0 / {} rw,noatime shared:1 - {} /dev/x rw\n"

@@ -12,7 +12,7 @@ from metad2a.errors import InputError
 from metad2a.registry import Registry
 
 if TYPE_CHECKING:
-    from database._rows import Row
+    from database.exchange.rows import Row
     from database.store import Recorded, Store
 
 
@@ -37,7 +37,7 @@ class Origin:
 
 
 class Importer(ABC):
-    """Reads published tables into plain rows, which ``database.merge`` stores."""
+    """Reads published tables into plain rows, which ``database.exchange.merge`` stores."""
 
     origin: Origin
     wants: tuple[str, ...]
@@ -45,7 +45,7 @@ class Importer(ABC):
 
     @abstractmethod
     def tables(self, *given: Any) -> Mapping[str, Iterable[Row]]:
-        """Return rows by table (see ``database._rows.TABLES``), read as they are asked for.
+        """Return rows by table (see ``database.exchange.rows.TABLES``), read as they are asked for.
 
         Raises:
             InputError: a file is missing, lacks a column, or holds what is no number.
@@ -67,7 +67,7 @@ def import_published(store: Store, name: str, *given: Any) -> dict[str, Recorded
         InputError: there is no such importer, or it was not given what it wants.
         DatabaseError: the store refuses a row.
     """
-    from database.merge import merge
+    from database.exchange.merge import merge
 
     importer = IMPORTERS.get(name)
     if len(given) != len(importer.wants):

@@ -1,4 +1,4 @@
-"""The jobs of a build: leased to an owner for a while, so that none is lost with its owner.
+"""A build in the store, and its jobs: leased to an owner for a while, so that none is lost with its owner.
 
 An owner is a process that measures. It claims jobs, renews its leases with a heartbeat while it
 works, and hands in each result in the transaction that ends the job: a result that comes after the
@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, select, update
 
-from database._recording import INSERTS, find, record_evaluations, storable
-from database.schema import JOBS, MAX_TRIES, MEASURED, STATES, TASKS
+from database.plan import Plan
+from database.records import INSERTS, find, identify, record_evaluations, storable
+from database.schema import BUILDS, JOBS, MAX_TRIES, MEASURED, STATES, TASKS
 from database.store import Recorded, Store
 from metad2a.errors import InputError
 
@@ -26,6 +27,34 @@ if TYPE_CHECKING:
 
 _UNIQUE = ["build_id", "task_id", "labeller", "architectures", "seed"]
 _FREE = {"owner": None, "lease_until": None}
+
+
+def datasets_of(store: Store, plan: Plan) -> dict[str, str]:
+    """Return the fingerprints by folder name that a build began with; empty for a new one."""
+    with store.reading() as connection:
+        found: dict[str, str] | None = connection.scalar(
+            select(BUILDS.c.datasets).where(BUILDS.c.key == plan.key)
+        )
+    return found or {}
+
+
+def register(store: Store, plan: Plan, datasets: dict[str, str], owner: str) -> int:
+    """Store the build, unless it is known, with its driver; return its id."""
+    with store.writing() as connection:
+        number = identify(
+            connection,
+            BUILDS,
+            {"key": plan.key},
+            {
+                "name": plan.name,
+                "plan": plan.rows(),
+                "datasets": datasets,
+                "driver": owner,
+                "created": datetime.now(UTC),
+            },
+        )
+        connection.execute(update(BUILDS).where(BUILDS.c.id == number).values(driver=owner))
+    return number
 
 
 @dataclass(frozen=True)

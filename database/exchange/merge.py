@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Table, select
 from sqlalchemy.exc import StatementError
 
-from database._names import Names
-from database._rows import ALL_SOURCES, TABLES, Row, Sources, rows
+from database.exchange.names import Names
+from database.exchange.rows import ALL_SOURCES, TABLES, Row, Sources, stored_rows
 from database.schema import EVALUATIONS, LATENCIES
 from database.store import Recorded, RefusedRowError, Store
 from database.tasks import Task
@@ -28,7 +28,7 @@ _CHUNK = 1000  # rows a statement; an old SQLite takes 32,766 values in one
 
 
 def merge(store: Store, tables: Mapping[str, Iterable[Row]]) -> dict[str, Recorded]:
-    """Add rows of some of the tables of ``database._rows.TABLES``; all of them, or none.
+    """Add rows of some of the tables of ``database.exchange.rows.TABLES``; all of them, or none.
 
     Returns:
         For each table given: rows that were new, rows known, and the conflicts.
@@ -57,7 +57,7 @@ def merge_store(store: Store, other: Store, sources: Sources = ALL_SOURCES) -> d
         InputError: ``sources`` names one that the other store does not hold.
     """
     sources.check(other)
-    return merge(store, {name: rows(other, name, sources) for name in TABLES})
+    return merge(store, {name: stored_rows(other, name, sources) for name in TABLES})
 
 
 def is_database(location: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Executable, Table, select
 
-from database._rows import Row
+from database.exchange.rows import Row
 from database.schema import ARCHITECTURES, DATASETS, PROTOCOLS, SOURCES, TASKS
 from metad2a.errors import DatabaseError, InputError
 from metad2a.spaces import SPACES

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from database._rows import TABLES, Sources
-from database.exchange import export, import_files
+from database.exchange.files import export, import_files
+from database.exchange.rows import TABLES, Sources
 from database.schema import SOURCES
 from metad2a.errors import DatabaseError, InputError
 from metad2a.model.hub import HUB_ID

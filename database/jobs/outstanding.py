@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from database.choice import choose
-from database.jobs import Job
-from database.pairs import expected, pairs, parents, recipes
+from database.jobs.choice import choose, expected, pairs, parents, recipes
+from database.jobs.queue import Job
 from database.plan import CHOOSING, PAIRED, PAIRS, PARENT, MethodPlan, Plan
 from database.store import Store
 from database.tasks import Task

@@ -1,48 +1,39 @@
-"""What the store knows of a build, and the rule that a file has one driver at a time."""
+"""Owners: the processes that hold leases, and the rule that a file has one driver at a time."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import secrets
+import socket
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from filelock import FileLock, Timeout
-from sqlalchemy import select, update
+from sqlalchemy import select
 
-from database._recording import identify
-from database.driver import is_dead
-from database.plan import Plan
 from database.schema import BUILDS
 from database.store import Store
 from metad2a.errors import DatabaseError
 
 
-def datasets_of(store: Store, plan: Plan) -> dict[str, str]:
-    """Return the fingerprints by folder name that a build began with; empty for a new one."""
-    with store.reading() as connection:
-        found: dict[str, str] | None = connection.scalar(
-            select(BUILDS.c.datasets).where(BUILDS.c.key == plan.key)
-        )
-    return found or {}
+def new_owner() -> str:
+    """Return a name for this process as an owner of leases: host, process and a random part."""
+    return f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
 
 
-def register(store: Store, plan: Plan, datasets: dict[str, str], owner: str) -> int:
-    """Store the build, unless it is known, with its driver; return its id."""
-    with store.writing() as connection:
-        number = identify(
-            connection,
-            BUILDS,
-            {"key": plan.key},
-            {
-                "name": plan.name,
-                "plan": plan.rows(),
-                "datasets": datasets,
-                "driver": owner,
-                "created": datetime.now(UTC),
-            },
-        )
-        connection.execute(update(BUILDS).where(BUILDS.c.id == number).values(driver=owner))
-    return number
+def is_dead(owner: str) -> bool:
+    """Whether an owner was a process of this machine that is no more."""
+    host, _, rest = owner.partition("/")
+    number = rest.partition("/")[0]
+    if host != socket.gethostname() or not number.isdecimal():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it is there and somebody else's
+        return False
+    return False
 
 
 @contextlib.contextmanager
