@@ -12,7 +12,8 @@ from database.importers import import_published
 from database.jobs.queue import Job, Jobs
 from database.plan import Plan, read_plan
 from database.reading.status import status
-from database.store import Recorded, RefusedRowError, Store
+from database.records import Recorded, RefusedRowError
+from database.store import Store
 from database.tasks import Task, draw_tasks, family_of
 
 __all__ = [

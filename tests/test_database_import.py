@@ -370,7 +370,7 @@ def test_sources_can_be_left_out_of_a_merge(original, copy):
 
 
 def test_merging_in_chunks_equals_merging_at_once(original, copy, monkeypatch):
-    monkeypatch.setattr("database.exchange.merge._CHUNK", 2)
+    monkeypatch.setattr("database.records._CHUNK", 2)
     tables = everything(original)
     assert counts(merge(copy, tables)) == NEW
     bad = {**tables["evaluations"][0], "value": 2.0}

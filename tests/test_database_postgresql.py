@@ -12,6 +12,7 @@ from database import Store
 from database.schema import SOURCES
 from database.servers import postgresql
 from metad2a.errors import DatabaseError
+from metad2a.protocol import Protocol
 
 SECRET = "sesame"
 
@@ -107,7 +108,7 @@ def test_a_user_who_may_not_write_is_told_so(url, postgresql_server):
             with store.reading() as connection:
                 assert len(connection.execute(SOURCES.select()).all()) == 1
             with pytest.raises(DatabaseError, match="permission denied"):
-                store.add_source("new", "MIT", "")
+                store.add_protocol(Protocol("new", "score", ""))
         with Store(url) as store, store.writing() as connection:
             connection.exec_driver_sql("DROP OWNED BY guest")
     finally:
@@ -125,14 +126,14 @@ def test_a_connection_that_broke_is_made_again(url, postgresql_server):
     )
     with Store(url) as store:
         postgresql_server.psql(end)
-        store.add_source("new", "MIT", "")
+        store.add_protocol(Protocol("new", "score", ""))
         with (
             pytest.raises(DatabaseError, match="Check that the server runs"),
             store.writing() as connection,
         ):
             postgresql_server.psql(end)
             connection.execute(SOURCES.select())
-        store.add_source("another", "MIT", "")
+        store.add_protocol(Protocol("another", "score", ""))
 
 
 def test_the_settings_in_the_url_come_first(url):

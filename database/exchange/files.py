@@ -18,7 +18,8 @@ from metad2a.errors import DatabaseError, InputError
 from metad2a.registry import suggest_name
 
 if TYPE_CHECKING:
-    from database.store import Recorded, Store
+    from database.records import Recorded
+    from database.store import Store
 
 FORMAT_VERSION = 2
 """Kept in every file, as ``metad2a_format``. 2: rows with their source."""

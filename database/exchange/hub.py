@@ -22,7 +22,8 @@ from metad2a.model.hub import HUB_ID
 from metad2a.model.wording import without_token
 
 if TYPE_CHECKING:
-    from database.store import Recorded, Store
+    from database.records import Recorded
+    from database.store import Store
 
 FILES = {table: f"data/{table}.parquet" for table in TABLES}
 """Table to its file in the Hub's dataset."""

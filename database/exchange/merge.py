@@ -6,25 +6,31 @@ value is reported and never overwritten; a row that the store refuses leaves the
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import Connection, Table, select
-from sqlalchemy.exc import StatementError
+from sqlalchemy import Connection, Table
 
-from database.exchange.names import Names
 from database.exchange.rows import ALL_SOURCES, TABLES, Row, Sources, stored_rows
-from database.schema import EVALUATIONS, LATENCIES
-from database.store import Recorded, RefusedRowError, Store
+from database.records import (
+    MEASURED_TABLES,
+    Recorded,
+    agree,
+    identify,
+    identify_architectures,
+    insert,
+    look_up,
+    record,
+    refusing,
+)
+from database.schema import DATASETS, PROTOCOLS, SOURCES, TASKS
+from database.store import Store
 from database.tasks import Task
-from metad2a.errors import InputError
-
-_T = TypeVar("_T")
-_CHUNK = 1000  # rows a statement; an old SQLite takes 32,766 values in one
+from metad2a.errors import DatabaseError, InputError
+from metad2a.spaces import SPACES
 
 
 def merge(store: Store, tables: Mapping[str, Iterable[Row]]) -> dict[str, Recorded]:
@@ -40,11 +46,11 @@ def merge(store: Store, tables: Mapping[str, Iterable[Row]]) -> dict[str, Record
             with other particulars.
     """
     with store.writing() as connection:
-        names = Names(connection)
+        names = _Names(connection)
         return {
-            table: _tasks(names, tables[table])
+            table: _tasks(connection, tables[table])
             if table == "tasks"
-            else _measured(connection, names, _MEASURED[table], tables[table])
+            else _measured(connection, names, table, tables[table])
             for table in TABLES
             if table in tables
         }
@@ -68,93 +74,178 @@ def is_database(location: str) -> bool:
         return file.read(16) == b"SQLite format 3\0"
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """How rows of one table are stored."""
+class _Names:
+    """Ids of what measured rows name, within one transaction; what is missing is added."""
 
-    name: str
-    table: Table
-    key: tuple[str, ...]
-    """Columns that identify a row, in the order of their index."""
-    near: int
-    """How many of these narrow a search down, before their combinations become too many."""
-    value: str
-    """The column whose value must agree."""
-    stored: Callable[[Names, Row], dict[str, Any]]
-    """Make the columns of a plain row."""
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._now = datetime.now(UTC)
+        self._ids: dict[tuple[str, ...], int] = {}
+        self._canonical: dict[tuple[str, str], str] = {}
+        self._architectures: dict[tuple[str, str], int] = {}
+
+    def task(self, row: Row) -> int:
+        """Return the id of a row's task.
+
+        Raises:
+            DatabaseError: it is not stored.
+        """
+        key = row["task"]
+        if (TASKS.name, key) not in self._ids:
+            number = look_up(self._connection, TASKS, {"key": key})
+            if number is None:
+                raise DatabaseError(
+                    f"The task {key!r} is not stored. Import the file of tasks that "
+                    "was exported with these rows, too."
+                )
+            self._ids[TASKS.name, key] = number
+        return self._ids[TASKS.name, key]
+
+    def source(self, row: Row) -> int:
+        """Return the id of a row's source.
+
+        Raises:
+            DatabaseError: its name is stored with another licence or address.
+        """
+        fixed = {"licence": row["licence"], "url": row["url"]}
+        return self._agreed(SOURCES, row["source"], fixed, imported=self._now)
+
+    def protocol(self, row: Row) -> int:
+        """Return the id of a row's protocol.
+
+        Raises:
+            DatabaseError: its name is stored with another kind or description.
+        """
+        fixed = {"kind": row["kind"], "description": row["description"]}
+        return self._agreed(PROTOCOLS, row["protocol"], fixed)
+
+    def _agreed(self, table: Table, name: str, fixed: dict[str, str], **rest: Any) -> int:
+        key = (table.name, name, *fixed.values())
+        if key not in self._ids:
+            self._ids[key] = agree(self._connection, table, name, fixed, **rest)
+        return self._ids[key]
+
+    def architecture(self, row: Row) -> int:
+        """Return the id of a row's architecture, one of those learnt."""
+        space = row["space"]
+        return self._architectures[space, self._canonical[space, row["architecture"]]]
+
+    def learn_architectures(self, rows: Iterable[tuple[int, Row]]) -> None:
+        """Make the architectures of numbered rows known, those of isomorphic cells as one.
+
+        Raises:
+            InputError: an unknown space, or no architecture of it.
+        """
+        wanted: dict[str, list[str]] = defaultdict(list)
+        for number, row in rows:
+            given = (row["space"], row["architecture"])
+            if given not in self._canonical:
+                try:
+                    space = SPACES.get(row["space"])
+                    cell = space.canonical(space.parse(row["architecture"]))
+                except InputError as error:
+                    raise InputError(f"Row {number}: {error}") from error
+                self._canonical[given] = space.format(cell)
+            canonical = self._canonical[given]
+            if (row["space"], canonical) not in self._architectures:
+                wanted[row["space"]].append(canonical)
+        for name, cells in wanted.items():
+            ids = identify_architectures(self._connection, name, cells)
+            self._architectures |= {(name, cell): number for cell, number in ids.items()}
 
 
-def _tasks(names: Names, given: Iterable[Row]) -> Recorded:
+def _tasks(connection: Connection, given: Iterable[Row]) -> Recorded:
     new = known = 0
     for number, row in enumerate(given, 1):
         definition = _definition(number, row)
-        if names.has_task(row["task"]):
+        if look_up(connection, TASKS, {"key": row["task"]}) is not None:
             known += 1
             continue
-        with _refusing("tasks", number, row):
-            names.add_task(row, definition)
-        new += 1
+        with refusing((number, row), lambda one, cause: _refusal("tasks", *one, cause)):
+            dataset = identify(
+                connection,
+                DATASETS,
+                {"fingerprint": row["fingerprint"]},
+                {
+                    "name": row["dataset"],
+                    "family": row["family"],
+                    "form": row["form"],
+                    "images": row["dataset_images"],
+                    "classes": row["dataset_classes"],
+                    "resolution": row["dataset_resolution"],
+                },
+            )
+            task = {
+                "key": row["task"],
+                "dataset_id": dataset,
+                "name": row["name"],
+                "definition": definition,
+                "n_train": row["train_images"],
+                "n_test": row["test_images"],
+                "n_classes": len(row["classes"]),
+            }
+            new += insert(connection, TASKS, ("key",), [task])
     return Recorded(new, known, ())
 
 
-def _measured(
-    connection: Connection, names: Names, kind: _Measured, given: Iterable[Row]
-) -> Recorded:
-    new, known, conflicts = 0, 0, []
-    for chunk in _chunks(enumerate(given, 1)):
+def _measured(connection: Connection, names: _Names, table: str, given: Iterable[Row]) -> Recorded:
+    def refusal(one: tuple[int, Row], cause: str) -> str:
+        return _refusal(table, *one, cause)
+
+    def columns(chunk: list[tuple[int, Row]]) -> list[dict[str, Any]]:
         names.learn_architectures(chunk)
         made = []
-        for number, row in chunk:
-            with _refusing(kind.name, number, row):
-                made.append(kind.stored(names, row))
-        keys = [tuple(values[name] for name in kind.key) for values in made]
-        stored, fresh = _stored(connection, kind, keys), []
-        for key, values, (number, row) in zip(keys, made, chunk, strict=True):
-            value = values[kind.value]
-            if key not in stored:
-                stored[key] = value
-                fresh.append((number, row, values))
-            elif stored[key] == value:
-                known += 1
-            else:
-                conflicts.append(f"{_described(row)}: {stored[key]!r} is kept, {value!r} refused")
-        _insert(connection, kind, fresh)
-        new += len(fresh)
-    return Recorded(new, known, tuple(conflicts))
+        for one in chunk:
+            with refusing(one, refusal):
+                made.append(_COLUMNS[table](names, one[1]))
+        return made
+
+    return record(
+        connection,
+        MEASURED_TABLES[table],
+        enumerate(given, 1),
+        columns,
+        lambda one: _described(one[1]),
+        refusal,
+    )
 
 
-def _stored(
-    connection: Connection, kind: _Measured, keys: list[tuple[Any, ...]]
-) -> dict[tuple[Any, ...], Any]:
-    """Return the stored values of these keys, and perhaps of others near them."""
-    columns = [kind.table.c[name] for name in kind.key]
-    # Row values in a list would be searched without the index; these conditions use it.
-    near = []
-    for place, column in enumerate(columns):
-        values = {key[place] for key in keys}
-        near += (
-            [column.in_(values)]
-            if place < kind.near
-            else [column >= min(values), column <= max(values)]
-        )
-    query = select(*columns, kind.table.c[kind.value]).where(*near)
-    return {tuple(row[:-1]): row[-1] for row in connection.execute(query)}
+def _evaluation(names: _Names, row: Row) -> dict[str, Any]:
+    return {
+        "task_id": names.task(row),
+        "architecture_id": names.architecture(row),
+        "protocol_id": names.protocol(row),
+        "source_id": names.source(row),
+    } | {
+        name: row[name]
+        for name in ("kind", "seed", "value", "seconds", "curve", "device", "versions", "created")
+    }
 
 
-def _insert(
-    connection: Connection, kind: _Measured, fresh: list[tuple[int, Row, dict[str, Any]]]
-) -> None:
-    if not fresh:
-        return
-    insert = kind.table.insert()
-    try:
-        with connection.begin_nested():
-            connection.execute(insert, [values for _, _, values in fresh])
-    except StatementError:
-        for number, row, values in fresh:  # one by one, to name the row
-            with _refusing(kind.name, number, row):
-                connection.execute(insert, values)
-        raise
+def _latency(names: _Names, row: Row) -> dict[str, Any]:
+    return {
+        "architecture_id": names.architecture(row),
+        "source_id": names.source(row),
+    } | {name: row[name] for name in ("device", "batch", "resolution", "milliseconds")}
+
+
+_COLUMNS = {"evaluations": _evaluation, "latencies": _latency}
+_KEYS = (
+    "protocol",
+    "seed",
+    "device",
+    "batch",
+    "resolution",
+    "space",
+    "architecture",
+    "task",
+    "source",
+)
+
+
+def _described(row: Row) -> str:
+    """Name a row by what identifies it."""
+    return ", ".join(f"{name} {row[name]}" for name in _KEYS if name in row)
 
 
 def _definition(number: int, row: Row) -> dict[str, Any]:
@@ -175,79 +266,9 @@ def _definition(number: int, row: Row) -> dict[str, Any]:
     return task.definition()
 
 
-def _evaluation(names: Names, row: Row) -> dict[str, Any]:
-    return {
-        "task_id": names.task(row["task"]),
-        "architecture_id": names.architecture(row),
-        "protocol_id": names.protocol(row),
-        "source_id": names.source(row),
-    } | {
-        name: row[name]
-        for name in ("kind", "seed", "value", "seconds", "curve", "device", "versions", "created")
-    }
-
-
-def _latency(names: Names, row: Row) -> dict[str, Any]:
-    return {
-        "architecture_id": names.architecture(row),
-        "source_id": names.source(row),
-    } | {name: row[name] for name in ("device", "batch", "resolution", "milliseconds")}
-
-
-_MEASURED = {
-    one.name: one
-    for one in (
-        _Measured(
-            "evaluations",
-            EVALUATIONS,
-            ("task_id", "architecture_id", "protocol_id", "seed"),
-            2,
-            "value",
-            _evaluation,
-        ),
-        _Measured(
-            "latencies",
-            LATENCIES,
-            ("architecture_id", "device", "batch", "resolution", "source_id"),
-            3,
-            "milliseconds",
-            _latency,
-        ),
+def _refusal(table: str, number: int, row: Row, cause: str) -> str:
+    return (
+        f"Row {number} of {table} is refused ({cause}): {dict(row)!s:.600}. A value must be "
+        "finite, an accuracy a fraction 0..1, seconds not negative, milliseconds above 0. "
+        "Mend the row; nothing was imported."
     )
-}
-_KEYS = (
-    "protocol",
-    "seed",
-    "device",
-    "batch",
-    "resolution",
-    "space",
-    "architecture",
-    "task",
-    "source",
-)
-
-
-def _described(row: Row) -> str:
-    """Name a row by what identifies it."""
-    return ", ".join(f"{name} {row[name]}" for name in _KEYS if name in row)
-
-
-@contextlib.contextmanager
-def _refusing(table: str, number: int, row: Row) -> Iterator[None]:
-    """Name the row in an error of the server."""
-    try:
-        yield
-    except StatementError as error:
-        cause = str(error.orig).partition("\n")[0]
-        raise RefusedRowError(
-            f"Row {number} of {table} is refused ({cause}): {dict(row)!s:.600}. A value must be "
-            "finite, an accuracy a fraction 0..1, seconds not negative, milliseconds above 0. "
-            "Mend the row; nothing was imported."
-        ) from error
-
-
-def _chunks(items: Iterable[_T]) -> Iterator[list[_T]]:
-    iterator = iter(items)
-    while chunk := list(itertools.islice(iterator, _CHUNK)):
-        yield chunk

@@ -13,7 +13,8 @@ from metad2a.registry import Registry
 
 if TYPE_CHECKING:
     from database.exchange.rows import Row
-    from database.store import Recorded, Store
+    from database.records import Recorded
+    from database.store import Store
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 
 from database.jobs.queue import Job, Jobs
 from database.plan import RunPlan
+from database.records import RefusedRowError
 from database.schema import MAX_TRIES
-from database.store import RefusedRowError, Store
+from database.store import Store
 from database.tasks import Task
 from database.workers.base import Ended, Work, Workers
 from metad2a.errors import DatabaseError, MetaD2AError

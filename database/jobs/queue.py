@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Connection, and_, case, func, select, update
 
 from database.plan import Plan
-from database.records import INSERTS, find, identify, record_evaluations, storable
-from database.schema import BUILDS, JOBS, MAX_TRIES, MEASURED, STATES, TASKS
-from database.store import Recorded, Store
+from database.records import Recorded, find, identify, insert, record_measurements, storable
+from database.schema import BUILDS, JOBS, MAX_TRIES, STATES, TASKS
+from database.store import Store
 from metad2a.errors import InputError
 
 if TYPE_CHECKING:
@@ -104,14 +104,7 @@ class Jobs:
                         "tries": 0,
                     }
                 )
-            if not rows:
-                return 0
-            insert = (
-                INSERTS[connection.dialect.name](JOBS)
-                .on_conflict_do_nothing(index_elements=_UNIQUE)
-                .returning(JOBS.c.id)
-            )
-            return len(connection.execute(insert, rows).all())
+            return insert(connection, JOBS, _UNIQUE, rows) if rows else 0
 
     def claim(self, owner: str, count: int, lease_seconds: float) -> list[Job]:
         """Lease the next jobs, ``count`` at most, to ``owner``; none if all are taken or done.
@@ -195,9 +188,7 @@ class Jobs:
             )
             if not ended.rowcount:
                 return None
-            return record_evaluations(
-                connection, job.task, space, measurements, device, versions, MEASURED
-            )
+            return record_measurements(connection, job.task, space, measurements, device, versions)
 
     def fail(self, owner: str, number: int, error: str) -> str | None:
         """Note that the job with this id failed; it is open again, or quarantined the third time.
