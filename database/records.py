@@ -121,7 +121,7 @@ def identify_architectures(
         ARCHITECTURES.c.space == space, ARCHITECTURES.c.canonical.in_(wanted)
     )
     ids = dict(connection.execute(query).tuples().all())
-    missing = [{"space": space, "canonical": one} for one in wanted if one not in ids]
+    missing = [{"space": space, "canonical": cell} for cell in wanted if cell not in ids]
     if missing:
         insert(connection, ARCHITECTURES, ("space", "canonical"), missing)
         ids = dict(connection.execute(query).tuples().all())
@@ -157,8 +157,8 @@ class MeasuredTable:
 
 
 MEASURED_TABLES = {
-    one.table.name: one
-    for one in (
+    measured.table.name: measured
+    for measured in (
         MeasuredTable(
             EVALUATIONS, ("task_id", "architecture_id", "protocol_id", "seed"), 2, "value"
         ),
@@ -186,9 +186,9 @@ def record(
         connection: of a writing transaction.
         kind: of the rows.
         given: what is to be stored, in any form.
-        columns: makes some of these into the columns of as many rows.
-        name: what to call one in a conflict.
-        refusal: the error that says of one, with the server's cause, that it is refused.
+        columns: makes some of these items into the columns of as many rows.
+        name: what to call an item in a conflict.
+        refusal: the error that says of an item, with the server's cause, that it is refused.
 
     Raises:
         RefusedRowError: a constraint does not let one in.
@@ -199,14 +199,14 @@ def record(
         keys = [tuple(row[column] for column in kind.key) for row in rows]
         stored = _stored(connection, kind, keys)
         fresh = {}
-        for one, key, row in zip(chunk, keys, rows, strict=True):
+        for item, key, row in zip(chunk, keys, rows, strict=True):
             if key not in stored:
                 stored[key] = row[kind.value]
-                fresh[key] = (one, row)
+                fresh[key] = (item, row)
             elif stored[key] == row[kind.value]:
                 known += 1
             else:
-                conflicts.append(_conflict(name(one), stored[key], row[kind.value]))
+                conflicts.append(_conflict(name(item), stored[key], row[kind.value]))
         if not fresh:
             continue
         written = _insert(connection, kind, list(fresh.values()), refusal)
@@ -214,10 +214,10 @@ def record(
         if written < len(fresh):  # another process was faster
             known += len(fresh) - written
             stored = _stored(connection, kind, list(fresh))
-            for key, (one, row) in fresh.items():
+            for key, (item, row) in fresh.items():
                 if stored[key] != row[kind.value]:
                     known -= 1
-                    conflicts.append(_conflict(name(one), stored[key], row[kind.value]))
+                    conflicts.append(_conflict(name(item), stored[key], row[kind.value]))
     return Recorded(new, known, tuple(conflicts))
 
 
@@ -253,14 +253,14 @@ def _insert(
         with connection.begin_nested():
             return insert(connection, kind.table, kind.key, [row for _, row in fresh])
     except StatementError:
-        for one, row in fresh:  # one by one, to name the row
-            with refusing(one, refusal):
+        for item, row in fresh:  # one by one, to name the row
+            with refusing(item, refusal):
                 insert(connection, kind.table, kind.key, [row])
         raise
 
 
 @contextlib.contextmanager
-def refusing(one: _T, refusal: Callable[[_T, str], str]) -> Iterator[None]:
+def refusing(item: _T, refusal: Callable[[_T, str], str]) -> Iterator[None]:
     """Say by ``refusal`` which row it was where a constraint lets one not in."""
     try:
         yield
@@ -268,7 +268,7 @@ def refusing(one: _T, refusal: Callable[[_T, str], str]) -> Iterator[None]:
         raise
     except StatementError as error:
         cause = str(error.orig).partition("\n")[0]
-        raise RefusedRowError(refusal(one, cause)) from error
+        raise RefusedRowError(refusal(item, cause)) from error
 
 
 def _chunks(items: Iterable[_T]) -> Iterator[list[_T]]:
@@ -294,11 +294,15 @@ def record_measurements(
         "created": datetime.now(UTC),
     }
     given = sorted(
-        ((space.format(space.canonical(one.architecture)), one) for one in measurements),
+        (
+            (space.format(space.canonical(measurement.architecture)), measurement)
+            for measurement in measurements
+        ),
         key=lambda row: (row[0], row[1].protocol, row[1].seed),
     )
     protocols = {
-        name: _protocol(connection, name) for name in sorted({one.protocol for _, one in given})
+        name: _protocol(connection, name)
+        for name in sorted({measurement.protocol for _, measurement in given})
     }
 
     def columns(chunk: list[tuple[str, Measurement]]) -> list[dict[str, Any]]:
@@ -307,19 +311,20 @@ def record_measurements(
             {
                 **shared,
                 "architecture_id": ids[cell],
-                "protocol_id": protocols[one.protocol][0],
-                "kind": protocols[one.protocol][1],
-                "seed": one.seed,
-                "value": one.value,
-                "seconds": one.seconds,
-                "curve": list(one.curve),
+                "protocol_id": protocols[measurement.protocol][0],
+                "kind": protocols[measurement.protocol][1],
+                "seed": measurement.seed,
+                "value": measurement.value,
+                "seconds": measurement.seconds,
+                "curve": list(measurement.curve),
             }
-            for cell, one in chunk
+            for cell, measurement in chunk
         ]
 
-    def of(cell: str, one: Measurement) -> str:
+    def of(cell: str, measurement: Measurement) -> str:
         return (
-            f"{cell} with seed {one.seed} ({one.seconds!r} s, curve {one.curve[:5]}) on task {task}"
+            f"{cell} with seed {measurement.seed} ({measurement.seconds!r} s, curve "
+            f"{measurement.curve[:5]}) on task {task}"
         )
 
     recorded = record(

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import IO, TYPE_CHECKING
 
 from database.exchange import jsonl, parquet
+from database.exchange.merge import merge
 from database.exchange.rows import FORMAT_KEY, TABLE_KEY, TABLES, Row, Sources, checked, stored_rows
 from metad2a.errors import DatabaseError, InputError
 from metad2a.registry import suggest_name
@@ -84,8 +85,6 @@ def import_files(store: Store, paths: Iterable[Path | str]) -> dict[str, Recorde
             or value.
         DatabaseError: the store refuses a row, or does not hold the task of one.
     """
-    from database.exchange.merge import merge
-
     tables: dict[str, Iterator[Row]] = {}
     for path in map(Path, paths):
         table, found = _opened(path)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from database.exchange.merge import merge
 from metad2a.errors import InputError
 from metad2a.registry import Registry
 
@@ -46,7 +47,7 @@ class Importer(ABC):
 
     @abstractmethod
     def tables(self, *given: Any) -> Mapping[str, Iterable[Row]]:
-        """Return rows by table (see ``database.exchange.rows.TABLES``), read as they are asked for.
+        """Return rows by table (see ``TABLES`` of ``database.exchange.rows``), read as they are asked for.
 
         Raises:
             InputError: a file is missing, lacks a column, or holds what is no number.
@@ -68,8 +69,6 @@ def import_published(store: Store, name: str, *given: Any) -> dict[str, Recorded
         InputError: there is no such importer, or it was not given what it wants.
         DatabaseError: the store refuses a row.
     """
-    from database.exchange.merge import merge
-
     importer = IMPORTERS.get(name)
     if len(given) != len(importer.wants):
         raise InputError(

@@ -65,7 +65,7 @@ class Outstanding:
                 if not named:
                     yield Job(task.key, search.name, (), self._plan.seed)
                     continue
-                chosen = [self._space.parse(one) for one in named]
+                chosen = [self._space.parse(text) for text in named]
             for name in method.protocols:
                 yield from self._missing(task, name, chosen)
 
@@ -97,7 +97,7 @@ class Outstanding:
                 for protocol in labeller.protocols
             )
         )
-        texts = [self._space.format(self._space.canonical(one)) for one in chosen]
+        texts = [self._space.format(self._space.canonical(cell)) for cell in chosen]
         todo = tuple(text for text in dict.fromkeys(texts) if text not in done)
         if labeller.shared and todo:
             yield Job(task.key, name, todo, seed)

@@ -54,9 +54,11 @@ def only_driver(store: Store) -> Iterator[None]:
     except Timeout as error:
         with store.reading() as connection:
             owners = [
-                one for one in connection.scalars(select(BUILDS.c.driver)) if not is_dead(one)
+                owner for owner in connection.scalars(select(BUILDS.c.driver)) if not is_dead(owner)
             ]
-        who = [f"process {pid} on {host}" for host, pid, _ in (one.split("/") for one in owners)]
+        who = [
+            f"process {pid} on {host}" for host, pid, _ in (owner.split("/") for owner in owners)
+        ]
         raise DatabaseError(
             f"The database {store.name!r} is being built by {' or '.join(who) or 'another process'}"
             ". Wait for its end or stop it, or use a PostgreSQL server, which takes many drivers."

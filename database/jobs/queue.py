@@ -32,10 +32,10 @@ _FREE = {"owner": None, "lease_until": None}
 def datasets_of(store: Store, plan: Plan) -> dict[str, str]:
     """Return the fingerprints by folder name that a build began with; empty for a new one."""
     with store.reading() as connection:
-        found: dict[str, str] | None = connection.scalar(
+        fingerprints: dict[str, str] | None = connection.scalar(
             select(BUILDS.c.datasets).where(BUILDS.c.key == plan.key)
         )
-    return found or {}
+    return fingerprints or {}
 
 
 def register(store: Store, plan: Plan, datasets: dict[str, str], owner: str) -> int:
@@ -237,10 +237,10 @@ class Jobs:
         """Return the number of jobs in each state; one whose lease has expired is open."""
         with self._store.reading() as connection:
             state = case((self._expired(connection), "open"), else_=JOBS.c.state)
-            found = connection.execute(
+            counts = connection.execute(
                 select(state, func.count()).where(JOBS.c.build_id == self._build).group_by(state)
             )
-            return dict.fromkeys(STATES, 0) | {row[0]: row[1] for row in found}
+            return dict.fromkeys(STATES, 0) | dict(counts.tuples().all())
 
     def _in(self, state: str) -> ColumnElement[bool]:
         return and_(JOBS.c.build_id == self._build, JOBS.c.state == state)
