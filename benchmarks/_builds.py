@@ -14,7 +14,7 @@ from _report import ROOT
 from PIL import Image
 
 from database import Store
-from database.queries import evaluations
+from database.exchange.rows import stored_rows
 from metad2a.errors import MetaD2AError
 
 PATIENCE = 600.0
@@ -121,7 +121,7 @@ def rows(database: Path) -> list[dict[str, Any]]:
     with Store(database, create=False) as store:
         return [
             {key: value for key, value in row.items() if key not in ("created", "seconds")}
-            for row in evaluations(store)
+            for row in stored_rows(store, "evaluations")
         ]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from database import Job, Store, Task
-from database.driver import new_owner
+from database.jobs.owners import new_owner
 from database.plan import MethodPlan, Plan, TaskPlan
 from metad2a.datasets import load_dataset
 from metad2a.protocol import Protocol

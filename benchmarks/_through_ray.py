@@ -15,12 +15,12 @@ from _filling import ARCHITECTURES, OWNER, SPACE, kinds, ms, plan_of, sqlite, ta
 from PIL import Image
 
 from database import Jobs, Store
-from database._builds import register
-from database._cluster import ClusterWorkers
-from database.driver import Driver, Summary
-from database.outstanding import Outstanding
+from database.jobs.driver import Driver, Summary
+from database.jobs.outstanding import Outstanding
+from database.jobs.queue import register
 from database.plan import RunPlan
-from database.work import Work
+from database.workers.base import Work
+from database.workers.ray import ClusterWorkers
 from metad2a.datasets import load_dataset
 from metad2a.spaces import Architecture, SearchSpace
 from search.data import TaskData, load_task

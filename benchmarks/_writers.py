@@ -11,7 +11,7 @@ from typing import Any
 from _builds import PATIENCE, rows
 
 from database import Job, Jobs, Store, draw_tasks
-from database._builds import register
+from database.jobs.queue import register
 from database.plan import parse_plan
 from metad2a.datasets import load_dataset
 from metad2a.protocol import Protocol

@@ -17,8 +17,8 @@ from _report import publish, run, table
 from _through_ray import SIDE, decoding, measure_ray
 
 from database import Jobs, Store
-from database._builds import register
-from database.outstanding import Outstanding
+from database.jobs.outstanding import Outstanding
+from database.jobs.queue import register
 
 VERSIONS = "metad2a 0.1.0, torch 2.13.0+cpu"
 DEVICE = "cuda (NVIDIA H100 80GB HBM3)"

@@ -18,10 +18,10 @@ from _report import publish, required, run, table
 from sqlalchemy import Connection, select
 
 from database import Store, Task, status
-from database.page import page
-from database.progress import progress
-from database.queries import evaluations
-from database.reading import datasets, top
+from database.reading.datasets import datasets, top
+from database.reading.page import page
+from database.reading.status import progress
+from database.reading.verify import verify
 from database.schema import (
     ARCHITECTURES,
     BUILDS,
@@ -32,7 +32,6 @@ from database.schema import (
     SOURCES,
     TASKS,
 )
-from database.verify import verify
 from metad2a.spaces import SPACES
 
 ROWS = 100_000
@@ -236,7 +235,7 @@ def main() -> None:
                 ("`page`", seconds(lambda: page(store, path.with_suffix(".html")))),
                 (
                     "reading all evaluations for an export",
-                    seconds(lambda: sum(1 for _ in evaluations(store))),
+                    seconds(lambda: sum(1 for _ in rows(store, "evaluations"))),
                 ),
                 ("filling", filling),
             ]

@@ -6,13 +6,14 @@ does not.
 
 from __future__ import annotations
 
-from database.exchange import export, import_files
+from database.exchange.files import export, import_files
+from database.exchange.merge import merge_store
 from database.importers import import_published
-from database.jobs import Job, Jobs
-from database.merge import merge_store
+from database.jobs.queue import Job, Jobs
 from database.plan import Plan, read_plan
-from database.queries import status
-from database.store import Recorded, RefusedRowError, Store
+from database.reading.status import status
+from database.records import Recorded, RefusedRowError
+from database.store import Store
 from database.tasks import Task, draw_tasks, family_of
 
 __all__ = [

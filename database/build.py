@@ -10,20 +10,18 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-from database._builds import datasets_of, only_driver, register
-from database._datasets import Opened, deal, open_datasets
-from database.driver import Driver, Summary, is_dead, new_owner
-from database.jobs import Job, Jobs
-from database.outstanding import Outstanding
+from database.datasets import Opened, deal, open_datasets
+from database.jobs.driver import Driver, Summary
+from database.jobs.outstanding import Outstanding
+from database.jobs.owners import is_dead, new_owner, only_driver
+from database.jobs.queue import Job, Jobs, datasets_of, register
 from database.plan import Plan
 from database.store import Store
 from database.tasks import Task, family_of, kind_of
-from database.work import Work, Workers
+from database.workers.base import Work, Workers
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
 from search.data import image_side
-
-__all__ = ["Summary", "build"]
 
 
 def build(
@@ -73,13 +71,13 @@ def build(
         stack.enter_context(only_driver(store))
         kind = kind_of(space)
         datasets = open_datasets(plan, Path(data), datasets_of(store, plan), summary.skipped, kind)
-        for one in datasets:
-            stack.enter_context(one.dataset)
+        for opened in datasets:
+            stack.enter_context(opened.dataset)
         tasks = {task.key: task for task in deal(datasets, plan.tasks.count, plan.seed, kind)}
         summary.tasks = len(tasks)
         _describe(store, outstanding, datasets, tasks)
         build_id = register(
-            store, plan, {one.path.name: one.fingerprint for one in datasets}, owner
+            store, plan, {opened.path.name: opened.fingerprint for opened in datasets}, owner
         )
         jobs = Jobs(store, build_id)
         for other in filter(is_dead, jobs.owners()):
@@ -127,10 +125,9 @@ def _describe(
     tasks: dict[str, Task],
 ) -> None:
     """Store what evaluations refer to."""
-    for one in datasets:
-        store.add_dataset(
-            one.dataset, family_of(one.dataset.name), image_side(one.dataset), one.fingerprint
-        )
+    for opened in datasets:
+        dataset = opened.dataset
+        store.add_dataset(dataset, family_of(dataset.name), image_side(dataset), opened.fingerprint)
     for task in tasks.values():
         store.add_task(task)
     for labeller in outstanding.labellers.values():
@@ -140,10 +137,12 @@ def _describe(
 
 def _workers(plan: Plan, ray: str | None, datasets: list[Opened]) -> Workers:
     if ray is None:
-        from database._local import LocalWorkers
+        from database.workers.local import LocalWorkers
 
-        return LocalWorkers(plan.run.workers, {one.fingerprint: one.path for one in datasets})
-    from database._cluster import ClusterWorkers
+        return LocalWorkers(
+            plan.run.workers, {opened.fingerprint: opened.path for opened in datasets}
+        )
+    from database.workers.ray import ClusterWorkers
 
-    opened = {one.fingerprint: one.dataset for one in datasets}
-    return ClusterWorkers(ray, plan.run, lambda task: task.load(opened[task.dataset]))
+    images = {opened.fingerprint: opened.dataset for opened in datasets}
+    return ClusterWorkers(ray, plan.run, lambda task: task.load(images[task.dataset]))

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, select
 
-from database._connection import open_server
-from database._recording import (
-    Recorded,
-    RefusedRowError,
-    find,
-    identify,
-    record_evaluations,
-    storable,
-)
+from database.records import Recorded, agree, find, identify, record_measurements, storable
 from database.schema import (
     ARCHITECTURES,
     DATASETS,
     EVALUATIONS,
     FAILURES,
-    MEASURED,
     PROTOCOLS,
-    SOURCES,
     TASKS,
 )
-from metad2a.errors import DatabaseError
+from database.servers.connect import open_server
 
 if TYPE_CHECKING:
     from database.tasks import Task
@@ -37,8 +27,6 @@ if TYPE_CHECKING:
     from metad2a.protocol import Protocol
     from metad2a.spaces import SearchSpace
     from search.labellers.base import Measurement
-
-__all__ = ["Recorded", "RefusedRowError", "Store"]
 
 
 class Store:
@@ -135,30 +123,12 @@ class Store:
         Raises:
             DatabaseError: its name is known with another kind or description.
         """
-        self._fix(
-            PROTOCOLS, protocol.name, {"kind": protocol.kind, "description": protocol.description}
-        )
-
-    def add_source(self, name: str, licence: str, url: str) -> None:
-        """Store where rows come from, unless it is known.
-
-        Raises:
-            DatabaseError: its name is known with another licence or address.
-        """
-        self._fix(SOURCES, name, {"licence": licence, "url": url}, imported=datetime.now(UTC))
-
-    def _fix(self, table: Table, name: str, row: Mapping[str, str], **rest: Any) -> None:
-        """Store a named row that never changes."""
         with self.writing() as connection:
-            number = identify(connection, table, {"name": name}, {**row, **rest})
-            stored = connection.execute(
-                select(*(table.c[column] for column in row)).where(table.c.id == number)
-            ).one()
-        if tuple(stored) != tuple(row.values()):
-            what = table.name[:-1]
-            raise DatabaseError(
-                f"The {what} {name!r} is stored as {tuple(stored)}, not as {tuple(row.values())}. "
-                f"A {what} never changes: give the new one a new name."
+            agree(
+                connection,
+                PROTOCOLS,
+                protocol.name,
+                {"kind": protocol.kind, "description": protocol.description},
             )
 
     def record(
@@ -168,7 +138,6 @@ class Store:
         measurements: Iterable[Measurement],
         device: str,
         versions: str,
-        source: str = MEASURED,
     ) -> Recorded:
         """Store measurements of the task with key ``task``: all of them, or none on an error.
 
@@ -176,12 +145,10 @@ class Store:
 
         Raises:
             RefusedRowError: a value is not finite, or an accuracy not a fraction 0..1.
-            DatabaseError: the task, a protocol or the source is not stored.
+            DatabaseError: the task or a protocol is not stored.
         """
         with self.writing() as connection:
-            return record_evaluations(
-                connection, task, space, measurements, device, versions, source
-            )
+            return record_measurements(connection, task, space, measurements, device, versions)
 
     def add_failure(self, task: str, labeller: str, error: str) -> None:
         """Note that a labeller broke off on the task with key ``task``."""

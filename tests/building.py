@@ -18,11 +18,11 @@ from PIL import Image
 from sqlalchemy import func, select
 
 from database import Store
-from database._local import _Images
+from database.exchange.rows import stored_rows
 from database.plan import parse_plan
-from database.queries import evaluations
 from database.schema import EVALUATIONS, JOBS
-from database.work import Ended, Workers, perform
+from database.workers.base import Ended, Workers, perform
+from database.workers.local import _Images
 from metad2a.errors import DatabaseError
 from search.labellers.base import LABELLERS
 
@@ -92,7 +92,7 @@ def rows(location, without=("created",)):
     with Store(location, create=False) as store:
         return [
             {key: value for key, value in row.items() if key not in without}
-            for row in evaluations(store)
+            for row in stored_rows(store, "evaluations")
         ]
 
 

@@ -9,11 +9,11 @@ import numpy as np
 from sqlalchemy import select
 
 from database import Job, Jobs, Store, draw_tasks
-from database._builds import register
-from database.driver import Driver, Summary
+from database.jobs.driver import Driver, Summary
+from database.jobs.queue import register
 from database.plan import RunPlan, parse_plan
 from database.schema import EVALUATIONS
-from database.work import Ended, Outcome, Workers
+from database.workers.base import Ended, Outcome, Workers
 from metad2a.datasets import load_dataset
 from metad2a.protocol import Protocol
 from metad2a.spaces import SPACES

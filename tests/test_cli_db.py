@@ -10,7 +10,7 @@ from labelling import Quick
 from pyarrow import parquet
 
 from database import Store
-from database.queries import evaluations
+from database.exchange.rows import stored_rows
 from metad2a.cli import main
 from search.labellers.base import LABELLERS
 
@@ -36,7 +36,7 @@ def data(tmp_path_factory):
 
 def rows(database) -> list[dict[str, object]]:
     with Store(database, create=False) as store:
-        return [dict(row) for row in evaluations(store)]
+        return [dict(row) for row in stored_rows(store, "evaluations")]
 
 
 @pytest.mark.usefixtures("quick")

@@ -15,7 +15,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from database import Store
-from database.exchange import export
+from database.exchange.files import export
 from database.tasks import draw_tasks
 from metad2a.cli import _tasks, main
 from metad2a.cli._tasks import described_tasks

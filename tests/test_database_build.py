@@ -11,8 +11,8 @@ from building import Here, jobs_by_state, make_data, make_plan, rows, spread, us
 from labelling import Quick, TwoProtocols
 from PIL import Image
 
-from database import _local
 from database.build import build
+from database.workers import local
 from metad2a.errors import DatabaseError, InputError
 from metad2a.spaces import SPACES
 
@@ -24,7 +24,7 @@ METHODS = (spread("quick", architectures=8), spread("shared", architectures=3))
 @pytest.fixture(autouse=True)
 def labellers(monkeypatch):
     use(monkeypatch, **LABELLERS)
-    monkeypatch.setattr(_local, "LocalWorkers", Here)
+    monkeypatch.setattr(local, "LocalWorkers", Here)
 
 
 @pytest.fixture(scope="module")

@@ -27,11 +27,11 @@ from labelling import Faulty, Quick
 from ray_nodes import CPUS, Nodes, is_running, measuring
 
 from database import Job, draw_tasks
-from database._cluster import ClusterWorkers
 from database.build import build
 from database.plan import RunPlan
 from database.tasks import Task
-from database.work import Work
+from database.workers.base import Work
+from database.workers.ray import ClusterWorkers
 from metad2a.datasets import load_dataset
 from metad2a.errors import InputError
 

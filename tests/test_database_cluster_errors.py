@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from database._cluster import ClusterWorkers
 from database.plan import RunPlan
+from database.workers.ray import ClusterWorkers
 from metad2a.errors import InputError
 
 

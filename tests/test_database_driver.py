@@ -9,8 +9,9 @@ import socket
 import pytest
 from driving import CELLS, NEVER, Clock, Scene, Scripted, counted, finish
 
-from database import Store, driver
-from database.driver import is_dead, new_owner
+from database import Store
+from database.jobs import driver
+from database.jobs.owners import is_dead, new_owner
 
 
 @pytest.fixture

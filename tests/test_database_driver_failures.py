@@ -6,9 +6,10 @@ import pytest
 from driving import CELLS, NEVER, Scene, Scripted, counted
 from sqlalchemy import func, select
 
-from database import Jobs, driver
+from database import Jobs
+from database.jobs import driver
 from database.schema import JOBS
-from database.work import Ended
+from database.workers.base import Ended
 from metad2a.errors import DatabaseError, MetaD2AError
 
 

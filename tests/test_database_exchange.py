@@ -9,9 +9,9 @@ import pytest
 from pyarrow import parquet
 
 from database import Store, Task, draw_tasks, export
-from database._rows import TABLES, Sources, rows
-from database.choice import choose
-from database.merge import merge
+from database.exchange.merge import merge
+from database.exchange.rows import TABLES, Sources, stored_rows
+from database.jobs.choice import choose
 from metad2a.datasets import load_dataset
 from metad2a.errors import DatabaseError, InputError
 from metad2a.protocol import Protocol
@@ -53,7 +53,7 @@ def store(tmp_path, dataset):
                     "cpu",
                     "test 1",
                 )
-        row = next(rows(opened, "evaluations", Sources()))
+        row = next(stored_rows(opened, "evaluations", Sources()))
         own = {"space": SPACE.name, "architecture": CELL, **FOREIGN}
         merge(
             opened,
@@ -85,7 +85,7 @@ def read(path):
 @pytest.mark.parametrize(("table", "count"), [("evaluations", 31), ("tasks", 3), ("latencies", 2)])
 def test_the_export_holds_every_row(store, tmp_path, table, count, suffix):
     path = tmp_path / "new" / f"{table}{suffix}"
-    expected = [dict(row) for row in rows(store, table, Sources())]
+    expected = [dict(row) for row in stored_rows(store, table, Sources())]
     assert len(expected) == count
     assert export(store, path, table) == count
     assert export(store, path, table) == count  # over the first one
@@ -167,10 +167,10 @@ def test_an_interrupted_export_leaves_the_earlier_file(store, tmp_path, monkeypa
     before, files = path.read_bytes(), set(tmp_path.iterdir())
 
     def broken(*_):
-        yield from list(rows(store, "evaluations", Sources()))[:3]
+        yield from list(stored_rows(store, "evaluations", Sources()))[:3]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("database.exchange.rows", broken)
+    monkeypatch.setattr("database.exchange.files.stored_rows", broken)
     with pytest.raises(KeyboardInterrupt):
         export(store, path)
     assert path.read_bytes() == before and set(tmp_path.iterdir()) == files

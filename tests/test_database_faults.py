@@ -12,11 +12,12 @@ import torch
 from building import count, jobs_by_state, make_data, make_plan, rows, spread, until, use
 from labelling import Faulty, Quick, Wrong
 
-from database import _local, draw_tasks
-from database._local import LocalWorkers
+from database import draw_tasks
 from database.build import build
 from database.schema import FAILURES
-from database.work import Work
+from database.workers import local
+from database.workers.base import Work
+from database.workers.local import LocalWorkers
 from metad2a.datasets import load_dataset
 
 CELLS = (
@@ -39,8 +40,8 @@ def task(data):
 def quick_start(monkeypatch):
     """Let new workers come from a process that has torch: a fork takes no seconds."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "labelling", "database._local"])
-    monkeypatch.setattr(_local.multiprocessing, "get_context", lambda kind: context)
+    context.set_forkserver_preload(["torch", "labelling", "database.workers.local"])
+    monkeypatch.setattr(local.multiprocessing, "get_context", lambda kind: context)
 
 
 @pytest.fixture

@@ -13,11 +13,10 @@ from building import Here, make_data, make_plan, rows, spread
 from sklearn.datasets import load_digits
 from test_database_tasks import noise
 
-from database import _datasets, _local, draw_tasks, family_of, read_plan
-from database._datasets import Opened, deal
+from database import draw_tasks, family_of, read_plan
 from database.build import build
-from database.outstanding import Outstanding
-from database.pairs import (
+from database.datasets import Opened, deal
+from database.jobs.choice import (
     EPOCHS,
     EXPECTED_SECONDS,
     MACS_PER_SECOND,
@@ -28,8 +27,10 @@ from database.pairs import (
     parents,
     recipes,
 )
+from database.jobs.outstanding import Outstanding
 from database.store import Store
 from database.tasks import CELLS, PRETRAINED, UPRIGHT, _families, kind_of
+from database.workers import local
 from metad2a import meta_training
 from metad2a.datasets import load_dataset
 from metad2a.errors import InputError
@@ -130,7 +131,7 @@ def test_no_dataset_is_of_two_families():
 
 
 def test_families_take_turns(monkeypatch):
-    monkeypatch.setattr(_datasets, "family_of", lambda name: name[0])
+    monkeypatch.setattr("database.datasets.family_of", lambda name: name[0])
     datasets = []
     for number, name in enumerate(["a1", "a2", "a3", "b1", "b2", "c1"]):
         dataset = noise(3, 40, side=8, seed=number)
@@ -314,7 +315,7 @@ def test_labellers_refuse_networks_without_weights(digits):
 
 def test_a_build_of_pairs_is_stored_and_goes_on(tmp_path, monkeypatch):
     make_data(tmp_path / "data", images=20)
-    monkeypatch.setattr(_local, "LocalWorkers", Here)
+    monkeypatch.setattr(local, "LocalWorkers", Here)
     monkeypatch.setattr(finetune.FineTuned, "_trained", quick)
     monkeypatch.setattr(LABELLERS.get("probe"), "measure", probed, raising=False)
 

@@ -11,9 +11,9 @@ import pytest
 from pyarrow import parquet
 
 from database import RefusedRowError, Store, draw_tasks, export
-from database._rows import TABLES, Sources, rows
-from database.exchange import import_files
-from database.merge import is_database, merge, merge_store
+from database.exchange.files import import_files
+from database.exchange.merge import is_database, merge, merge_store
+from database.exchange.rows import TABLES, Sources, stored_rows
 from metad2a.cli import _db_exchange
 from metad2a.cli.common import Parser
 from metad2a.datasets import load_dataset
@@ -78,7 +78,7 @@ def copy(tmp_path):
 
 
 def everything(store):
-    return {table: [dict(row) for row in rows(store, table, Sources())] for table in TABLES}
+    return {table: [dict(row) for row in stored_rows(store, table, Sources())] for table in TABLES}
 
 
 def counts(found):
@@ -370,7 +370,7 @@ def test_sources_can_be_left_out_of_a_merge(original, copy):
 
 
 def test_merging_in_chunks_equals_merging_at_once(original, copy, monkeypatch):
-    monkeypatch.setattr("database.merge._CHUNK", 2)
+    monkeypatch.setattr("database.records._CHUNK", 2)
     tables = everything(original)
     assert counts(merge(copy, tables)) == NEW
     bad = {**tables["evaluations"][0], "value": 2.0}

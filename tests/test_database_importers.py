@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from database import Store, family_of
-from database._rows import TABLES, Sources, rows
+from database.exchange.rows import TABLES, Sources, stored_rows
 from database.importers import IMPORTERS, import_published
 from metad2a.errors import DatabaseError, InputError
 from metad2a.spaces import SPACES
@@ -131,7 +131,7 @@ def store(tmp_path):
 
 
 def everything(store):
-    return {table: [dict(row) for row in rows(store, table, Sources())] for table in TABLES}
+    return {table: [dict(row) for row in stored_rows(store, table, Sources())] for table in TABLES}
 
 
 # -- the contract ----------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def test_imports_keep_the_contract(store, tmp_path, name):
     assert everything(store) == found
 
     # Its rows can be left out by name.
-    without = {table: list(rows(store, table, Sources(exclude=[name]))) for table in TABLES}
+    without = {table: list(stored_rows(store, table, Sources(exclude=[name]))) for table in TABLES}
     assert without == {table: [] for table in TABLES}
 
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import func, select
 
 from database import Job, Jobs, RefusedRowError, Store, draw_tasks
-from database._builds import register
+from database.jobs.queue import register
 from database.plan import parse_plan
 from database.schema import EVALUATIONS, JOBS, MAX_TRIES
 from metad2a.datasets import load_dataset

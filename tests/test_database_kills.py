@@ -26,9 +26,9 @@ from building import (
 )
 from labelling import Faulty, Quick, Trained
 
-from database import _local
 from database.build import build
 from database.plan import read_plan
+from database.workers import local
 from metad2a.errors import DatabaseError
 
 pytestmark = [
@@ -67,7 +67,7 @@ def alone(path, data, plan, jobs):
     """Build to the end in this process, and return the rows without their seconds."""
     with pytest.MonkeyPatch.context() as patch:
         use(patch, quick=Quick(), trained=Trained())
-        patch.setattr(_local, "LocalWorkers", Here)
+        patch.setattr(local, "LocalWorkers", Here)
         assert build(read_plan(plan), path, data).jobs == jobs
     return rows(path, WITHOUT)
 

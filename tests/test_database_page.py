@@ -13,9 +13,9 @@ from filled_store import CELLS, FORMS, SPACE, fill, record, write_images
 from sqlalchemy import text, update
 
 from database import Store
-from database._charts import Series, chart
-from database.agreement import agreement
-from database.page import MOST_CURVES, page
+from database.reading.agreement import agreement
+from database.reading.charts import Series, chart
+from database.reading.page import MOST_CURVES, page
 from database.schema import DATASETS, PROTOCOLS
 from metad2a._axes import ticks
 from metad2a.cli import _db_reading

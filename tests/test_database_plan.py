@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from building import ROOT, make_plan, spread, table, write_plan
 
-from database.outstanding import Outstanding
+from database.jobs.outstanding import Outstanding
 from database.plan import MethodPlan, RunPlan, TaskPlan, parse_plan, read_plan
 from database.store import Store
 from metad2a.errors import InputError
@@ -184,7 +184,7 @@ def test_the_plans_of_the_project_are_good(path, tmp_path):
 def test_reading_plans_and_stores_needs_no_torch():
     """What says how far a build is should not take seconds to start."""
     script = (
-        "import sys, database, database.driver, database._local, search.labels\n"
+        "import sys, database, database.jobs.driver, database.workers.local, search.labellers.base\n"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run(

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
 
+import numpy as np
 import pytest
 from conftest import new_location
 from sqlalchemy import make_url
 
-from database import Store, _postgresql
+from database import Store, draw_tasks
+from database.records import record_measurements
 from database.schema import SOURCES
+from database.servers import postgresql
+from metad2a.datasets import load_dataset
 from metad2a.errors import DatabaseError
+from metad2a.protocol import Protocol
+from metad2a.spaces import SPACES
+from search.labellers.base import Measurement
 
 SECRET = "sesame"
 
@@ -106,7 +114,7 @@ def test_a_user_who_may_not_write_is_told_so(url, postgresql_server):
             with store.reading() as connection:
                 assert len(connection.execute(SOURCES.select()).all()) == 1
             with pytest.raises(DatabaseError, match="permission denied"):
-                store.add_source("new", "MIT", "")
+                store.add_protocol(Protocol("new", "score", ""))
         with Store(url) as store, store.writing() as connection:
             connection.exec_driver_sql("DROP OWNED BY guest")
     finally:
@@ -124,17 +132,48 @@ def test_a_connection_that_broke_is_made_again(url, postgresql_server):
     )
     with Store(url) as store:
         postgresql_server.psql(end)
-        store.add_source("new", "MIT", "")
+        store.add_protocol(Protocol("new", "score", ""))
         with (
             pytest.raises(DatabaseError, match="Check that the server runs"),
             store.writing() as connection,
         ):
             postgresql_server.psql(end)
             connection.execute(SOURCES.select())
-        store.add_source("another", "MIT", "")
+        store.add_protocol(Protocol("another", "score", ""))
 
 
 def test_the_settings_in_the_url_come_first(url):
     with Store(f"{url}&application_name=mine") as store, store.reading() as connection:
         assert connection.exec_driver_sql("SHOW application_name").scalar() == "mine"
-    assert _postgresql._SETTINGS["application_name"] == "metad2a"
+    assert postgresql._SETTINGS["application_name"] == "metad2a"
+
+
+def test_a_row_that_another_writer_adds_meanwhile_is_kept(url):
+    rng = np.random.default_rng(0)
+    dataset = load_dataset(
+        rng.integers(0, 256, (120, 16, 16, 3), dtype=np.uint8), np.arange(120) % 6
+    )
+    task, space = draw_tasks(dataset, 1, seed=0)[0], SPACES.get("nasbench201")
+
+    def measured(values):
+        return [
+            Measurement("train-v1", (number,) * 6, 0, value, 1.0)
+            for number, value in enumerate(values)
+        ]
+
+    with Store(url) as first, Store(url) as second, ThreadPoolExecutor(1) as pool:
+        first.add_dataset(dataset, "noise", 16)
+        first.add_task(task)
+        first.add_protocol(Protocol("train-v1", "accuracy", "A training."))
+        with first.writing() as connection:
+            record_measurements(connection, task.key, space, measured([0.5, 0.6]), "cpu", "v")
+            waiting = pool.submit(
+                second.record, task.key, space, measured([0.5, 0.7, 0.8]), "cpu", "v"
+            )
+            with pytest.raises(TimeoutError):
+                waiting.result(2)
+        recorded = waiting.result(60)
+        assert (recorded.new, recorded.known) == (1, 1)
+        (conflict,) = recorded.conflicts
+        assert "0.6 is kept, 0.7 refused" in conflict
+        assert sorted(first.measured(task.key, "train-v1", 0).values()) == [0.5, 0.6, 0.8]

@@ -1,4 +1,4 @@
-"""How far builds are: ``database.progress`` and ``metad2a db status``."""
+"""How far builds are: ``database.reading.status`` and ``metad2a db status``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from driving import Clock, Scene, finish
 
 from database import Store
-from database.progress import progress
+from database.reading.status import progress
 from metad2a.cli import main
 
 

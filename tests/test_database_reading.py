@@ -11,8 +11,8 @@ from filled_store import FORMS, NAMES, fill, record, write_images
 from PIL import Image
 
 from database import Store, status
-from database.reading import datasets, top
-from database.similar import similar
+from database.reading.datasets import datasets, top
+from database.reading.similar import similar
 from metad2a.cli import _db_reading
 from metad2a.cli.common import Parser
 from metad2a.datasets import load_dataset

@@ -12,11 +12,12 @@ from labelling import Faulty, Quick
 from PIL import Image
 from sqlalchemy import select, update
 
-from database import Store, _local
+from database import Store
 from database.build import build
-from database.driver import MAX_FAILURES
+from database.jobs.driver import MAX_FAILURES
 from database.schema import JOBS
-from database.work import Ended
+from database.workers import local
+from database.workers.base import Ended
 from metad2a.errors import InputError, MetaD2AError
 
 
@@ -44,7 +45,7 @@ def data(images, tmp_path):
 @pytest.fixture(autouse=True)
 def labellers(monkeypatch):
     use(monkeypatch, quick=Quick())
-    monkeypatch.setattr(_local, "LocalWorkers", Failing)
+    monkeypatch.setattr(local, "LocalWorkers", Failing)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from building import Here, jobs_by_state, make_data, make_plan, rows, use
 from labelling import Quick
 
-from database import _local
 from database.build import build
+from database.workers import local
 from search.labellers.search import SearchLabeller
 
 SEARCH = {"name": "random", "architectures": 3, "images": 300, "channels": 4, "cells": 1}
@@ -24,7 +24,7 @@ def data(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def labellers(monkeypatch):
     use(monkeypatch, quick=Quick())
-    monkeypatch.setattr(_local, "LocalWorkers", Here)
+    monkeypatch.setattr(local, "LocalWorkers", Here)
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import pytest
 from hub_server import TOKEN, Hub, commands, serving
 
 from database import Store
-from database._rows import TABLES, Sources, rows
+from database.exchange.hub import FILES, pull, push
+from database.exchange.rows import TABLES, Sources, stored_rows
 from database.importers import import_published
-from database.share import FILES, pull, push
 from metad2a.errors import DatabaseError, InputError
 
 REPO = "someone/cells"
@@ -51,7 +51,9 @@ def database(tmp_path: Path) -> Path:
 
 def everything(path: Path) -> dict[str, list[dict[str, object]]]:
     with Store(path, create=False) as store:
-        return {table: [dict(row) for row in rows(store, table, Sources())] for table in TABLES}
+        return {
+            table: [dict(row) for row in stored_rows(store, table, Sources())] for table in TABLES
+        }
 
 
 def test_what_is_pushed_can_be_pulled_by_name_and_revision(hub, database, tmp_path):

@@ -15,8 +15,9 @@ from conftest import new_location
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
 
-from database import RefusedRowError, Store, _sqlite, draw_tasks
-from database.merge import merge
+from database import RefusedRowError, Store, draw_tasks
+from database.exchange.merge import merge
+from database.exchange.rows import stored_rows
 from database.schema import (
     BUILDS,
     EVALUATIONS,
@@ -25,6 +26,7 @@ from database.schema import (
     SCHEMA_VERSION,
     SOURCES,
 )
+from database.servers import sqlite
 from metad2a.datasets import load_dataset
 from metad2a.errors import DatabaseError
 from metad2a.protocol import Protocol
@@ -336,14 +338,19 @@ def test_unknown_names_and_changed_protocols_are_refused(store, task_and_dataset
 
 def test_rows_are_marked_with_their_source(store, task_and_dataset):
     task, _ = task_and_dataset
-    with pytest.raises(DatabaseError, match="add it first"):
-        store.record(task.key, SPACE, [measured()], "cpu", "v", source="bench")
-    store.add_source("bench", "MIT", "https://example.org")
-    store.add_source("bench", "MIT", "https://example.org")
-    with pytest.raises(DatabaseError, match="A source never changes"):
-        store.add_source("bench", "Apache-2.0", "https://example.org")
-    store.record(task.key, SPACE, [measured()], "cpu", "v", source="bench")
     record(store, task, measured(architecture=(3,) * 6))
+    (own,) = stored_rows(store, "evaluations")
+    bench = {
+        **own,
+        "architecture": SPACE.format(CELL),
+        "source": "bench",
+        "licence": "MIT",
+        "url": "https://example.org",
+    }
+    for _ in range(2):
+        merge(store, {"evaluations": [bench]})
+    with pytest.raises(DatabaseError, match=r"The source 'bench' .* never changes"):
+        merge(store, {"evaluations": [bench | {"licence": "Apache-2.0"}]})
     with store.reading() as connection:
         found = connection.scalars(
             select(SOURCES.c.name).join_from(EVALUATIONS, SOURCES).order_by(SOURCES.c.name)
@@ -533,7 +540,7 @@ except DatabaseError as error:
 
 def test_a_network_file_system_is_refused(tmp_path, monkeypatch):
     mounts = tmp_path / "mountinfo"
-    monkeypatch.setattr(_sqlite, "_MOUNTS", mounts)
+    monkeypatch.setattr(sqlite, "_MOUNTS", mounts)
     (tmp_path / "a b").mkdir()
     shared = f"{tmp_path}/a\\040b"
     line = "36 35 98:0 / {} rw,noatime shared:1 - {} /dev/x rw\n"

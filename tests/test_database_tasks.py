@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from database import draw_tasks, family_of
-from database.choice import choose
+from database.jobs.choice import choose
 from metad2a.datasets import load_dataset
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES

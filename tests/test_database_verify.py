@@ -13,7 +13,7 @@ from PIL import Image
 from sqlalchemy import text
 
 from database import Store
-from database.verify import verify
+from database.reading.verify import verify
 from metad2a.cli import _db_reading, main
 from metad2a.cli.common import Parser
 from metad2a.errors import InputError

@@ -13,8 +13,8 @@ from pyarrow import Table, parquet
 
 import metad2a
 from database import Store
-from database.exchange import export
-from database.reading import top
+from database.exchange.files import export
+from database.reading.datasets import top
 from database.tasks import draw_tasks
 from metad2a.cli import main
 from metad2a.datasets import load_dataset

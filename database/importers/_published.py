@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from database._rows import Row
+from database.exchange.rows import Row
 from database.importers.base import Origin
 from database.tasks import PUBLISHED, Task, family_of
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from database.exchange.merge import merge
 from metad2a.errors import InputError
 from metad2a.registry import Registry
 
 if TYPE_CHECKING:
-    from database._rows import Row
-    from database.store import Recorded, Store
+    from database.exchange.rows import Row
+    from database.records import Recorded
+    from database.store import Store
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Origin:
 
 
 class Importer(ABC):
-    """Reads published tables into plain rows, which ``database.merge`` stores."""
+    """Reads published tables into plain rows, which ``database.exchange.merge`` stores."""
 
     origin: Origin
     wants: tuple[str, ...]
@@ -45,7 +47,7 @@ class Importer(ABC):
 
     @abstractmethod
     def tables(self, *given: Any) -> Mapping[str, Iterable[Row]]:
-        """Return rows by table (see ``database._rows.TABLES``), read as they are asked for.
+        """Return rows by table (see ``TABLES`` of ``database.exchange.rows``), read as they are asked for.
 
         Raises:
             InputError: a file is missing, lacks a column, or holds what is no number.
@@ -67,8 +69,6 @@ def import_published(store: Store, name: str, *given: Any) -> dict[str, Recorded
         InputError: there is no such importer, or it was not given what it wants.
         DatabaseError: the store refuses a row.
     """
-    from database.merge import merge
-
     importer = IMPORTERS.get(name)
     if len(given) != len(importer.wants):
         raise InputError(

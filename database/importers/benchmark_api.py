@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from database._rows import Row
+from database.exchange.rows import Row
 from database.importers._published import (
     CIFAR10,
     CIFAR100,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from database._rows import Row
+from database.exchange.rows import Row
 from database.importers._cells import WANTED, Cells
 from database.importers._csv import lines, opened
 from database.importers._published import IMAGENET32, PublishedProtocol

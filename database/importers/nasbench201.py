@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from database._rows import Row
+from database.exchange.rows import Row
 from database.importers._csv import header, lines
 from database.importers._published import CIFAR10, PublishedProtocol
 from database.importers.base import IMPORTERS, Importer, Origin

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from database._rows import Row
+from database.exchange.rows import Row
 from database.importers.base import IMPORTERS, Importer, Origin
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES

@@ -15,7 +15,7 @@ from metad2a.cli.common import DATABASE, add_json, answer, columns, existing
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from database.build import Summary
+    from database.jobs.driver import Summary
 
 
 def configure(actions: _SubParsersAction[ArgumentParser]) -> None:

@@ -124,9 +124,9 @@ def run_export(args: Namespace) -> int:
 def run_import(args: Namespace) -> int:
     """Add rows and say what became of them."""
     from database import Store
-    from database.exchange import import_files
+    from database.exchange.files import import_files
+    from database.exchange.merge import is_database, merge_store
     from database.importers import import_published
-    from database.merge import is_database, merge_store
 
     if args.importer is not None:
         from database.importers import IMPORTERS
@@ -153,7 +153,7 @@ def run_import(args: Namespace) -> int:
 def run_push(args: Namespace) -> int:
     """Push, and say how much."""
     from database import Store
-    from database.share import push
+    from database.exchange.hub import push
 
     with Store(existing(args.database), create=False) as store:
         written = push(
@@ -174,7 +174,7 @@ def run_push(args: Namespace) -> int:
 def run_pull(args: Namespace) -> int:
     """Pull, and say what became of the rows."""
     from database import Store
-    from database.share import pull
+    from database.exchange.hub import pull
 
     with Store(args.database) as store:
         found = pull(store, args.repo)

@@ -93,7 +93,7 @@ def _opened(args: Namespace) -> Iterator[Store]:
 
 
 def _top(args: Namespace) -> int:
-    from database.reading import top
+    from database.reading.datasets import top
 
     with _opened(args) as store:
         found = top(store, args.dataset, args.protocol, args.k)
@@ -119,7 +119,7 @@ def _top(args: Namespace) -> int:
 
 
 def _datasets(args: Namespace) -> int:
-    from database.reading import datasets
+    from database.reading.datasets import datasets
 
     with _opened(args) as store:
         found = datasets(store)
@@ -141,7 +141,7 @@ def _datasets(args: Namespace) -> int:
 
 
 def _similar(args: Namespace) -> int:
-    from database.similar import similar
+    from database.reading.similar import similar
 
     with _opened(args) as store, counting("dataset") as progress:
         found = similar(store, args.data, args.folder, args.k, progress)
@@ -158,7 +158,7 @@ def _similar(args: Namespace) -> int:
 
 
 def _verify(args: Namespace) -> int:
-    from database.verify import verify
+    from database.reading.verify import verify
 
     with _opened(args) as store, counting("step") as progress:
         found = verify(store, args.folder, progress)
@@ -174,7 +174,7 @@ def _verify(args: Namespace) -> int:
 
 
 def _page(args: Namespace) -> int:
-    from database.page import page
+    from database.reading.page import page
 
     with _opened(args) as store:
         size = page(store, args.out)

@@ -32,17 +32,17 @@ def past_tasks(database: Path, data: Path, space: SearchSpace) -> list[PastTask]
 
     reach("database")
     from database import Store
-    from database.queries import evaluations, tasks
+    from database.exchange.rows import stored_rows
     from database.tasks import Task
     from metad2a.datasets import load_dataset
     from search.wrappers.fisher import PastTask
 
     with Store(database, create=False) as store:
         values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        for row in evaluations(store):
+        for row in stored_rows(store, "evaluations"):
             if row["kind"] == "accuracy" and row["space"] == space.name:
                 values[row["task"]][row["architecture"]].append(row["value"])
-        kept = [row for row in tasks(store) if row["task"] in values]
+        kept = [row for row in stored_rows(store, "tasks") if row["task"] in values]
     found: dict[str, PastTask] = {}
     for row in kept:
         folder = data / row["dataset"]

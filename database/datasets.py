@@ -54,15 +54,15 @@ def open_datasets(
             "each dataset, in the plan or as --data."
         )
     here = sorted(
-        one.name for one in data.iterdir() if one.is_dir() and not one.name.startswith(".")
+        path.name for path in data.iterdir() if path.is_dir() and not path.name.startswith(".")
     )
     wanted = sorted(known or plan.tasks.only or set(here) - set(plan.tasks.exclude))
-    for name in [one for one in wanted if one not in here]:
+    for name in [name for name in wanted if name not in here]:
         began = " The build began with it: restore its files." if known else ""
         raise InputError(
             f"There is no dataset {name!r} in {str(data)!r}.{began}{suggest_name(name, here)}"
         )
-    found = []
+    datasets = []
     for name in wanted:
         try:
             dataset = load_dataset(data / name)
@@ -80,13 +80,13 @@ def open_datasets(
                 f"fingerprint is {opened.fingerprint}, not {known[name]}. Restore its files, "
                 "or begin anew: give the plan another name."
             )
-        found.append(opened)
-    if not found:
+        datasets.append(opened)
+    if not datasets:
         raise InputError(
             f"No folder in {str(data)!r} is a dataset that tasks can be drawn "
             f"from: {skipped or 'there are none'}."
         )
-    return found
+    return datasets
 
 
 def deal(datasets: list[Opened], count: int, seed: int, kind: TaskKind) -> list[Task]:
@@ -97,11 +97,11 @@ def deal(datasets: list[Opened], count: int, seed: int, kind: TaskKind) -> list[
     mixed = [datasets[place] for place in seeded("order", seed).permutation(len(datasets))]
     before: Counter[str] = Counter()
     turn_of: dict[str, int] = {}
-    for one in mixed:
-        family = family_of(one.dataset.name)
-        turn_of[one.fingerprint] = before[family]
+    for opened in mixed:
+        family = family_of(opened.dataset.name)
+        turn_of[opened.fingerprint] = before[family]
         before[family] += 1
-    mixed.sort(key=lambda one: turn_of[one.fingerprint])
+    mixed.sort(key=lambda opened: turn_of[opened.fingerprint])
     turns = -(-count // len(mixed))
-    drawn = [draw_tasks(one.dataset, turns, seed, one.fingerprint, kind) for one in mixed]
+    drawn = [draw_tasks(opened.dataset, turns, seed, opened.fingerprint, kind) for opened in mixed]
     return [own[turn] for turn in range(turns) for own in drawn][:count]

@@ -15,7 +15,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from database.work import Ended, Outcome, Work, Workers, perform
+from database.workers.base import Ended, Outcome, Work, Workers, perform
 from metad2a.errors import MetaD2AError
 
 if TYPE_CHECKING:

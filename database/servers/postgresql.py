@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from sqlalchemy import URL, Connection, Engine, create_engine, func, make_url, select
 from sqlalchemy.exc import ArgumentError
 
-from database._server import Server
+from database.servers.base import Server
 from metad2a.errors import DatabaseError
 
 _FORM = "postgresql+psycopg://USER@HOST:PORT/DATABASE"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import Row, func, select
 
-from database.reading import Ranked, find_dataset, top
+from database.reading.datasets import Ranked, find_dataset, top
 from database.schema import DATASETS, EVALUATIONS, PROTOCOLS, TASKS
 from database.store import Store
 from metad2a.errors import InputError

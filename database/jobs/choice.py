@@ -1,10 +1,9 @@
-"""Pairs of a network and a recipe: what a task's fine-tuned labels are measured on.
+"""Which architectures a task is measured on, or which pairs of a pretrained network and a recipe.
 
-Two of three are whole pieces of the pretrained network, the third is a member of the space, spread
-over its multiply-adds; in a space without whole pieces all are members. A recipe is a rate and a
-number of epochs, as many as a label's time allows.
-
-The best of hundreds of expectations is too good to be true where few were measured. So a part of the
+Of pairs two in three are whole pieces of the pretrained network, the third is a member of the
+space, spread over its multiply-adds; in a space without whole pieces all are members. A recipe is a
+rate and a number of epochs, as many as a label's time allows. The best of hundreds of expectations
+is too good to be true where few were measured. So a part of the
 labels is of those pairs that the packaged model expects most of, as `train` chooses them; a model
 that learnt from them asks for others.
 """
@@ -50,8 +49,46 @@ MACS_PER_SECOND = 8.5e9
 EXPECTED_SECONDS = (80.0, 20.0)
 """Of one core: for these the best expected trainings are asked."""
 MOST_RESOLUTION = 128
-_POOL = 2048
+_CANDIDATES = 4096
+"""Networks to choose among in a space that cannot be listed."""
+_MEMBERS = 2048
+"""Networks that the third of the pairs are chosen among."""
+_MACS = 130_000_000
+"""Most multiply-adds of networks with a resolution of their own: EfficientNet-Lite0's at 128 px."""
 _GOLDEN = (5**0.5 - 1) / 2
+
+
+@lru_cache(maxsize=1)
+def _candidates(space: SearchSpace) -> tuple[np.ndarray, np.ndarray]:
+    """Return int (n, slots) distinct members, and their int (n,) parameters.
+
+    All that there are, or, in a space too large for that, a sample that is always the same; in a
+    space of networks with a resolution of their own, of those that a label can be had of in time.
+    """
+    cells = space.listed()
+    if cells is None:
+        limit = _MACS if space.pretrained else None
+        cells = space.as_array(space.pool(_CANDIDATES, seeded("pool", space.name), max_macs=limit))
+    return cells, space.costs(cells, classes=10)[:, 0]
+
+
+def choose(space: SearchSpace, count: int, seed: int, key: str) -> list[Architecture]:
+    """Return ``count`` distinct canonical architectures for the task with ``key``.
+
+    However many are taken from the front, they are spread evenly over the space's parameter
+    counts: ordered by parameters, ties at random, they are visited at steps of the golden ratio.
+    A larger ``count`` only appends; never more than the space, or its sample, holds.
+    """
+    cells, params = _candidates(space)
+    rng = seeded("architectures", seed, key)
+    order = np.lexsort((rng.random(len(cells)), params))
+    start = rng.random()
+    chosen: dict[int, None] = {}
+    step = 0
+    while len(chosen) < min(count, len(cells)):
+        chosen.setdefault(int((start + step * _GOLDEN) % 1 * len(cells)))
+        step += 1
+    return [tuple(cells[order[place]].tolist()) for place in chosen]
 
 
 def recipes() -> tuple[Protocol, ...]:
@@ -215,7 +252,7 @@ def _members(space: SearchSpace) -> list[Architecture]:
     limit = PARENT.cost(PARENT.whole(7, MOST_RESOLUTION), 10).macs
     found = [
         one
-        for one in space.pool(_POOL, seeded("pairs", space.name), max_macs=limit)
+        for one in space.pool(_MEMBERS, seeded("pairs", space.name), max_macs=limit)
         if space.resolution(one) <= MOST_RESOLUTION
     ]
     costs = space.costs(np.array(found), classes=10)

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from database._rows import TABLES, Sources
-from database.exchange import export, import_files
+from database.exchange.files import export, import_files
+from database.exchange.rows import TABLES, Sources
 from database.schema import SOURCES
 from metad2a.errors import DatabaseError, InputError
 from metad2a.model.hub import HUB_ID
 from metad2a.model.wording import without_token
 
 if TYPE_CHECKING:
-    from database.store import Recorded, Store
+    from database.records import Recorded
+    from database.store import Store
 
 FILES = {table: f"data/{table}.parquet" for table in TABLES}
 """Table to its file in the Hub's dataset."""

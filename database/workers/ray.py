@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from database.plan import RunPlan
-from database.work import Ended, Work, Workers, perform
+from database.workers.base import Ended, Work, Workers, perform
 from metad2a.errors import InputError, MetaD2AError
 
 if TYPE_CHECKING:

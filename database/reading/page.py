@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 import numpy as np
 from sqlalchemy import select
 
-from database._charts import COLOURS, STYLE, Point, Series, chart
-from database.agreement import SHARED, agreement
-from database.queries import status
+from database.reading.agreement import SHARED, agreement
+from database.reading.charts import COLOURS, STYLE, Point, Series, chart
+from database.reading.status import status
 from database.schema import ARCHITECTURES, DATASETS, EVALUATIONS, PROTOCOLS, TASKS
 from database.store import Store
 from metad2a.errors import DatabaseError, InputError

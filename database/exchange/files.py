@@ -12,17 +12,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, TYPE_CHECKING
 
-from database import _jsonl, _parquet
-from database._rows import FORMAT_KEY, TABLE_KEY, TABLES, Row, Sources, checked, rows
+from database.exchange import jsonl, parquet
+from database.exchange.merge import merge
+from database.exchange.rows import FORMAT_KEY, TABLE_KEY, TABLES, Row, Sources, checked, stored_rows
 from metad2a.errors import DatabaseError, InputError
 from metad2a.registry import suggest_name
 
 if TYPE_CHECKING:
-    from database.store import Recorded, Store
+    from database.records import Recorded
+    from database.store import Store
 
 FORMAT_VERSION = 2
 """Kept in every file, as ``metad2a_format``. 2: rows with their source."""
-_MODULES = {".parquet": _parquet, ".jsonl": _jsonl}
+_MODULES = {".parquet": parquet, ".jsonl": jsonl}
 
 
 def export(
@@ -57,7 +59,9 @@ def export(
 
     def write(file: IO[bytes]) -> None:
         nonlocal written
-        written = _module(path).write(file, table, rows(store, table, sources), FORMAT_VERSION)
+        written = _module(path).write(
+            file, table, stored_rows(store, table, sources), FORMAT_VERSION
+        )
 
     _atomically(path, write)
     return written
@@ -81,8 +85,6 @@ def import_files(store: Store, paths: Iterable[Path | str]) -> dict[str, Recorde
             or value.
         DatabaseError: the store refuses a row, or does not hold the task of one.
     """
-    from database.merge import merge
-
     tables: dict[str, Iterator[Row]] = {}
     for path in map(Path, paths):
         table, found = _opened(path)

@@ -1,4 +1,4 @@
-"""How far the builds of a store are: jobs by state, rate, failures, and the time to go."""
+"""How much a store holds, and how far its builds are: by state, rate, failures and time to go."""
 
 from __future__ import annotations
 
@@ -9,12 +9,75 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
-from database.schema import BUILDS, JOBS, STATES
+from database.schema import (
+    ARCHITECTURES,
+    BUILDS,
+    DATASETS,
+    EVALUATIONS,
+    FAILURES,
+    JOBS,
+    LATENCIES,
+    PROTOCOLS,
+    SCHEMA_VERSION,
+    SOURCES,
+    STATES,
+    TASKS,
+)
 from database.store import Store
 
 RECENT_MINUTES = 10
 """The rate is that of so many minutes."""
 _SAMPLE = 200  # jobs done last that tell how long one takes
+
+
+def status(store: Store) -> dict[str, Any]:
+    """Return what is in the store, as counts.
+
+    Keys: ``schema_version``, ``datasets``, ``tasks``, ``architectures``, ``evaluations``,
+    ``latencies``, ``failures``, ``protocols`` and ``sources`` (name to number of
+    evaluations), ``families`` (name to number of tasks), ``seconds`` (spent on measuring),
+    ``bytes`` (of the store on disk) and ``builds`` (see :func:`progress`).
+
+    Raises:
+        DatabaseError: the store cannot be read.
+    """
+    with store.reading() as connection:
+        counts = {
+            table.name: connection.scalar(select(func.count()).select_from(table))
+            for table in (DATASETS, TASKS, ARCHITECTURES, LATENCIES, FAILURES)
+        }
+        families = Counter(
+            connection.scalars(select(DATASETS.c.family).join(TASKS).order_by(DATASETS.c.family))
+        )
+        protocols, sources = (
+            dict(connection.execute(select(table.c.id, table.c.name)).tuples().all())
+            for table in (PROTOCOLS, SOURCES)
+        )
+        # One pass over the largest table answers the rest.
+        parts = connection.execute(
+            select(
+                EVALUATIONS.c.protocol_id,
+                EVALUATIONS.c.source_id,
+                func.count(),
+                func.sum(EVALUATIONS.c.seconds),
+            ).group_by(EVALUATIONS.c.protocol_id, EVALUATIONS.c.source_id)
+        ).all()
+    of_protocol = dict.fromkeys(sorted(protocols.values()), 0)
+    of_source = dict.fromkeys(sorted(sources.values()), 0)
+    for protocol, source, count, _ in parts:
+        of_protocol[protocols[protocol]] += count
+        of_source[sources[source]] += count
+    return {
+        "schema_version": SCHEMA_VERSION,
+        **counts,
+        "evaluations": sum(of_protocol.values()),
+        "protocols": of_protocol,
+        "sources": of_source,
+        "families": dict(families),
+        "seconds": float(sum(seconds for *_, seconds in parts)),
+        "bytes": store.size(),
+        "builds": progress(store),
+    }
 
 
 def progress(store: Store) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from database._rows import FORMAT_KEY, TABLE_KEY, TABLES, Row
+from database.exchange.rows import FORMAT_KEY, TABLE_KEY, TABLES, Row
 from metad2a.errors import InputError
 
 if TYPE_CHECKING:

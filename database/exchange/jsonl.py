@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from database._rows import FORMAT_KEY, TABLE_KEY, TABLES, Row
+from database.exchange.rows import FORMAT_KEY, TABLE_KEY, TABLES, Row
 from metad2a.errors import InputError
 
 _COUNT_KEY = "rows"

@@ -1,4 +1,4 @@
-"""The jobs of a build: leased to an owner for a while, so that none is lost with its owner.
+"""A build in the store, and its jobs: leased to an owner for a while, so that none is lost with its owner.
 
 An owner is a process that measures. It claims jobs, renews its leases with a heartbeat while it
 works, and hands in each result in the transaction that ends the job: a result that comes after the
@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, select, update
 
-from database._recording import INSERTS, find, record_evaluations, storable
-from database.schema import JOBS, MAX_TRIES, MEASURED, STATES, TASKS
-from database.store import Recorded, Store
+from database.plan import Plan
+from database.records import Recorded, find, identify, insert, record_measurements, storable
+from database.schema import BUILDS, JOBS, MAX_TRIES, STATES, TASKS
+from database.store import Store
 from metad2a.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,6 +27,34 @@ if TYPE_CHECKING:
 
 _UNIQUE = ["build_id", "task_id", "labeller", "architectures", "seed"]
 _FREE = {"owner": None, "lease_until": None}
+
+
+def datasets_of(store: Store, plan: Plan) -> dict[str, str]:
+    """Return the fingerprints by folder name that a build began with; empty for a new one."""
+    with store.reading() as connection:
+        fingerprints: dict[str, str] | None = connection.scalar(
+            select(BUILDS.c.datasets).where(BUILDS.c.key == plan.key)
+        )
+    return fingerprints or {}
+
+
+def register(store: Store, plan: Plan, datasets: dict[str, str], owner: str) -> int:
+    """Store the build, unless it is known, with its driver; return its id."""
+    with store.writing() as connection:
+        number = identify(
+            connection,
+            BUILDS,
+            {"key": plan.key},
+            {
+                "name": plan.name,
+                "plan": plan.rows(),
+                "datasets": datasets,
+                "driver": owner,
+                "created": datetime.now(UTC),
+            },
+        )
+        connection.execute(update(BUILDS).where(BUILDS.c.id == number).values(driver=owner))
+    return number
 
 
 @dataclass(frozen=True)
@@ -75,14 +104,7 @@ class Jobs:
                         "tries": 0,
                     }
                 )
-            if not rows:
-                return 0
-            insert = (
-                INSERTS[connection.dialect.name](JOBS)
-                .on_conflict_do_nothing(index_elements=_UNIQUE)
-                .returning(JOBS.c.id)
-            )
-            return len(connection.execute(insert, rows).all())
+            return insert(connection, JOBS, _UNIQUE, rows) if rows else 0
 
     def claim(self, owner: str, count: int, lease_seconds: float) -> list[Job]:
         """Lease the next jobs, ``count`` at most, to ``owner``; none if all are taken or done.
@@ -166,9 +188,7 @@ class Jobs:
             )
             if not ended.rowcount:
                 return None
-            return record_evaluations(
-                connection, job.task, space, measurements, device, versions, MEASURED
-            )
+            return record_measurements(connection, job.task, space, measurements, device, versions)
 
     def fail(self, owner: str, number: int, error: str) -> str | None:
         """Note that the job with this id failed; it is open again, or quarantined the third time.
@@ -217,10 +237,10 @@ class Jobs:
         """Return the number of jobs in each state; one whose lease has expired is open."""
         with self._store.reading() as connection:
             state = case((self._expired(connection), "open"), else_=JOBS.c.state)
-            found = connection.execute(
+            counts = connection.execute(
                 select(state, func.count()).where(JOBS.c.build_id == self._build).group_by(state)
             )
-            return dict.fromkeys(STATES, 0) | {row[0]: row[1] for row in found}
+            return dict.fromkeys(STATES, 0) | dict(counts.tuples().all())
 
     def _in(self, state: str) -> ColumnElement[bool]:
         return and_(JOBS.c.build_id == self._build, JOBS.c.state == state)

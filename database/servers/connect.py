@@ -7,9 +7,9 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, select
 
-from database._server import Server
-from database._sqlite import SQLite
 from database.schema import MEASURED, META, METADATA, SCHEMA_VERSION, SOURCES
+from database.servers.base import Server
+from database.servers.sqlite import SQLite
 from metad2a.errors import DatabaseError
 
 
@@ -37,7 +37,7 @@ def open_server(location: Path | str, create: bool) -> Server:
 
 def _server(location: Path | str) -> Server:
     if isinstance(location, str) and "://" in location:
-        from database._postgresql import PostgreSQL
+        from database.servers.postgresql import PostgreSQL
 
         return PostgreSQL(location)
     return SQLite(Path(location))

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
-from database._server import Server
+from database.servers.base import Server
 from metad2a.errors import DatabaseError
 
 _MAGIC = b"SQLite format 3\0"

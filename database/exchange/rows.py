@@ -117,7 +117,7 @@ class Sources:
 ALL_SOURCES = Sources()
 
 
-def rows(store: Store, table: str, sources: Sources) -> Iterator[Row]:
+def stored_rows(store: Store, table: str, sources: Sources = ALL_SOURCES) -> Iterator[Row]:
     """Yield the rows of a table of :data:`TABLES` from sources that are meant, in a fixed order.
 
     Tasks are those with an evaluation from such a source, or all where every source is meant.

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import secrets
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from database.jobs import Job, Jobs
+from database.jobs.queue import Job, Jobs
 from database.plan import RunPlan
+from database.records import RefusedRowError
 from database.schema import MAX_TRIES
-from database.store import RefusedRowError, Store
+from database.store import Store
 from database.tasks import Task
-from database.work import Ended, Work, Workers
+from database.workers.base import Ended, Work, Workers
 from metad2a.errors import DatabaseError, MetaD2AError
 from metad2a.spaces import SearchSpace
 
@@ -57,26 +55,6 @@ class Summary:
     """Whether it was asked to stop before the end."""
 
 
-def new_owner() -> str:
-    """Return a name for this process as an owner of leases: host, process and a random part."""
-    return f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-
-
-def is_dead(owner: str) -> bool:
-    """Whether an owner was a process of this machine that is no more."""
-    host, _, rest = owner.partition("/")
-    number = rest.partition("/")[0]
-    if host != socket.gethostname() or not number.isdecimal():
-        return False
-    try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # it is there and somebody else's
-        return False
-    return False
-
-
 @dataclass
 class _InHand:
     job: Job
@@ -109,7 +87,7 @@ class Driver:
             space: of the architectures.
             run: how often leases are renewed, and how long a job may take.
             workers: who measures.
-            owner: of the leases, from :func:`new_owner`.
+            owner: of the leases, from ``owners.new_owner``.
             prepare: makes a job into work on a task.
             finished: told of each job whose rows were stored; returns the number of jobs that it
                 put in line as a consequence.

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from database.choice import choose
-from database.jobs import Job
-from database.pairs import expected, pairs, parents, recipes
+from database.jobs.choice import choose, expected, pairs, parents, recipes
+from database.jobs.queue import Job
 from database.plan import CHOOSING, PAIRED, PAIRS, PARENT, MethodPlan, Plan
 from database.store import Store
 from database.tasks import Task
@@ -66,7 +65,7 @@ class Outstanding:
                 if not named:
                     yield Job(task.key, search.name, (), self._plan.seed)
                     continue
-                chosen = [self._space.parse(one) for one in named]
+                chosen = [self._space.parse(text) for text in named]
             for name in method.protocols:
                 yield from self._missing(task, name, chosen)
 
@@ -98,7 +97,7 @@ class Outstanding:
                 for protocol in labeller.protocols
             )
         )
-        texts = [self._space.format(self._space.canonical(one)) for one in chosen]
+        texts = [self._space.format(self._space.canonical(cell)) for cell in chosen]
         todo = tuple(text for text in dict.fromkeys(texts) if text not in done)
         if labeller.shared and todo:
             yield Job(task.key, name, todo, seed)

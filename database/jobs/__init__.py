@@ -1,0 +1,1 @@
+"""What a build has to do: which architectures, as which jobs, claimed and driven to their end."""

@@ -1,0 +1,1 @@
+"""Answers from a store that change nothing in it."""

@@ -1,0 +1,1 @@
+"""Database servers behind one interface: SQLite files and PostgreSQL."""
