@@ -12,7 +12,8 @@ from metad2a.errors import InputError
 from metad2a.training.device import seeded
 from search.engine.composition import compose
 from search.searching import Conducted, Search
-from search.wrappers.lpt import Images, Lpt, Tester
+from search.wrappers import lpt as source
+from search.wrappers.lpt import Images, Lpt
 
 
 def short(method: str, images: int, space: str = "nasbench201", **arguments) -> Conducted:
@@ -23,9 +24,11 @@ def lpt(search: Conducted) -> Lpt:
     return next(w for w in search.composed.wrappers if isinstance(w, Lpt))
 
 
-def make(gamma: float = 1.0, lam: float = 1.0, **rates) -> Tester:
+def make(gamma: float = 1.0, lam: float = 1.0, **rates) -> source.Tester:
     with seeded(0):
-        return Tester(3, rates.get("rate", 0.05), rates.get("selector_rate", 0.01), gamma, lam)
+        return source.Tester(
+            3, rates.get("rate", 0.05), rates.get("selector_rate", 0.01), gamma, lam
+        )
 
 
 def images(count: int, seed: int, classes: int = 3) -> Images:
@@ -146,7 +149,7 @@ def test_the_first_step_of_the_alphas_is_that_of_the_method_alone():
 
 def test_the_tester_learns_from_the_losses_of_the_alphas_on_images_of_its_own(monkeypatch):
     taught = []
-    monkeypatch.setattr(Tester, "teach", lambda self, *given: taught.append(given))
+    monkeypatch.setattr(source.Tester, "teach", lambda self, *given: taught.append(given))
     found = short("darts+lpt", 160)
     run = found.run
     assert len(taught) == run.steps == 4
@@ -165,7 +168,7 @@ def test_the_tester_learns_from_the_losses_of_the_alphas_on_images_of_its_own(mo
 
 def test_it_does_not_learn_between_steps_of_the_alphas(monkeypatch):
     taught = []
-    monkeypatch.setattr(Tester, "teach", lambda self, *given: taught.append(given))
+    monkeypatch.setattr(source.Tester, "teach", lambda self, *given: taught.append(given))
     run = short("proxylessnas+lpt", 12 * 40).run
     assert 0 < len(taught) < run.steps / 3
 

@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from search.FINETUNE import rate
 from searching import task
 from torch.nn import functional as F
 
@@ -18,6 +17,7 @@ from search.engine.budget import Budget
 from search.engine.composition import compose
 from search.engine.run import Run
 from search.labellers.standalone import accuracy
+from search.methods.sswp import rate
 from search.searching import Search
 from search.subspace.subspace import Subspace
 
