@@ -14,7 +14,7 @@ from torch import nn
 
 from metad2a._onednn import spare_narrow
 from metad2a._torch_state import usual
-from metad2a.datasets import load_dataset
+from metad2a.datasets import ImageDataset, load_dataset
 from metad2a.errors import InputError
 from metad2a.export.delivered import Delivered
 from metad2a.export.untrained import LIMITS as MACRO_LIMITS
@@ -61,6 +61,7 @@ def search(
     checkpoint: str | Path | None = None,
     should_stop: Callable[[], bool] | None = None,
     faithful: bool = False,
+    published: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> SearchResult:
     """Search for the architecture that does best on a dataset.
@@ -90,6 +91,8 @@ def search(
         checkpoint: a file to go on from where it exists, and written on the way.
         should_stop: asked between steps; True ends the search early, with what it has.
         faithful: restore the quirks of published code where they differ from the paper's intent.
+        published: search as the literature does, in spaces of cells: a supernet of the published
+            size, for the method's own epochs over all images, in the place of ``minutes``.
         options: settings of the method's parts, such as ``{"dropnas.rate": 1e-5}``.
 
     Raises:
@@ -128,6 +131,7 @@ class Search:
     checkpoint: str | Path | None = field(default=None, kw_only=True)
     should_stop: Callable[[], bool] | None = field(default=None, kw_only=True)
     faithful: bool = field(default=False, kw_only=True)
+    published: bool = field(default=False, kw_only=True)
     options: Mapping[str, Any] | None = field(default=None, kw_only=True)
     warm: tuple[Architecture, ...] = field(default=(), kw_only=True)
 
@@ -144,6 +148,11 @@ class Search:
                     f"{name}={value!r} must be a whole number from 1 to {MACRO_LIMITS[name]:,}: the size of "
                     "the supernet."
                 )
+        if self.published and self.images is not None:
+            raise InputError(
+                f"images={self.images!r} is a budget, and a published search has its own: the method's "
+                "epochs. Give one of the two."
+            )
 
     @property
     def _size(self) -> dict[str, int | None]:
@@ -152,18 +161,22 @@ class Search:
     @usual()
     def conduct(self) -> Conducted:
         """Return the conducted search with its shared weights; raises what :func:`search` does."""
-        budget = (
-            Budget(seconds=60 * self.minutes) if self.images is None else Budget(images=self.images)
-        )
+        budget = self._budget()
         place, asked = plan(self.device), SPACES.get(self.space)
         usual_method = PRETRAINED_METHOD if asked.pretrained else METHOD
         composed = compose(self.method or usual_method, self.options, self.faithful)
         composed.check(asked)
         self._check_sizes(asked)
         space, data = self._opened(asked, budget, place)
+        if self.published:
+            passed = composed.method.published_images(len(data.train_y), len(space.operations))
+            budget = Budget(images=passed)
         warm = tuple(map(space.of, self.warm)) if isinstance(space, Chain) else self.warm
         subspace = Subspace(space, data.classes, self.max_params, self.max_macs)
-        usual_size = space.search_macro if place.device.type == "cpu" else space.published_macro
+        small = place.device.type == "cpu" and not self.published
+        usual_size = dict(space.search_macro if small else space.published_macro)
+        if self.published:
+            usual_size |= composed.method.published_sizes.get(space.name, {})
         macro = {name: self._size[name] or value for name, value in usual_size.items()}
         if macro:
             _refuse_absurd(space, data, macro, budget, place)
@@ -178,6 +191,7 @@ class Search:
                 for name, value in (self.options or {}).items()
             },
             "faithful": self.faithful,
+            "published": self.published,
             "seed": self.seed,
             "seconds": budget.seconds,
             "images": self.images,
@@ -207,6 +221,14 @@ class Search:
         complete = engine.train()
         return Conducted(run, composed, engine.judge(), complete)
 
+    def _budget(self) -> Budget:
+        """Return what the search may take; a published one's is known once its images are."""
+        if self.published:
+            return Budget(images=1)
+        return (
+            Budget(seconds=60 * self.minutes) if self.images is None else Budget(images=self.images)
+        )
+
     def _check_sizes(self, space: SearchSpace) -> None:
         """Refuse sizes that the networks of a space do not have.
 
@@ -217,6 +239,11 @@ class Search:
             raise InputError(
                 f"resolution={self.resolution!r} is a decision of spaces such as 'efficientnet_lite'; networks "
                 f"of {space.name!r} take images as they are. Leave it out."
+            )
+        if self.published and space.pretrained:
+            raise InputError(
+                f"Searches of cells are published, not of pretrained networks as in {space.name!r}. Leave "
+                "out published, or name a space such as 'darts'."
             )
         for name, value in self._size.items():
             if space.pretrained and value is not None:
@@ -252,11 +279,21 @@ class Search:
                 most = min(most, max(_FEWEST_IMAGES, int(_IMAGES_A_SECOND * budget.seconds)))
             if space.pretrained:
                 most = min(most, _PIXELS // chosen.input_size**2)
+            if self.published:
+                flip = self._mirrors(opened)
             task = search_task(opened, chosen.input_size, self.seed, most, space.pretrained)
             return chosen, replace(task, flip=flip)
         finally:
             if opened is not self.dataset:  # What was open before stays so.
                 opened.close()
+
+    def _mirrors(self, dataset: ImageDataset) -> bool:
+        """Return whether a mirrored image is as good as its original: found out, not assumed."""
+        from metad2a.model.landmarks import described
+
+        own = np.flatnonzero(dataset.split == 0)
+        marks, _ = described(dataset, own if len(own) else np.arange(len(dataset)), self.seed)
+        return not marks.flips_harm
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,7 @@ _RUN = (
     "cells",
     "resolution",
     "faithful",
+    "published",
 )
 """Arguments that are handed on as they are."""
 
@@ -113,6 +114,12 @@ def configure(parser: ArgumentParser) -> None:
         "--faithful",
         action="store_true",
         help="keep the quirks of published code where they differ from the intent",
+    )
+    parser.add_argument(
+        "--published",
+        action="store_true",
+        help="search cells as the literature does, whatever --minutes says: the published supernet, "
+        "the method's own epochs over all images",
     )
     parser.add_argument(
         "--checkpoint",

@@ -8,8 +8,9 @@ one, put a file into ``search/methods`` or ``search/wrappers``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -123,6 +124,11 @@ class Method(Phase):
     from the paper's intent.
     """
 
+    epochs: ClassVar[int] = 100
+    """Passes over the training images that its authors search for; where they say none for small
+    images, those of the weight-sharing baselines of NATS-Bench (Dong et al., TPAMI 2021)."""
+    published_sizes: ClassVar[Mapping[str, Mapping[str, int]]] = MappingProxyType({})
+    """Sizes of its authors' supernets other than the space's usual ones, by the space's name."""
     bilevel: ClassVar[bool] = False
     """Whether half of the training images is kept for the architecture's own steps."""
     shared_training: ClassVar[bool] = True
@@ -136,6 +142,15 @@ class Method(Phase):
     def unfit(self, space: SearchSpace) -> str | None:
         """Return why it makes no sense in a space; None where it does."""
         return None
+
+    def published_images(self, images: int, operations: int) -> int:
+        """Return the budget of the published search: images that pass in all its epochs.
+
+        Args:
+            images: of the training side.
+            operations: of the space.
+        """
+        return self.epochs * images
 
     def judging(self, seconds: float) -> float:
         """Return how many of a search's seconds judging architectures needs after the training."""

@@ -264,7 +264,7 @@ class Run:
         """Return float images (n, 3, side, side) as training sees them."""
         recipe = self.training.recipe
         if recipe is None:
-            return random_crop(x, rng)
+            return random_crop(x, rng, self.data.flip)
         return augment(x, rng, flip=self.data.flip, zoom=recipe.zoom)
 
     # -- losses and steps ----------------------------------------------------------------------

@@ -19,6 +19,7 @@ class Darts(DifferentiableMethod):
     """DARTS with the first-order approximation (Liu et al., ICLR 2019)."""
 
     bilevel = True
+    epochs = 50
     training = Training(batch=64, lr=0.025, lr_final=0.001, weight_decay=3e-4, clip=5.0)
 
     def __init__(self, alpha_lr: float = 3e-4, alpha_decay: float = 1e-3) -> None:

@@ -83,6 +83,10 @@ def unrolled_gradient(
 class Darts2(Darts):
     """DARTS with the unrolled step of the weights (Liu et al., ICLR 2019)."""
 
+    def published_images(self, images: int, operations: int) -> int:
+        """Return the images of all epochs: of each five in the place of two pass in a step."""
+        return 5 * super().published_images(images, operations) // 2
+
     def unfit(self, space: SearchSpace) -> str | None:
         """Refuse spaces whose networks begin pretrained."""
         return (

@@ -20,6 +20,7 @@ and Adam the alphas, of dropped operations; and p = r^(1/4) whatever a group's s
 from __future__ import annotations
 
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -53,6 +54,8 @@ class DropNas(DifferentiableMethod):
         InputError: the rate is out of range.
     """
 
+    epochs = 76
+    published_sizes = MappingProxyType({"darts": {"cells": 14}})
     training = Training(batch=96, lr=0.0375, lr_final=0.0015, weight_decay=_DECAY, clip=3.0)
 
     def __init__(

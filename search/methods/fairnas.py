@@ -39,6 +39,10 @@ class FairNas(OneShotMethod):
 
     training = Training(nesterov=True, weight_decay=5e-4)
 
+    def published_images(self, images: int, operations: int) -> int:
+        """Return every image once for each operation, as all are trained in each step."""
+        return operations * super().published_images(images, operations)
+
     def step(self, run: Run) -> float:
         """Send one mini-batch through all paths of a fair draw; one step on the summed gradient."""
         count = len(run.space.operations)

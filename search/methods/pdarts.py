@@ -69,6 +69,7 @@ class PDarts(Darts):
         InputError: ``skips`` is negative.
     """
 
+    epochs = 75
     training = Training(batch=96, lr=0.025, lr_final=0.0, cycles=3, weight_decay=3e-4, clip=_CLIP)
 
     def __init__(self, alpha_lr: float = 6e-4, alpha_decay: float = 1e-3, skips: int = 2) -> None:

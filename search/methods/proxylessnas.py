@@ -41,6 +41,7 @@ class ProxylessNas(DifferentiableMethod):
     """
 
     bilevel = True
+    epochs = 120
     training = Training(
         batch=64, lr=0.025, lr_final=0.0, nesterov=True, weight_decay=4e-5, label_smoothing=0.1
     )
