@@ -5,6 +5,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DEMO := .venv/.installed-demo
 DEV := .venv/.installed-dev
 
+# Compiled modules are kept whatever the surroundings say: to compile the tests with the reasons for
+# which they fail takes each of their processes a quarter of a minute.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test test-all app model bench
 
 demo: $(DEMO)

@@ -475,7 +475,8 @@ def test_the_shipped_files_can_be_imported(copy, tmp_path, evaluations, tasks):
     assert found["tasks"].new == 1
     assert found["evaluations"].new > 0 and not found["evaluations"].conflicts
     # A protocol has one description, and that is the labeller's where there is one.
-    told = {(row["protocol"], row["description"]) for row in rows_.to_pylist()}
+    named = rows_.group_by(["protocol", "description"]).aggregate([]).to_pylist()
+    told = {(row["protocol"], row["description"]) for row in named}
     own = {one.name: one.description for made in LABELLERS for one in made.protocols}
     assert len(dict(told)) == len(told)
     assert all(own.get(name, text) == text for name, text in told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
 import subprocess
 import sys
@@ -408,14 +409,23 @@ def test_reopening_keeps_the_rows(store, location, task_and_dataset):
         assert count(again, SOURCES) == 1
 
 
+def create(place, start):
+    """Make a database at the moment at which others do."""
+    start.wait(120)
+    Store(place)
+
+
 def test_many_processes_may_create_one_database_at_once(location):
-    script = f"from database.store import Store; Store({str(location)!r})"
-    children = [
-        subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE) for _ in range(4)
-    ]
+    context = multiprocessing.get_context("forkserver")
+    # What takes long to import is imported once, not by every process.
+    context.set_forkserver_preload(["pytest", "psycopg", "database", "search.labels"])
+    start = context.Barrier(4)
+    children = [context.Process(target=create, args=(location, start)) for _ in range(4)]
     for child in children:
-        _, message = child.communicate(timeout=120)
-        assert child.returncode == 0, message.decode()
+        child.start()
+    for child in children:
+        child.join(120)
+        assert child.exitcode == 0
     with Store(location, create=False) as opened:
         assert count(opened, METADATA.tables["meta"]) == 1
 

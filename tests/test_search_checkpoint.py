@@ -1,6 +1,8 @@
 """Checkpoint files: whole or not at all, of one format, and of one run only."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +21,13 @@ def short(path, **arguments):
         "darts",
         **{"images": 320, "channels": 2, "cells": 1, "checkpoint": path, **arguments},
     ).conduct()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A search that nothing happened to, and the checkpoint that it left."""
+    path = tmp_path_factory.mktemp("finished") / "run"
+    return short(path), path
 
 
 def test_what_was_written_is_read_and_another_run_refused(tmp_path):
@@ -41,7 +50,7 @@ def test_one_that_cannot_be_written_is_an_error_and_keeps_the_old_one(tmp_path):
     assert read_checkpoint(path, {"kind": "x"})[1] == {"step": 1}
 
 
-def test_a_crash_loses_no_more_than_the_steps_since_the_last_save(tmp_path, monkeypatch):
+def test_a_crash_loses_no_more_than_the_steps_since_the_last_save(tmp_path, finished, monkeypatch):
     monkeypatch.setattr(loop, "_SAVE_SECONDS", -1.0)
     path = tmp_path / "run"
 
@@ -54,24 +63,22 @@ def test_a_crash_loses_no_more_than_the_steps_since_the_last_save(tmp_path, monk
     seen = []
     resumed = short(path, progress=seen.append)
     assert seen[0].images > 75
-    assert resumed.ranking == short(None).ranking
+    assert resumed.ranking == finished[0].ranking
 
 
-def test_a_finished_search_is_read_without_training_again(tmp_path):
-    path, seen = tmp_path / "run", []
-    first = short(path)
+def test_a_finished_search_is_read_without_training_again(finished):
+    (first, path), seen = finished, []
     again = short(path, progress=seen.append)
     assert [p.stage for p in seen] == ["judging"]
     assert again.ranking == first.ranking
     assert again.result().images == first.result().images
 
 
-def test_a_file_without_a_tensor_or_without_a_note_is_refused(tmp_path):
+def test_a_file_without_a_tensor_or_without_a_note_is_refused(finished, tmp_path):
     from safetensors import safe_open
     from safetensors.torch import save_file
 
-    path = tmp_path / "run"
-    short(path)
+    path = Path(shutil.copy(finished[1], tmp_path))
     with safe_open(path, "pt") as file:
         note = json.loads(file.metadata()["metad2a-checkpoint"])
     tensors, facts = read_checkpoint(path, note["identity"])
