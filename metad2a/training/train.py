@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import math
 import time
@@ -38,6 +39,9 @@ SAVED_EVERY = 30.0
 """Seconds between states that are saved."""
 CHECKS = 4
 """How often a training looks at the images that choices are made by."""
+CLOSED = 0.5
+"""How far the last classifier lies from the trained one (0) to that in closed form (1); see
+docs/training.md. A few dozen choice images cannot tell which is better."""
 _TIMED = (6, 2.0)
 """Steps, or seconds of steps, after which it is decided how many there will be."""
 _FORESEEN = 50
@@ -304,13 +308,13 @@ class _Session:
             )
         return self._batches[key]
 
-    def class_weights(self, batches: Batches) -> Tensor:
+    def class_weights(self, labels: Tensor) -> Tensor:
         """Return float32 (classes,): rare classes count more, by the root of how rare they are."""
         import torch
 
-        counts = torch.bincount(batches.labels.cpu(), minlength=self.classes).float()
+        counts = torch.bincount(labels, minlength=self.classes).float()
         weights = (counts.clamp_min(1).mean() / counts.clamp_min(1)).sqrt()
-        return (weights / weights.mean()).to(self.place.device)
+        return weights / weights.mean()
 
     # -- choosing ----------------------------------------------------------------------------
 
@@ -424,7 +428,8 @@ class _Session:
         )
         modules = [self.placed(one) for one in exits]
         self.told("fitting the classifier")
-        labels, weights = known.labels.cpu(), self.image_weights(known)
+        labels = known.labels.cpu()
+        weights = self.image_weights(labels)
         start = time.perf_counter()
         features = features_on_the_way(modules, known, self.place, normal)
         # Whatever comes after it, there must be time to judge it.
@@ -446,12 +451,28 @@ class _Session:
         attempt.curve.append((0.0, attempt.accuracy))
         return attempt
 
-    def image_weights(self, batches: Batches) -> Tensor | None:
+    def image_weights(self, labels: Tensor) -> Tensor | None:
         """Return float (n,), what an image counts in a closed form; None where classes are even."""
-        weights = self.class_weights(batches)
+        weights = self.class_weights(labels)
         if float(weights.max() / weights.min()) < 1.5:
             return None
-        return weights.cpu()[batches.labels.cpu()]
+        return weights[labels]
+
+    def between(
+        self, trained: nn.Linear, features: Sequence[Tensor], labels: Sequence[Tensor]
+    ) -> nn.Linear:
+        """Return a classifier between the trained one and that in closed form, on the CPU."""
+        import torch
+
+        from metad2a.model.ridge import fit_ridge
+
+        known = torch.cat(list(labels))
+        head = fit_ridge(torch.cat(list(features)), known, self.classes, self.image_weights(known))
+        found = copy.deepcopy(trained)
+        with torch.no_grad():
+            found.weight.lerp_(head.weight, CLOSED)
+            found.bias.lerp_(head.bias, CLOSED)
+        return found
 
     def placed(self, architecture: Architecture, **more: Any) -> Any:
         """Return the network with its weights on the device; ``more``: as its space builds it."""
@@ -484,9 +505,10 @@ class _Session:
         training_begun = time.perf_counter()
         if plan.recipe.closed_form and state is None:
             self.told("fitting the classifier")
-            closed_form(module, train, self.place, normal, self.image_weights(train))
+            weights = self.image_weights(train.labels.cpu())
+            closed_form(module, train, self.place, normal, weights)
         passed = (time.perf_counter() - training_begun) / max(1, len(train))
-        weights = self.class_weights(train)
+        rare = self.class_weights(train.labels.cpu()).to(self.place.device)
         training = Training(
             module,
             train,
@@ -496,7 +518,7 @@ class _Session:
             normal,
             self.seed,
             self.flip,
-            weights if float(weights.max() / weights.min()) > 1.01 else None,
+            rare if float(rare.max() / rare.min()) > 1.01 else None,
         )
         watch = _Watch(self, training, choice, normal)
         if state is not None:
@@ -512,7 +534,7 @@ class _Session:
         partial = self.steps(training, 1.1 * passed * seen, watch, plan, plans, state is not None)
         watch.look()
         if fitting and not partial:
-            watch.refit(self.image_weights(train))
+            watch.refit()
         watch.settle()
         distributed.agreed(None)
         done = dataclasses.replace(plan.recipe, epochs=round(training.epochs, 2))
@@ -818,21 +840,25 @@ class _Watch:
             self.best = (self.right, _copied(training.averaged))
         self.session.told("training", training, accuracy=found.accuracy, curve=tuple(self.curve))
 
-    def refit(self, weights: Tensor | None) -> None:
-        """Find the classifier in closed form again; of it and the trained one the better stays."""
-        from metad2a.training.loop import closed_form
+    def refit(self) -> None:
+        """Move the classifier most of the way to the one in closed form, of the choice images too.
 
-        training, before = self.training, self.right
-        self.session.told("fitting the classifier", training, curve=tuple(self.curve))
-        trained = _copied(training.averaged.classifier)
-        closed_form(training.averaged, training.batches, self.session.place, self.normal, weights)
-        self.look()
+        What the choice side says of it is of one that has not seen them.
+        """
+        from metad2a.training.loop import features_of
+
+        session, network = self.session, self.training.averaged
+        session.told("fitting the classifier", self.training, curve=tuple(self.curve))
+        sides = [self.training.batches, *([] if self.choice is None else [self.choice])]
+        features = [features_of(network, side, session.place, self.normal) for side in sides]
+        labels = [side.labels.cpu() for side in sides]
+        trained = copy.deepcopy(network.classifier).cpu()
         if self.choice is not None:
-            worse = self.right < before
-            if worse:
-                training.averaged.classifier.load_state_dict(trained)
-                self.right = before
-            del self.curve[-1 if worse else -2]
+            some = session.between(trained, features[:1], labels[:1])
+            self.right = int((some(features[1]).argmax(1) == labels[1]).sum())
+            self.curve[-1] = (self.curve[-1][0], 100 * self.right / len(self.choice))
+        found = session.between(trained, features, labels)
+        network.classifier.load_state_dict(found.state_dict())
 
     def settle(self) -> None:
         """Take back a state on the way that was better by more than chance."""
