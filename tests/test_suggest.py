@@ -104,6 +104,7 @@ def test_the_answer_is_a_sequence_with_a_report(found):
         "candidates",
         "ties",
         "front",
+        "spaces",
         "classes",
         "report",
         "protocol",
