@@ -3,7 +3,7 @@
 Every measured training is predicted without its family. Then, of the trainings of a task: how far
 predicted accuracies are off, whether the network that is called enough is, and what the first
 suggestion under a limit reaches beside a constant list of networks, one drawn at random and the
-best. With ``--data`` and ``--labels`` the packaged model answers for trainings measured elsewhere.
+best; and how networks rank that once-for-all published. With ``--data`` and ``--labels`` the packaged model answers for trainings measured elsewhere.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _report import number, parser, publish, run, table
+from _report import need, number, parser, publish, run, table
 from tqdm import tqdm
 
+from database.importers import IMPORTERS
 from metad2a.errors import InputError
 from metad2a.meta_training.judge import (
     MODEL,
@@ -39,6 +40,8 @@ POOL = 4
 """Fewest trainings of a task among which is chosen."""
 ENOUGH = 2.0
 """Points below the best that are enough."""
+NATURAL = "caltech101"
+"""Images of things, as ImageNet has them."""
 
 
 def boosting(leaves: int) -> Fitter:
@@ -134,6 +137,46 @@ def packaged_says(rows: Sequence[Row]) -> Forecast:
     return Forecast(*said)
 
 
+def once_for_all(table_: Path, rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return Spearman's correlations with once-for-all's published accuracies on ImageNet, over half
+    of its networks: of what the packaged model says on natural images, and beside it."""
+    from scipy.stats import spearmanr
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    from metad2a.model.performance import describe_networks
+    from metad2a.protocol import fine_tune
+    from metad2a.spaces import SPACES
+
+    space = SPACES.get("mobilenetv3")
+    evaluations = list(IMPORTERS.get("once-for-all").tables(table_)["evaluations"])
+    networks = [space.parse(row["architecture"]) for row in evaluations]
+    truth = np.array([row["value"] for row in evaluations])
+    distinct = sorted(set(networks))
+    order = np.random.default_rng(0).permutation(len(distinct))
+    held = {distinct[place] for place in order[: len(distinct) // 2]}
+    asked = np.array([one in held for one in networks])
+    x = np.hstack([describe_networks(space, networks, 1000), np.array(networks)])
+    natural = next(row for row in rows if row.dataset == NATURAL)
+    mine = [one for one, is_asked in zip(networks, asked, strict=True) if is_asked]
+    said = packaged().predict(
+        natural.landmarks,
+        space,
+        mine,
+        [fine_tune(5e-4, 8).recipe] * len(mine),
+        natural.classes,
+        natural.images,
+    )
+    trees = HistGradientBoostingRegressor(random_state=0).fit(x[~asked], truth[~asked])
+    found = {
+        f"what the packaged model says of them on {NATURAL}": said.mean,
+        "multiply-adds alone": x[asked, 0],
+        "gradient boosting that has learnt from the other half": trees.predict(x[asked]),
+    }
+    return [
+        (name, number(float(spearmanr(values, truth[asked])[0]))) for name, values in found.items()
+    ]
+
+
 def enough(rows: Sequence[Row], said: np.ndarray, cost: np.ndarray) -> tuple[float, float]:
     """Return the share of tasks where the cheapest that is called enough is within 3 points of the
     best, and the median of its cost over that of the truly cheapest."""
@@ -172,7 +215,7 @@ def main() -> None:
     if (args.data is None) != (args.labels is None):
         out.error("--data and --labels belong together: datasets, and trainings measured on them")
     if args.data is not None:
-        rows = elsewhere(args.data, args.labels)
+        rows, ofa = elsewhere(args.data, args.labels), []
         said = {MODEL: packaged_says(rows)}
     else:
         rows = packaged_rows()
@@ -185,11 +228,18 @@ def main() -> None:
 
         said = predictions(rows, others=others, progress=progress)
         bar.close()
-    report(rows, said, "" if args.data is None else f"-{args.data.name}")
+        published = need(args.shared, "bench/ofa_mbv3w10_imagenet.csv.gz")
+        ofa = [
+            "Once-for-all's published accuracies on ImageNet (`mobilenetv3`), over half of its networks:",
+            table(("", "Spearman"), once_for_all(published, rows)),
+        ]
+    report(rows, said, "" if args.data is None else f"-{args.data.name}", ofa)
 
 
-def report(rows: Sequence[Row], said: dict[str, Forecast], suffix: str) -> None:
-    """Print and write the tables."""
+def report(
+    rows: Sequence[Row], said: dict[str, Forecast], suffix: str, more: Sequence[str]
+) -> None:
+    """Print and write the tables, and ``more`` after them."""
     cost = multiply_adds(rows)
     truth = np.array([100 * row.value for row in rows])
     families = {row.family for row in rows}
@@ -227,6 +277,7 @@ def report(rows: Sequence[Row], said: dict[str, Forecast], suffix: str) -> None:
                 sufficient,
             ),
             table(header, lines),
+            *more,
         ],
     )
 
