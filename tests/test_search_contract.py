@@ -70,7 +70,7 @@ def pair(request):
 def short(method: str, space: str, **arguments):
     options = {k: v for name in method.split("+") for k, v in OPTIONS.get(name, {}).items()}
     mobile = SPACES.get(space).pretrained
-    images = 2 * IMAGES if method == "fairnas" else IMAGES
+    images = 4 * IMAGES if method == "fairnas" else IMAGES  # all operations in a step
     return Search(
         arguments.pop("data", None) or task(SIDE if mobile else 8),
         space,
