@@ -155,7 +155,7 @@ def test_cut_networks_are_trained_only_where_time_is_short():
         made = planner(lambda a, r: 80.0 if a == cut and r.rate else 50.0, clock, architectures)
         return {plan.architecture for plan in made.first() if plan.recipe.rate}
 
-    assert chosen(40, [whole, cut]) == {cut}
+    assert chosen(20, [whole, cut]) == {cut}
     assert chosen(600, [whole, cut]) == {whole}
     assert chosen(600, [cut]) == {cut}  # limits may leave nothing else
 
