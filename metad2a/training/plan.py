@@ -60,7 +60,7 @@ is expected of others is a guess, and the best of hundreds of guesses is too goo
 LONG = 3.0
 """Epochs of some whole network after which none with fewer blocks is taken. In the same time a whole
 one was better wherever one had as many: 53 playing cards after a minute 67.2 and 62.0 to 63.7, after
-five 75.0 and 67.5 to 69.6; characters 92.5 and 90.6; flowers 75.3 and 71.3."""
+five 72.6 and 67.5 to 69.6; characters 92.5 and 90.6; flowers 75.3 and 71.3."""
 FASTER = 1.25
 """Times as fast that a machine must turn out to be, for its known pace to be of a time of other work."""
 UNSURE = 6.0
