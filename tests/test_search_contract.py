@@ -67,16 +67,22 @@ def pair(request):
     return request.param
 
 
+def budget(method: str, space: str) -> int:
+    """Return the images of a search of a few steps."""
+    if SPACES.get(space).pretrained:
+        return MOBILE_IMAGES.get(method, 64)
+    return 4 * IMAGES if method == "fairnas" else IMAGES  # all operations in a step
+
+
 def short(method: str, space: str, **arguments):
     options = {k: v for name in method.split("+") for k, v in OPTIONS.get(name, {}).items()}
     mobile = SPACES.get(space).pretrained
-    images = 4 * IMAGES if method == "fairnas" else IMAGES  # all operations in a step
     return Search(
         arguments.pop("data", None) or task(SIDE if mobile else 8),
         space,
         method,
         **{
-            "images": MOBILE_IMAGES.get(method, 64) if mobile else images,
+            "images": budget(method, space),
             "options": options,
             **({} if mobile else SMALL),
             **arguments,
@@ -137,8 +143,7 @@ def test_a_search_returns_a_member_and_says_what_it_did(pair, whole):
     assert found.run.subspace.contains(winner)
     assert next(iter(result.scores)) == result.architecture
     assert result.complete
-    budget = MOBILE_IMAGES.get(pair[0], 64) if chosen.pretrained else IMAGES
-    assert budget <= result.images <= 3 * budget
+    assert budget(*pair) <= result.images <= 3 * budget(*pair)
     assert result.cost == chosen.cost(found.member(winner), 3)
     assert (result.width, result.depth) == searched.width_depth(winner)
     assert result.accuracy is None or 0 <= result.accuracy <= 1
