@@ -319,16 +319,13 @@ class Suggestions(Sequence["Candidate"]):
                 f"Tied with the best, within the {points:.1f} points that a second training differs "
                 f"by: {', '.join(f'{one.rank}' for one in ties)}. The cheapest is {least.rank}."
             )
-        for name, one in self.front.items():
+        named = [(FRONT[name], one) for name, one in self.front.items()]
+        named += [(f"Best of {one.space}", one) for one in self.spaces[1:]]
+        for name, one in named:
             lines.append(
-                f"{FRONT[name]}: {one.accuracy:.1f} %, {one.params:,} parameters, {one.macs:,} MACs"
+                f"{name}: {one.accuracy:.1f} %, {one.params:,} parameters, {one.macs:,} MACs"
                 f"{'' if one.latency_ms is None else f', {one.latency_ms:.2f} ms'}, "
                 f"{one.architecture}"
-            )
-        for one in self.spaces[1:]:
-            lines.append(
-                f"Best of {one.space}: {one.accuracy:.1f} %, {one.params:,} parameters, "
-                f"{one.macs:,} MACs, {one.architecture}"
             )
         return lines
 

@@ -293,12 +293,9 @@ def _of_every_space(
 
     found: list[Suggestions] = []
     refused: list[BudgetError] = []
-    answers: PieceAnswers | None = None
-    for space in (one for one in SPACES if one.pretrained):
-        if answers is None:
-            answers = PieceAnswers(space, performance.packaged(), dataset, seed, minutes)
-        else:
-            answers = answers.in_space(space)
+    space, *others = (one for one in SPACES if one.pretrained)
+    first = PieceAnswers(space, performance.packaged(), dataset, seed, minutes)
+    for answers in (first, *map(first.in_space, others)):
         try:
             found.append(answered(answers, dataset, limits, k))
         except BudgetError as error:

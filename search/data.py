@@ -279,6 +279,12 @@ def _decoded(
     return squares, torch.from_numpy(number[dataset.labels[kept]])
 
 
+def training_side(dataset: ImageDataset) -> np.ndarray:
+    """Return int64 (m,), the images that are not of the dataset's own test side, sorted."""
+    own = np.flatnonzero(dataset.split == 0)
+    return own if len(own) else np.arange(len(dataset))  # A test side alone is no side.
+
+
 def search_task(
     dataset: ImageDataset,
     side: int,
@@ -303,9 +309,7 @@ def search_task(
     Raises:
         InputError: fewer than two classes, a class too small to be split, or unreadable images.
     """
-    own = np.flatnonzero(dataset.split == 0)
-    if not len(own):  # A test side alone is no side.
-        own = np.arange(len(dataset))
+    own = training_side(dataset)
     counts = np.bincount(dataset.labels[own], minlength=len(dataset.classes))
     thin = np.flatnonzero(counts < _LEAST)
     if len(counts) < 2:

@@ -21,7 +21,7 @@ from metad2a.export.untrained import LIMITS as MACRO_LIMITS
 from metad2a.spaces import SPACES, Architecture, SearchSpace, WeightSharing
 from metad2a.spaces._chain import Chain
 from metad2a.training.device import DevicePlan, plan
-from search.data import MOST_IMAGES, TaskData, search_task
+from search.data import MOST_IMAGES, TaskData, search_task, training_side
 from search.engine.budget import Budget
 from search.engine.composition import Composition, compose
 from search.engine.loop import Engine, Progress
@@ -291,8 +291,7 @@ class Search:
         """Return whether a mirrored image is as good as its original: found out, not assumed."""
         from metad2a.model.landmarks import described
 
-        own = np.flatnonzero(dataset.split == 0)
-        marks, _ = described(dataset, own if len(own) else np.arange(len(dataset)), self.seed)
+        marks, _ = described(dataset, training_side(dataset), self.seed)
         return not marks.flips_harm
 
 

@@ -7,7 +7,8 @@ from torch import nn
 
 from metad2a.spaces import SPACES, WeightSharing
 from metad2a.training.device import DevicePlan, seeded
-from search.engine.inheritance import inherit, recalibrate
+from metad2a.training.loop import average_statistics
+from search.engine.inheritance import inherit
 
 CLASSES, MACRO = 3, {"channels": 4, "cells": 2}
 EXACT = DevicePlan(torch.device("cpu"), torch.float32)
@@ -52,7 +53,7 @@ def test_the_plain_network_computes_what_the_path_computes(name):
     shared = calibrated(space, architecture, batches())
     plain = inherit(space, shared, architecture, CLASSES, MACRO).double().eval()
     recalibrated = inherit(space, shared, architecture, CLASSES, MACRO).double()
-    recalibrate(recalibrated, batches(), EXACT)
+    average_statistics(recalibrated, batches(), EXACT)
     x = batches(1)[0]
     with torch.no_grad():
         expected = shared(x, architecture)
@@ -119,7 +120,7 @@ def test_recalibrated_statistics_are_those_of_all_images_at_once():
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, momentum=0.2)).train()
     images = [x.float() for x in batches(3)]
     network(images[0] * 7)  # what was there before does not matter
-    recalibrate(network, images, EXACT)
+    average_statistics(network, images, EXACT)
     with torch.no_grad():
         values = network[0](torch.cat(images))
     torch.testing.assert_close(network[1].running_mean, values.mean((0, 2, 3)))

@@ -9,7 +9,7 @@ from searching import task
 from torch.nn import functional as F
 
 from metad2a.errors import InputError
-from search.engine.augment import random_crop
+from metad2a.training.augment import random_crop
 from search.engine.composition import compose
 from search.engine.method import Method
 from search.searching import Conducted, Search

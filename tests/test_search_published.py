@@ -14,7 +14,7 @@ from metad2a.errors import InputError
 from metad2a.model import landmarks
 from metad2a.spaces import SPACES
 from metad2a.spaces.darts import Darts
-from search.engine.augment import random_crop
+from metad2a.training.augment import random_crop
 from search.engine.method import METHODS
 from search.methods.dropnas import DropNas
 from search.searching import Search

@@ -13,9 +13,9 @@ from metad2a.datasets import load_dataset
 from metad2a.errors import BudgetError, InputError
 from metad2a.spaces import SPACES, WeightSharing
 from metad2a.spaces.supernets.gates import Gates
+from metad2a.training.augment import random_crop
 from metad2a.training.device import plan
 from search.data import search_task
-from search.engine.augment import random_crop
 from search.engine.budget import Budget
 from search.engine.forms import Form
 from search.engine.method import SampleWeighter, Training

@@ -16,7 +16,7 @@ from database.importers.base import Origin
 from database.tasks import PUBLISHED, Task, family_of
 
 CELLS = "nasbench201"
-"""The search space of the published cells."""
+"""The search space of published cells."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ class PublishedProtocol:
         value: float,
         seconds: float = 0.0,
         versions: str = "not published",
+        space: str = CELLS,
     ) -> dict[str, Any]:
         """Return one value, as it was published, as a plain row.
 
@@ -89,7 +90,7 @@ class PublishedProtocol:
         """
         return {
             "task": task["task"],
-            "space": CELLS,
+            "space": space,
             "architecture": cell,
             "protocol": self.name,
             "kind": self.kind,

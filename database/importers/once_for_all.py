@@ -53,9 +53,8 @@ def _evaluations(path: Path, task: Row) -> Iterator[Row]:
             raise InputError(
                 f"{str(path)!r}, row {line.number}, is no network of {_SPACE!r}: {error}"
             ) from None
-        row = TOP1.evaluation(ORIGIN, task, name, seen[name], line.real("top1"))
+        yield TOP1.evaluation(ORIGIN, task, name, seen[name], line.real("top1"), space=_SPACE)
         seen[name] += 1
-        yield row | {"space": _SPACE}
 
 
 IMPORTERS.register(ORIGIN.name)(OnceForAll())

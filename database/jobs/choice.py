@@ -120,18 +120,18 @@ def pairs(
     rng = seeded("pairs", seed, task.key)
     wholes = [WHOLE[place] for place in rng.permutation(len(WHOLE))]
     members, start = _members(space), rng.random()
+    cut = space if isinstance(space, EfficientNetLite) else None
     found: dict[tuple[Architecture, str], Protocol] = {}
     for step in range(16 * count):
         if len(found) == count:
             break
-        turn, part = divmod(step, 3)
-        if part < 2 and isinstance(space, EfficientNetLite):
+        turn, part = divmod(step, 1 if cut is None else 3)
+        if cut is not None and part < 2:
             stages, resolution = wholes[(2 * turn + part) % len(wholes)]
-            architecture = space.whole(stages, resolution)
+            architecture = cut.whole(stages, resolution)
             if rng.random() < SHALLOW:
-                architecture = _shallow(space, architecture)
+                architecture = _shallow(cut, architecture)
         else:
-            turn = turn if isinstance(space, EfficientNetLite) else step
             place = int((start + turn * _GOLDEN) % 1 * len(members))
             architecture = members[place]
         stages = space.depth_in_stages(architecture)

@@ -1,6 +1,6 @@
 """Augmentation of mini-batches on the device that they lie on: every image in its own way.
 
-A window of random size, shape and place is enlarged to the whole image, as in the random resized
+:func:`augment` is for pretrained networks. A window of random size, shape and place is enlarged to the whole image, as in the random resized
 crops of Szegedy et al., "Going Deeper with Convolutions" (CVPR 2015), but with a bound on how little
 is left: small datasets lose more by crops that miss the object than they gain. The window may leave
 the image a little; what lies outside is zero, which is what convolutions pad with. Draws come from
@@ -18,6 +18,34 @@ ASPECT = 0.15
 """Largest logarithm of what a window's width is stretched, and its height shrunk, by."""
 SHIFT = 0.04
 """How far a window may leave the image on one side, as a share of the image's side."""
+
+
+def random_crop(
+    images: Tensor, rng: np.random.Generator, padding: int | None = None, flip: bool = False
+) -> Tensor:
+    """Crop each image at random out of itself with a border of zeros.
+
+    Args:
+        images: float (n, 3, side, side), standardised, so that zero is the mean colour.
+        rng: source of all draws; how many it gives depends on n and ``flip`` alone.
+        padding: pixels of the border; None: an eighth of the side.
+        flip: mirror every second image, at random, from left to right.
+
+    Returns:
+        The same shape and dtype, in channels_last memory order.
+    """
+    count, _, _, side = images.shape
+    padding = side // 8 if padding is None else padding
+    rows, columns = (
+        torch.from_numpy(rng.integers(0, 2 * padding + 1, (2, count, 1))) + torch.arange(side)
+    ).to(images.device)
+    if flip:
+        mirrored = torch.from_numpy(rng.random(count) < 0.5).to(images.device)
+        columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+    every = torch.arange(count, device=images.device)[:, None, None]
+    padded = F.pad(images, (padding,) * 4)
+    # Indices around a slice put the channels last: (n, side, side, 3).
+    return padded[every, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 def augment(

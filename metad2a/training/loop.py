@@ -10,7 +10,7 @@ import contextlib
 import copy
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -203,20 +203,42 @@ def recalibrate(
     network: nn.Module, batches: Batches, place: DevicePlan, normal: Normalisation, most: int = 512
 ) -> None:
     """Estimate the statistics of batch norms anew, as averages over up to ``most`` images."""
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+
+    def some() -> Iterator[Tensor]:
+        seen = 0
+        for images, _, _ in batches.epoch(passed(batches.resolution), np.random.default_rng(0)):
+            if len(images) < 2 or seen >= most:
+                return
+            yield normal(images)
+            seen += len(images)
+
+    average_statistics(network, some(), place)
+
+
+@torch.no_grad()
+def average_statistics(
+    network: nn.Module,
+    batches: Iterable[Tensor],
+    place: DevicePlan,
+    run: Callable[[Tensor], object] | None = None,
+) -> None:
+    """Give the batch norms of a network the average statistics of batches, each counted alike.
+
+    Args:
+        network: left in evaluation mode.
+        batches: float (n, 3, h, w) images each, normalised, on its device.
+        place: the precision in which it computes.
+        run: sends a batch through it; None: it takes nothing else.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None
+        norm.momentum = None  # a cumulative average
     network.train()
-    seen = 0
-    with torch.no_grad():
-        for images, _, _ in batches.epoch(passed(batches.resolution), np.random.default_rng(0)):
-            if len(images) < 2 or seen >= most:
-                break
-            with place.autocast():
-                network(normal(images))
-            seen += len(images)
+    for images in batches:
+        with place.autocast():
+            (run or network)(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()

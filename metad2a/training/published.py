@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from metad2a.training.augment import random_crop
 from metad2a.training.loop import Training
 
 if TYPE_CHECKING:
@@ -58,10 +58,6 @@ class PublishedTraining(Training):
         auxiliary: Tensor = self.loss(second.float(), labels)
         return main + self.recipe.auxiliary * auxiliary
 
-    def _average(self) -> None:
-        """Keep the last weights: the recipe averages none."""
-        self.averaged.load_state_dict(self.network.state_dict())
-
 
 def cropped(
     images: Tensor, rng: np.random.Generator, padding: int, cutout: int, flip: bool
@@ -70,7 +66,7 @@ def cropped(
 
     Args:
         images: float (n, 3, side, side), normalised, so that zero is the mean colour.
-        rng: source of all draws; how many it gives depends on n alone.
+        rng: source of all draws; how many it gives depends on n and ``flip`` alone.
         padding: pixels of zeros on each side.
         cutout: side of the square in pixels, whose centre lies anywhere in the image.
         flip: mirror every second image, at random, from left to right.
@@ -78,22 +74,9 @@ def cropped(
     Returns:
         The same shape, dtype and device, in channels_last memory order.
     """
+    crops = random_crop(images, rng, padding, flip)
     count, _, _, side = images.shape
-    offsets = rng.integers(0, 2 * padding + 1, (2, count))
-    mirrored = (rng.random(count) < 0.5) & flip
-    centres = rng.integers(0, side, (2, count))
-    line = np.arange(side)
-    rows = offsets[0][:, None] + line
-    columns = offsets[1][:, None] + np.where(mirrored[:, None], line[::-1], line)
-    near = [np.abs(line + 0.5 - middle[:, None]) <= cutout / 2 for middle in centres]
-    kept = ~(near[0][:, :, None] & near[1][:, None, :])
-    device = images.device
-    every = torch.arange(count, device=device)[:, None, None]
-    there = (
-        torch.from_numpy(rows).to(device)[:, :, None],
-        torch.from_numpy(columns).to(device)[:, None],
-    )
-    # Indices around a slice put the channels last: (n, side, side, 3).
-    cut = F.pad(images, (padding,) * 4)[every, :, there[0], there[1]]
-    cut = cut * torch.from_numpy(kept).to(device)[..., None]
-    return cut.permute(0, 3, 1, 2)
+    middles = rng.integers(0, side, (2, count, 1))
+    rows, columns = np.abs(np.arange(side) + 0.5 - middles) <= cutout / 2
+    kept = torch.from_numpy(~(rows[:, :, None] & columns[:, None, :])).to(images.device)
+    return crops * kept[:, None]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from metad2a.datasets import DatasetReport, ImageDataset
     from metad2a.datasets.batches import Batches
+    from metad2a.model.landmarks import Landmarks
     from metad2a.training.evaluate import Evaluation
     from metad2a.training.loop import Normalisation, Training
     from metad2a.training.plan import Outlook, Plan, Planner
@@ -357,14 +358,20 @@ class _Session:
 
         return Plan(architecture, SCRATCH.recipe, None, None, "trained from random weights")
 
-    def plans(self, architectures: Sequence[Architecture], outlook: Outlook | None) -> list[Plan]:
-        """Measure what the dataset asks for and what this machine does, and choose."""
+    def looked(self) -> Landmarks:
+        """Look at the images: what they ask for, what was read of them, whether mirroring harms."""
         from metad2a.model import landmarks
-        from metad2a.training.plan import Planner, Time, pace
 
         self.told("looking at the images")
         marks, self.report = landmarks.described(self.dataset, self.known, self.seed)
         self.flip = not marks.flips_harm
+        return marks
+
+    def plans(self, architectures: Sequence[Architecture], outlook: Outlook | None) -> list[Plan]:
+        """Measure what the dataset asks for and what this machine does, and choose."""
+        from metad2a.training.plan import Planner, Time, pace
+
+        marks = self.looked()
         clock = Time(
             self.left(),
             pace(self.space, self.place),
@@ -603,8 +610,6 @@ class _Session:
         self, name: str, architecture: Architecture, state: dict[str, Any] | None = None
     ) -> Trained:
         """Train on all images but the test side by a recipe, however long that takes."""
-        from metad2a.model import landmarks
-        from metad2a.training import distributed
         from metad2a.training.loop import Normalisation
         from metad2a.training.plan import Plan
         from metad2a.training.published import PublishedTraining
@@ -613,21 +618,20 @@ class _Session:
         self.recipe = name
         self.sides = dataclasses.replace(self.sides, train=self.known, choice=self.known[:0])
         if state is None:
-            self.told("looking at the images")
-            marks, self.report = landmarks.described(self.dataset, self.known, self.seed)
-            self.flip = bool(distributed.agreed(not marks.flips_harm))
+            self.looked()
         train = self.batches("train", resolution)
         normal = Normalisation.of(train)
         training = PublishedTraining(
             self.placed(architecture, auxiliary=True),
             train,
             recipe,
-            round(recipe.epochs * max(1, len(train) // min(recipe.batch, len(train)))),
+            1,
             self.place,
             normal,
             self.seed,
             self.flip,
         )
+        training.steps = round(recipe.epochs * training.steps_per_epoch)
         if state is not None:
             training.load(state)
         plan = Plan(architecture, recipe, None, None, f"trained from random weights by {name}")
@@ -841,7 +845,7 @@ class _Watch:
         self.session.told("training", training, accuracy=found.accuracy, curve=tuple(self.curve))
 
     def refit(self) -> None:
-        """Move the classifier most of the way to the one in closed form, of the choice images too.
+        """Move the classifier towards the one in closed form, of the choice images too.
 
         What the choice side says of it is of one that has not seen them.
         """

@@ -13,7 +13,7 @@ other statistics, and need training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,7 +27,7 @@ from metad2a.spaces.supernets.base import SuperNet
 from metad2a.spaces.supernets.mobile import MobileSuperNet
 from metad2a.training.depthwise import quicken
 from metad2a.training.device import DevicePlan
-from metad2a.training.loop import passed, set_linear
+from metad2a.training.loop import average_statistics, passed, set_linear
 
 if TYPE_CHECKING:
     from metad2a.spaces.networks.inverted_residual import InvertedResidualNetwork
@@ -56,7 +56,9 @@ def inherited(run: Run, architecture: Architecture) -> nn.Module:
     size = min(_KEPT_BATCH, len(run.train_x))
     order = np.random.default_rng(run.seed).permutation(len(run.train_x))
     chosen = torch.from_numpy(order[: min(_KEPT_BATCHES, len(order) // size) * size])
-    recalibrate(network, run.train_x[chosen.to(run.place.device)].split(size), exact(run.place))
+    average_statistics(
+        network, run.train_x[chosen.to(run.place.device)].split(size), exact(run.place)
+    )
     return network
 
 
@@ -70,7 +72,7 @@ def inherit(
 ) -> nn.Module:
     """Return the plain network of an architecture with a supernet's weights and statistics.
 
-    The statistics belong to whatever went through the supernet last; see :func:`recalibrate`.
+    The statistics belong to whatever went through the supernet last; see :func:`metad2a.training.loop.average_statistics`.
 
     Args:
         space: of both.
@@ -98,35 +100,6 @@ def inherit(
         elif isinstance(heir, nn.Linear):
             heir.load_state_dict(parent.state_dict())
     return network
-
-
-@torch.no_grad()
-def recalibrate(
-    network: nn.Module,
-    batches: Iterable[Tensor],
-    place: DevicePlan,
-    run: Callable[[Tensor], object] | None = None,
-) -> None:
-    """Give the batch norms of a network the exact average statistics of batches of equal size.
-
-    Args:
-        network: left in evaluation mode.
-        batches: float (n, 3, h, w) images each, on its device.
-        place: the precision in which it computes.
-        run: sends a batch through it; None: it takes nothing else.
-    """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a cumulative average
-    network.train()
-    for images in batches:
-        with place.autocast():
-            (run or network)(images)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.eval()
 
 
 def _chosen(supernet: SuperNet, architecture: Architecture) -> dict[nn.Module, nn.Module | None]:
@@ -166,7 +139,9 @@ def begin_pretrained(run: Run) -> None:
         quicken(supernet)
     largest = supernet.chain.discretise(supernet.chain.cost_table(1, 32)[1][..., 0].astype(float))
     every = supernet.every_end(largest)
-    recalibrate(supernet, _calibration(run), run.place, lambda x: list(supernet.ends(x, every)))
+    average_statistics(
+        supernet, _calibration(run), run.place, lambda x: list(supernet.ends(x, every))
+    )
     fit_classifiers(run, lambda x: [(f, c) for f, _, c in supernet.ends(x, every)])
 
 
@@ -174,7 +149,7 @@ def begin_alone(run: Run, network: InvertedResidualNetwork) -> None:
     """Do the same for a network that is trained alone."""
     if run.place.device.type == "cpu":
         quicken(network)
-    recalibrate(network, _calibration(run), run.place)
+    average_statistics(network, _calibration(run), run.place)
     fit_classifiers(run, lambda x: [(network.features(x), network.classifier)])
 
 
@@ -183,7 +158,7 @@ def finish(run: Run, network: InvertedResidualNetwork) -> None:
 
     Which of the two classifiers is better is told by the held-out images.
     """
-    recalibrate(network, _calibration(run), run.place)
+    average_statistics(network, _calibration(run), run.place)
     trained = {name: value.clone() for name, value in network.classifier.state_dict().items()}
     before = _right(run, network)
     fit_classifiers(run, lambda x: [(network.features(x), network.classifier)])

@@ -22,10 +22,9 @@ from metad2a.errors import InputError
 from metad2a.spaces import Architecture, WeightSharing
 from metad2a.spaces.supernets.base import SuperNet
 from metad2a.spaces.supernets.gates import Gates
-from metad2a.training.augment import augment
+from metad2a.training.augment import augment, random_crop
 from metad2a.training.device import DevicePlan, seeded
 from search.data import TaskData
-from search.engine.augment import random_crop
 from search.engine.budget import Budget
 from search.engine.forms import Form, static_on
 from search.engine.inheritance import begin_pretrained
@@ -264,7 +263,7 @@ class Run:
         """Return float images (n, 3, side, side) as training sees them."""
         recipe = self.training.recipe
         if recipe is None:
-            return random_crop(x, rng, self.data.flip)
+            return random_crop(x, rng, flip=self.data.flip)
         return augment(x, rng, flip=self.data.flip, zoom=recipe.zoom)
 
     # -- losses and steps ----------------------------------------------------------------------

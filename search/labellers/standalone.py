@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from metad2a.errors import MetaD2AError
 from metad2a.protocol import STANDALONE, Standalone
 from metad2a.spaces import Architecture, SearchSpace, WeightSharing
+from metad2a.training.augment import random_crop
 from metad2a.training.device import DevicePlan, plan, seeded
 from search.data import TaskData, TaskImages
-from search.engine.augment import random_crop
 from search.labellers.base import LABELLERS, Labeller, Measurement
 from search.subspace.weight_sharing import sharing
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from metad2a.errors import InputError
 from metad2a.spaces import SearchSpace
 from metad2a.spaces._mobile import RESOLUTIONS
 from metad2a.training import plan as planning
-from search.data import image_side
+from search.data import image_side, training_side
 
 if TYPE_CHECKING:
     from metad2a.datasets import ImageDataset
@@ -63,8 +61,7 @@ def suggested(
     candidates = planning.admissible(
         space, classes, seed, max_params, max_macs, cut=limited, drawn=64
     )
-    own = np.flatnonzero(dataset.split == 0)
-    own = own if len(own) else np.arange(len(dataset))
+    own = training_side(dataset)
     sides = sorted({space.resolution(one) for one in candidates})
     if seconds is None:
         most = min(UNTIMED, image_side(dataset))
