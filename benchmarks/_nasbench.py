@@ -73,13 +73,13 @@ def load(shared: Path) -> NasBench:
     return NasBench([row["arch"] for row in rows], columns)
 
 
-def spearman(score: np.ndarray, truth: np.ndarray, above: float = 0) -> float:
+def spearman(score: np.ndarray, truth: np.ndarray, above: float = -np.inf) -> float:
     """Return the rank correlation among cells whose truth exceeds ``above``, or NaN for too few."""
     kept = truth > above
     return float(spearmanr(score[kept], truth[kept]).statistic) if _ranked(score[kept]) else np.nan
 
 
-def kendall(score: np.ndarray, truth: np.ndarray, above: float = 0) -> float:
+def kendall(score: np.ndarray, truth: np.ndarray, above: float = -np.inf) -> float:
     """Return Kendall's tau-b, as :func:`spearman`."""
     kept = truth > above
     return float(kendalltau(score[kept], truth[kept]).statistic) if _ranked(score[kept]) else np.nan

@@ -294,7 +294,8 @@ class PieceAnswers(Answers):
         found |= dict.fromkeys(space.pool(min(n, POOL), rng, classes, max_params, max_macs))
         members = self._within(list(found), max_params, max_macs)
         for _ in range(ROUNDS):
-            best = (-self.expect(members).mean).argsort(kind="stable")[:PARENTS]
+            means, _ = self._best([tuple(row) for row in members.tolist()])
+            best = (-means).argsort(kind="stable")[:PARENTS]
             children = [
                 space.mutate(tuple(members[parent].tolist()), rng)
                 for parent in best
@@ -306,34 +307,35 @@ class PieceAnswers(Answers):
 
     def expect(self, architectures: np.ndarray) -> Expectation:
         """Expect of each network what the best recipe for the time gives."""
+        rows = [tuple(row) for row in np.asarray(architectures).tolist()]
+        _, recipes = self._best(rows)
+        answer = self.model.predict(*self._about(rows, recipes))
+        return Expectation(answer.mean, answer.low, answer.high, tuple(recipes), answer.note)
+
+    def _best(self, rows: Sequence[Architecture]) -> tuple[np.ndarray, list[FineTune]]:
+        """Return the mean expected of each network by the best recipe for it, and the recipes."""
         from metad2a.training.plan import ways
 
-        if self.landmarks is None:
-            raise InputError("The dataset has no landmarks.")
-        classes = len(self.dataset.classes)
-        rows = [tuple(row) for row in np.asarray(architectures).tolist()]
-        pairs = ways(self.space, self.clock, rows, classes)
+        pairs = ways(self.space, self.clock, rows, len(self.dataset.classes))
         # A network too large for the time is expected frozen all the same.
         pairs += [
             (number, PROBE.recipe) for number in set(range(len(rows))) - {n for n, _ in pairs}
         ]
-        owner = [number for number, _ in pairs]
-        networks = [rows[number] for number in owner]
+        owner = np.array([number for number, _ in pairs], dtype=np.int64)
         recipes = [recipe for _, recipe in pairs]
-        answer = self.model.predict(
-            self.landmarks, self.space, networks, recipes, classes, self.clock.images
-        )
-        best = np.full(len(rows), -1)
-        for at, number in enumerate(owner):
-            if best[number] < 0 or answer.mean[at] > answer.mean[best[number]]:
-                best[number] = at
-        return Expectation(
-            answer.mean[best],
-            answer.low[best],
-            answer.high[best],
-            tuple(recipes[at] for at in best),
-            answer.note,
-        )
+        means = self.model.means(*self._about([rows[number] for number in owner], recipes))
+        order = np.lexsort((np.arange(len(owner)), -means, owner))
+        best = order[np.searchsorted(owner[order], np.arange(len(rows)))]
+        return means[best], [recipes[at] for at in best]
+
+    def _about(
+        self, rows: Sequence[Architecture], recipes: Sequence[FineTune]
+    ) -> tuple[Landmarks, SearchSpace, Sequence[Architecture], Sequence[FineTune], int, int]:
+        """Return what the model is asked about pairs of network and recipe."""
+        if self.landmarks is None:
+            raise InputError("The dataset has no landmarks.")
+        classes, images = len(self.dataset.classes), self.clock.images
+        return self.landmarks, self.space, rows, recipes, classes, images
 
     def ranked(self, expectation: Expectation, costs: np.ndarray, k: int) -> list[int]:
         """Take the best, then the best of at most half its work, of half of that, and so on.
@@ -355,22 +357,17 @@ class PieceAnswers(Answers):
         """Let the model know these results."""
         other = copy.copy(self)
         other.results = _joined(self.results, results)
-        if self.landmarks is None:
-            raise InputError("The dataset has no landmarks.")
-        rows = self.space.as_array([one.architecture for one in other.results])
         other.model = self._first
-        ways = other.expect(rows).recipes
+        _, ways = other._best([one.architecture for one in other.results])
         for judged in sorted({one.judged or self._judged for one in other.results}):
             mine = [
                 i for i, one in enumerate(other.results) if (one.judged or self._judged) == judged
             ]
             other.model = other.model.given(
-                self.landmarks,
-                self.space,
-                [other.results[i].architecture for i in mine],
-                [other.results[i].recipe or ways[i] for i in mine],
-                len(self.dataset.classes),
-                self.clock.images,
+                *self._about(
+                    [other.results[i].architecture for i in mine],
+                    [other.results[i].recipe or ways[i] for i in mine],
+                ),
                 [other.results[i].accuracy for i in mine],
                 judged,
             )

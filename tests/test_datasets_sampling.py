@@ -48,7 +48,8 @@ def test_balanced_and_decoded_once() -> None:
 def test_fewer_large_images_are_looked_at_than_small_ones(side: int, looked_at: int) -> None:
     dataset = Fake(np.arange(2000) % 2)
     dataset.side = side
-    assert draw(dataset, 0).report.checked == len(dataset.opened) == looked_at
+    assert draw(dataset, 0).report.checked == looked_at
+    assert looked_at <= len(dataset.opened) <= looked_at + 16  # threads are a little ahead
 
 
 def test_seeds() -> None:

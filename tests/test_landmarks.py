@@ -84,6 +84,15 @@ def test_letters_are_not_mirrored_and_discs_may_be(letters):
     assert not found.flips_harm
 
 
+def test_the_same_images_are_measured_once(monkeypatch):
+    images = drawn(("A", "C"), 8)
+    first = measured(images, 2)
+    monkeypatch.setattr(landmarks, "pooled", None)
+    assert measured(images, 2) is first
+    with pytest.raises(TypeError):
+        measured([255 - one for one in images], 2)
+
+
 def test_noise_is_at_chance():
     found = measured(noise(64), 2)
     assert found.chance
@@ -95,9 +104,10 @@ def random_features(seed: int, n: int, classes: int, monkeypatch) -> Landmarks:
     rng = np.random.default_rng(seed)
     hidden = rng.normal(size=(n, 30))
 
-    def pooled(images: np.ndarray) -> list[torch.Tensor]:
+    def pooled(images: np.ndarray, stages=STAGES) -> list[torch.Tensor]:
         found = []
-        for width in (24, 40, 80, 112, 192, 320, 1280):
+        widths = dict(zip(STAGES, (24, 40, 80, 112, 192, 320, 1280), strict=True))
+        for width in map(widths.get, stages):
             mixed = hidden @ rng.normal(size=(30, width)) + rng.normal(size=(n, width))
             found.append(torch.from_numpy(mixed).float())
         return found

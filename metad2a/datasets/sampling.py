@@ -5,8 +5,11 @@ After the listing, a sample of 500,000 images costs what a sample of 5,000 costs
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -16,6 +19,7 @@ from metad2a.datasets.decode import UnreadableImage
 from metad2a.datasets.levels import EIGHT_BITS
 from metad2a.datasets.quality import Print, compare, print_of
 from metad2a.datasets.report import DatasetReport, Skipped, list_skipped
+from metad2a.datasets.workers import cores
 from metad2a.errors import InputError
 from metad2a.settings import LIMITS
 
@@ -28,6 +32,8 @@ CHECKED = 3_000
 AUDIT_PIXELS = 30_000_000
 """Stored pixels after which no more are looked at than need be."""
 _LISTED = 5
+_THREADS, _AHEAD = 4, 16
+"""Threads that decode a sample, and images that they are asked for in advance."""
 _ATTEMPTS = 4
 """Candidates a class, as a multiple of the images wanted of it."""
 
@@ -149,6 +155,17 @@ def check(dataset: ImageDataset, progress: bool = False, quality: bool = False) 
     return _thinned(dataset, np.arange(len(counts)), readable, report)
 
 
+@dataclass(frozen=True)
+class _Met:
+    """What is kept of an image that was looked at."""
+
+    image: np.ndarray
+    size: tuple[int, int]
+    """Height and width as stored, in pixels."""
+    gray: bool
+    print: Print | None
+
+
 class _Tally:
     """Decodes images and counts what comes out.
 
@@ -169,23 +186,48 @@ class _Tally:
     def checked(self) -> int:
         return len(self.sizes) + len(self.skipped)
 
-    def look(self, indices: Iterable[int]) -> Iterable[tuple[int, np.ndarray | None]]:
+    def look(self, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray | None]]:
         """Yield each index with its image, reduced if large, or None if it is unreadable."""
-        for number in indices:
-            index = int(number)
-            try:
-                image, size = self.dataset.reduced(index, SAMPLE_SIDE)
-            except UnreadableImage as error:
-                self.skipped[index] = Skipped(self.dataset.locate(index), str(error))
+        numbers = [int(number) for number in indices]
+        for index, met in zip(numbers, self._met(numbers), strict=True):
+            if isinstance(met, Skipped):
+                self.skipped[index] = met
                 yield index, None
                 continue
-            self.sizes[index] = size
-            self.pixels += size[0] * size[1]
-            image = _shrink(image)
-            self._gray = self._gray and bool((image == image[:, :, :1]).all())
-            if self.compares:
-                self.prints[index] = print_of(image)
-            yield index, image
+            self.sizes[index] = met.size
+            self.pixels += met.size[0] * met.size[1]
+            self._gray = self._gray and met.gray
+            if met.print is not None:
+                self.prints[index] = met.print
+            yield index, met.image
+
+    def _met(self, indices: Sequence[int]) -> Iterator[_Met | Skipped]:
+        """Decode images in their order, where the dataset allows it on several cores."""
+        if not self.dataset.threads or cores() == 1:
+            yield from map(self._meet, indices)
+            return
+        with ThreadPoolExecutor(min(cores(), _THREADS), "metad2a-look") as executor:
+            begun: deque[Future[_Met | Skipped]] = deque()
+            left = iter(indices)
+            try:
+                while True:
+                    for index in islice(left, _AHEAD - len(begun)):
+                        begun.append(executor.submit(self._meet, index))
+                    if not begun:
+                        return
+                    yield begun.popleft().result()
+            finally:
+                for one in begun:
+                    one.cancel()
+
+    def _meet(self, index: int) -> _Met | Skipped:
+        try:
+            image, size = self.dataset.reduced(index, SAMPLE_SIDE)
+        except UnreadableImage as error:
+            return Skipped(self.dataset.locate(index), str(error))
+        image = _shrink(image)
+        gray = bool((image == image[:, :, :1]).all())
+        return _Met(image, size, gray, print_of(image) if self.compares else None)
 
     def decode(self, indices: Iterable[int]) -> dict[int, np.ndarray]:
         """Return the readable images, read in the order of storage."""

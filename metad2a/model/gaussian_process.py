@@ -109,9 +109,12 @@ class GaussianProcess:
         """Return float64 (len(a), len(b)): how what is at ``a`` and at ``b`` vary together."""
         found = p["level"].exp() ** 2 + (p["linear"].exp() ** 2 / a.x.shape[1]) * (a.x @ b.x.T)
         found = found + p["smooth"].exp() ** 2 * _matern(a.x, b.x, p["lengths"].exp())
+        shared = a.groups[:, None] == b.groups[None]
+        if not bool(shared.any()):  # a new task that nothing is known of
+            return found
         same = _matern(a.x[:, self.own], b.x[:, self.own], p["group_lengths"].exp())
         for kind in range(a.groups.shape[1]):
-            together = (a.groups[:, kind, None] == b.groups[None, :, kind]).double()
+            together = shared[..., kind].double()
             level, smooth = p["group_level"][kind].exp() ** 2, p["group_smooth"][kind].exp() ** 2
             found = found + together * (level + smooth * same)
         return found + together * (p["doubt"].exp() ** 2 * a.doubt[:, None] * b.doubt[None])
@@ -220,6 +223,12 @@ class GaussianProcess:
         return other
 
     # -- answers -------------------------------------------------------------------------------
+
+    def mean(self, points: Points) -> Tensor:
+        """Return what is expected there, float64 (n,): the first of what :meth:`predict` returns."""
+        if self.points is None:
+            raise ValueError("fit the process first")
+        return self._covariance(self.parameters, points, self.points) @ self._weights
 
     def predict(self, points: Points) -> tuple[Tensor, Tensor]:
         """Return mean and variance, float64 (n,) each, of results there, their noise included."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -64,6 +65,8 @@ _TRUSTED, _SURE = 0.6, 0.8
 _PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
 _SCALES = (4.0, 8.0, 16.0, 32.0)
 _BATCH_PIXELS = 2**19
+_REMEMBERED = 16
+_remembered: dict[bytes, tuple[Landmarks, RidgeHead]] = {}
 
 
 @dataclass(frozen=True)
@@ -347,7 +350,25 @@ def measure(
 def _measured(
     images: Sequence[np.ndarray], labels: np.ndarray, counts: np.ndarray, side: float
 ) -> tuple[Landmarks, RidgeHead]:
-    """Return the landmarks, and the head of the best among those of all images."""
+    """Return the landmarks, and the head of the best among those of all images.
+
+    The last few samples are remembered by their content: whoever moves a limit, or trains what was
+    suggested, asks about the same images again.
+    """
+    digest = hashlib.blake2b(repr((side, counts.tolist(), labels.tolist())).encode())
+    for image in images:
+        digest.update(repr(image.shape).encode() + image.tobytes())
+    found = _remembered.get(digest.digest())
+    if found is None:
+        found = _remembered[digest.digest()] = _measure(images, labels, counts, side)
+        for oldest in list(_remembered)[:-_REMEMBERED]:
+            _remembered.pop(oldest, None)
+    return found
+
+
+def _measure(
+    images: Sequence[np.ndarray], labels: np.ndarray, counts: np.ndarray, side: float
+) -> tuple[Landmarks, RidgeHead]:
     n, targets = len(images), torch.from_numpy(np.asarray(labels, dtype=np.int64))
     classes = int(targets.max()) + 1
     large = _subset(np.asarray(labels), LARGE_IMAGES) if side > _LARGE_FROM else np.empty(0, int)
@@ -361,7 +382,7 @@ def _measured(
         accuracy[row] = [found.accuracy for found in heads]
         fitted += heads
         if resolution == _FLIP_RESOLUTION:
-            mirrored = pooled(np.ascontiguousarray(squares[:, :, ::-1]))
+            mirrored = pooled(np.ascontiguousarray(squares[:, :, ::-1]), _FLIP_STAGES)
     if len(large):
         squares = np.stack([square(images[i], RESOLUTIONS[-1]) for i in large])
         few = torch.from_numpy(large)
@@ -396,20 +417,24 @@ def _measured(
 
 
 @torch.inference_mode()
-def pooled(images: np.ndarray) -> list[Tensor]:
-    """Map uint8 (n, s, s, 3) to what each of :data:`STAGES` says: float32 (n, channels) each."""
+def pooled(images: np.ndarray, stages: Sequence[int] = STAGES) -> list[Tensor]:
+    """Map uint8 (n, s, s, 3) to what each of the ``stages`` says: float32 (n, channels) each.
+
+    Stages beyond the last one that is asked for are not computed.
+    """
     network: Any = backbone(same=True)
-    found: list[list[Tensor]] = [[] for _ in STAGES]
+    found: dict[int, list[Tensor]] = {stage: [] for stage in stages}
     size = max(1, _BATCH_PIXELS // images.shape[1] ** 2)
     for part in torch.from_numpy(images).split(size):
         x = part.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
         x = network.stem(x.contiguous(memory_format=torch.channels_last))
-        for number, stage in enumerate(network.stages, start=1):
-            x = stage(x)
-            if number in STAGES:
-                found[STAGES.index(number)].append(x.mean((2, 3)))
-        found[-1].append(network.head(x).mean((2, 3)))
-    return [torch.cat(parts) for parts in found]
+        for number, part_of_it in enumerate((*network.stages, network.head), start=1):
+            if number > max(stages):
+                break
+            x = part_of_it(x)
+            if number in found:
+                found[number].append(x.mean((2, 3)))
+    return [torch.cat(parts) for parts in found.values()]
 
 
 def _fit(features: Tensor, labels: Tensor, classes: int) -> RidgeHead:
@@ -450,8 +475,8 @@ def _flips(
     first, second = _halves(labels)
     halves = [(a, b) for a, b in ((first, second), (second, first)) if len(a) > 1]
     losses = []
-    for stage in _FLIP_STAGES:
-        own, other = features[STAGES.index(stage)], mirrored[STAGES.index(stage)]
+    shallow = [features[STAGES.index(stage)] for stage in _FLIP_STAGES]
+    for own, other in zip(shallow, mirrored, strict=True):
         for fit, judged in halves:
             head = _fit(own[fit], labels[fit], classes)
             right, still = (
@@ -459,7 +484,7 @@ def _flips(
                 for x in (own, other)
             )
             losses.append(float((right.float() - still.float()).mean()))
-    own, other = (x[STAGES.index(_CHIRAL_STAGE)] for x in (features, mirrored))
+    own, other = (x[_FLIP_STAGES.index(_CHIRAL_STAGE)] for x in (shallow, mirrored))
     told = []
     for fit, judged in halves:
         sides = torch.arange(2 * len(fit)) // len(fit)

@@ -380,6 +380,24 @@ class Performance:
         logit, half = mean + chance, HALF_WIDTH * self.factor * deviation
         return Forecast(percent(logit), percent(logit - half), percent(logit + half))
 
+    def means(
+        self,
+        landmarks: Landmarks,
+        space: SearchSpace,
+        architectures: Sequence[Architecture],
+        recipes: Sequence[FineTune],
+        classes: int,
+        images: int,
+    ) -> np.ndarray:
+        """Return the means of :meth:`predict` alone, float64 (n,), in a third of its time."""
+        if landmarks.chance and not self.known:
+            return np.full(len(architectures), 100 * landmarks.largest)
+        x = describe(landmarks, space, architectures, recipes, classes, images)
+        mean = self.process.mean(self._points(x, np.zeros(len(x)))).numpy()
+        middle, spread = self.level
+        chance = math.log(landmarks.largest / (1 - landmarks.largest))
+        return percent(x[:, NEAR] + middle + spread * mean + chance)
+
     def distances(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and deviation, float64 (n,) each, of distances at features (n, FEATURES)."""
         mean, variance = self.process.predict(self._points(x, np.zeros(len(x))))
