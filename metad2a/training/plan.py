@@ -149,7 +149,7 @@ class Time:
             epochs = min(left / (step * forward), EPOCHS[1])
             if epochs >= EPOCHS[0]:
                 ways += [
-                    dataclasses.replace(FINE_TUNE, rate=rate, epochs=epochs, frozen_stages=frozen)
+                    FineTune(rate=rate, epochs=epochs, frozen_stages=frozen)
                     for rate in RATES
                 ]
         return ways
