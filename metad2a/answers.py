@@ -261,7 +261,8 @@ class PieceAnswers(Answers):
 
         sides = split(self.dataset, self.seed)
         known = np.sort(np.concatenate([sides.train, sides.choice]))
-        self.landmarks, self.report = landmarks.described(self.dataset, known, self.seed)
+        test = sides.test if sides.own_test else None
+        self.landmarks, self.report = landmarks.described(self.dataset, known, self.seed, test)
         self.clock = Time(
             60.0 * self.minutes,
             self._pace(self.space),

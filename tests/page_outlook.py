@@ -29,12 +29,17 @@ class Outlook:
         )
         return SimpleNamespace(mean=mean, low=mean - 9, high=np.minimum(mean + 9, 100), note="")
 
+    def means(self, *asked: Any) -> np.ndarray:
+        """Return the means alone."""
+        found: np.ndarray = self.predict(*asked).mean
+        return found
+
     def given(self, *_: Any) -> Outlook:
         """Expect what was expected, whatever was measured."""
         return self
 
 
-def described(dataset: Any, indices: Any, seed: int = 0) -> tuple[Any, Any]:
+def described(dataset: Any, indices: Any, seed: int = 0, test: Any = None) -> tuple[Any, Any]:
     """Return landmarks, without running a network, and the report on what was read."""
     from metad2a.datasets import draw
     from metad2a.model.landmarks import MAX_CLASSES, RESOLUTIONS, STAGES, Landmarks, per_class
@@ -57,6 +62,8 @@ def described(dataset: Any, indices: Any, seed: int = 0) -> tuple[Any, Any]:
         growth=0.3,
         between=0.2,
         alike=-0.4,
+        shift=0.0,
+        apart=0.0,
     )
     return landmarks, sample.report
 

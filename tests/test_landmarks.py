@@ -21,6 +21,7 @@ from metad2a.model.landmarks import (
     RESOLUTIONS,
     STAGES,
     Landmarks,
+    OtherSide,
     measure,
     of_dataset,
     per_class,
@@ -91,6 +92,65 @@ def test_the_same_images_are_measured_once(monkeypatch):
     assert measured(images, 2) is first
     with pytest.raises(TypeError):
         measured([255 - one for one in images], 2)
+
+
+def test_test_images_of_another_kind_are_noticed():
+    images = drawn(("E", "G", "R", "Z"), 64)
+    labels = np.arange(64) % 4
+    counts = np.bincount(labels).astype(float)
+    alike, other = (
+        measure(images, labels, counts, 40, OtherSide(tested))
+        for tested in (drawn(("E", "G", "R", "Z"), 40, seed=1), noise(40))
+    )
+    assert other.shift > 0.3 + abs(alike.shift)
+    assert other.apart > 0.1 + abs(alike.apart)
+    plain = other.of_training()
+    assert (plain.shift, plain.apart) == (0, 0)
+    assert plain.accuracy == pytest.approx(measured(images, 4).accuracy, nan_ok=True)
+
+
+def test_of_a_test_side_a_hundred_images_are_looked_at_and_no_label(monkeypatch):
+    labels = np.arange(600) % 3
+    images = [np.full((10, 12, 3), i % 251, np.uint8) for i in range(600)]
+    dataset = load_dataset((images, labels))
+    seen = []
+    monkeypatch.setattr(landmarks, "measure", lambda *given: seen.append(given[-1]))
+    train, test = np.arange(100), np.arange(100, 600)
+    of_dataset(dataset, train, 0, test)
+    dataset.labels[test] = 0
+    of_dataset(dataset, train, 0, test)
+    of_dataset(dataset, train, 0, test[:5])
+    most = landmarks.TEST_IMAGES
+    assert [len(one.images) for one in seen] == [most, most, 0]
+    assert all((a == b).all() for a, b in zip(seen[0].images, seen[1].images, strict=True))
+    assert not any(one.unknown for one in seen)
+
+
+def test_where_the_head_lacks_classes_training_images_of_those_are_known_too(monkeypatch):
+    labels = np.arange(900) % 60
+    images = [np.full((10, 12, 3), i % 251, np.uint8) for i in range(900)]
+    seen = []
+    monkeypatch.setattr(landmarks, "measure", lambda *given: seen.append(given))
+    of_dataset(load_dataset((images, labels)), np.arange(600), 0, np.arange(600, 900))
+    other = seen[0][-1]
+    assert len(other.images) == len(other.unknown) == landmarks.TEST_IMAGES
+    assert other.known == pytest.approx(MAX_CLASSES / 60)
+
+
+def test_test_images_of_classes_that_the_head_lacks_are_no_shift():
+    letters = ("E", "G", "R", "Z", "A", "M")
+    every = drawn(letters, 96)
+    label = np.arange(96) % 6
+    known = [one for one, own in zip(every, label, strict=True) if own < 4]
+    labels = label[label < 4]
+    counts = np.bincount(label).astype(float)
+    unknown = [one for one, own in zip(every, label, strict=True) if own > 3]
+    tested = drawn(letters, 60, seed=3)
+    blind, fair = (
+        measure(known, labels, counts, 40, OtherSide(tested, *more))
+        for more in ((), (unknown, 4 / 6))
+    )
+    assert fair.apart < 0.1 < blind.apart
 
 
 def test_noise_is_at_chance():
@@ -169,6 +229,8 @@ def made(accuracy: np.ndarray, **values) -> Landmarks:
         growth=0.2,
         between=0.2,
         alike=-0.4,
+        shift=0.0,
+        apart=0.0,
     )
     return dataclasses.replace(base, **values)
 
@@ -235,7 +297,8 @@ def test_other_json_is_refused():
 def test_the_sample_is_of_the_training_side_and_has_few_of_each_class(monkeypatch):
     seen = {}
 
-    def instead(images, labels, counts, side):
+    def instead(images, labels, counts, side, other):
+        assert not other.images
         seen.update(images=images, labels=labels, counts=counts, side=side)
 
     monkeypatch.setattr(landmarks, "measure", instead)

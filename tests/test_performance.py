@@ -125,6 +125,8 @@ def marks(hard: float, deep: float, classes: int = 5, largest: float = 0.2) -> L
         growth=0.3,
         between=0.2,
         alike=-0.4,
+        shift=0.0,
+        apart=0.0,
     )
 
 

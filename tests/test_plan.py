@@ -25,6 +25,9 @@ class By:
         mean = np.array([float(self.expected(a, r)) for a, r in pairs])
         return SimpleNamespace(mean=mean, low=mean - 5, high=mean + 5)
 
+    def means(self, *asked):
+        return self.predict(*asked).mean
+
     def given(self, landmarks, space, architectures, recipes, classes, images, accuracies, judged):
         """Expects of everything what it did, and as much more as the best of these was better."""
         above = max(accuracies) - max(map(self.expected, architectures, recipes))
@@ -32,7 +35,14 @@ class By:
 
 
 def planner(expected, clock=CLOCK, architectures=None):
-    return Planner(SPACE, By(expected), None, clock, 10, architectures or SPACE.anchors())
+    return Planner(
+        SPACE,
+        By(expected),
+        SimpleNamespace(of_training=dict),
+        clock,
+        10,
+        architectures or SPACE.anchors(),
+    )
 
 
 def chosen(*args):

@@ -25,6 +25,9 @@ class Expects:
         )
         return SimpleNamespace(mean=mean, low=mean - 9, high=np.minimum(mean + 9, 100))
 
+    def means(self, *asked):
+        return self.predict(*asked).mean
+
     def given(self, *_):
         """Expect what was expected, whatever was measured."""
         return self

@@ -56,13 +56,14 @@ def write_landmarks(path: Path, known: Mapping[str, Landmarks]) -> None:
 
 
 def measured(dataset: ImageDataset, task: Mapping[str, Any]) -> Landmarks:
-    """Measure the landmarks of a task on its training images.
+    """Measure the landmarks of a task.
 
     Args:
         dataset: the task's.
         task: a row of exported tasks.
     """
-    return of_dataset(dataset, np.array(task["train"], dtype=np.int64), 0)
+    train, test = (np.array(task[side], dtype=np.int64) for side in ("train", "test"))
+    return of_dataset(dataset, train, 0, test)
 
 
 def recipe_of(protocol: str) -> FineTune | None:

@@ -54,6 +54,12 @@ _FLIP_HARM = 0.08
 _CHIRAL = 0.65
 _GROWTH = ((64, 5), (64, HEAD), (128, 7), (128, HEAD))
 """Where it is measured what half the images are worth."""
+TEST_IMAGES = 120
+"""Images of the dataset's own test side that are held against the training images."""
+_LEAST_TEST = 10
+_SHIFTED, _APART = 0.5, 0.2
+"""Beyond what test sides of the same kind show by chance (a deviation of 0.2 and 0.05); eight of 65
+datasets are."""
 CHANCE_RISK = 0.01
 """Share of datasets with random labels that are taken for more than that."""
 MOST_JUDGED = 2_000
@@ -71,7 +77,7 @@ _remembered: dict[bytes, tuple[Landmarks, RidgeHead]] = {}
 
 @dataclass(frozen=True)
 class Landmarks:
-    """What was measured of a dataset; all of it is about its training images."""
+    """What was measured of a dataset: of its training images, but for the last two."""
 
     accuracy: np.ndarray
     """float64 (:data:`RESOLUTIONS`, :data:`STAGES`), leave-one-out, 0..1; NaN where not measured.
@@ -105,6 +111,14 @@ class Landmarks:
     alike: float
     """Logarithm of the distance to the nearest other image over the usual distance, median: very
     low where frames of one film are among the images, so that accuracies flatter."""
+    shift: float
+    """By how much the head is less sure of test images than of training images it has not seen, in
+    logits of its mean confidence (compare Garg et al., "Leveraging unlabeled data to predict
+    out-of-distribution performance", ICLR 2022); 0 where the test side is drawn from the same
+    images, or was not measured. Labels of test images are not looked at."""
+    apart: float
+    """How much farther from the training images test images are than those are from one another:
+    logarithm of the ratio of the median distances to the nearest; 0 as above."""
 
     @property
     def distance(self) -> np.ndarray:
@@ -135,6 +149,15 @@ class Landmarks:
         cards), so that they teach nothing.
         """
         return self.flip_loss > _FLIP_HARM or self.chirality > _CHIRAL
+
+    @property
+    def shifted(self) -> bool:
+        """Whether test images look to be of another kind than those that train."""
+        return self.shift > _SHIFTED or self.apart > _APART
+
+    def of_training(self) -> Landmarks:
+        """Return the same without what test images said, which nothing may be chosen by."""
+        return dataclasses.replace(self, shift=0.0, apart=0.0)
 
     def near(self, resolution: float, stage: float) -> float:
         """Return the distance from chance, in logits, expected of features anywhere.
@@ -211,7 +234,10 @@ def per_class(classes: int) -> int:
 
 
 def of_dataset(
-    dataset: ImageDataset, indices: np.ndarray | None = None, seed: int = 0
+    dataset: ImageDataset,
+    indices: np.ndarray | None = None,
+    seed: int = 0,
+    test: np.ndarray | None = None,
 ) -> Landmarks:
     """Measure some images of a dataset, stratified by class.
 
@@ -219,6 +245,7 @@ def of_dataset(
         dataset: where they come from.
         indices: int (m,), the images that count; None: all of the training side.
         seed: of the sample.
+        test: int (k,), the test side, where it may be of another kind than the training side.
 
     Raises:
         InputError: fewer than 2 classes have 2 readable images.
@@ -246,11 +273,61 @@ def of_dataset(
             f"{dataset.name!r} has {len(kept)} classes of 2 readable training images or more; at "
             "least 2 are needed. Add images."
         )
-    return measure(images, labelled, counts, float(np.median(sides)))
+    other = OtherSide.of(dataset, test, indices, np.concatenate(picked), seed)
+    return measure(images, labelled, counts, float(np.median(sides)), other)
+
+
+@dataclass(frozen=True)
+class OtherSide:
+    """Some images of a dataset's own test side, whose labels are not known here."""
+
+    images: Sequence[np.ndarray] = ()
+    """uint8 (h, w, 3) each."""
+    unknown: Sequence[np.ndarray] = ()
+    """Training images of classes that are not measured and that the head does not know, where there
+    are many classes: test images are of those too."""
+    known: float = 1.0
+    """Share of the training images, 0..1, that are of classes measured."""
+
+    @classmethod
+    def of(
+        cls,
+        dataset: ImageDataset,
+        test: np.ndarray | None,
+        train: np.ndarray,
+        measured: np.ndarray,
+        seed: int,
+    ) -> OtherSide:
+        """Decode up to :data:`TEST_IMAGES` of each kind; of too few nothing is told.
+
+        Args:
+            dataset: where they come from.
+            test: int (k,), images of the test side; None: it is of the same kind.
+            train: int (m,), images of the training side.
+            measured: int (n,), those of them that are measured.
+            seed: of the draw.
+        """
+        if test is None:
+            return cls()
+
+        def drawn(indices: np.ndarray) -> list[np.ndarray]:
+            chosen = np.random.default_rng([seed, 5]).permutation(indices)[:TEST_IMAGES]
+            images = []
+            for index in np.sort(chosen):
+                with contextlib.suppress(UnreadableImage):
+                    images.append(dataset.reduced(int(index), SAMPLE_SIDE)[0])
+            return images
+
+        images = drawn(test)
+        if len(images) < _LEAST_TEST:
+            return cls()
+        labels = dataset.labels[train]
+        known = np.isin(labels, dataset.labels[measured])
+        return cls(images, drawn(train[~known]), float(known.mean()))
 
 
 def described(
-    dataset: ImageDataset, indices: np.ndarray, seed: int = 0
+    dataset: ImageDataset, indices: np.ndarray, seed: int = 0, test: np.ndarray | None = None
 ) -> tuple[Landmarks, DatasetReport]:
     """Measure some images of a dataset, and report on all that was read of it.
 
@@ -264,7 +341,8 @@ def described(
     counts = np.bincount(dataset.labels[indices], minlength=len(dataset.classes)).astype(float)
     _, labels = np.unique(sample.labels, return_inverse=True)
     side = float(np.median(sample.sizes.min(1)))
-    marks, best = _measured(sample.images, labels, counts, side)
+    other = OtherSide.of(dataset, test, indices, sample.indices, seed)
+    marks, best = _measured(sample.images, labels, counts, side, other)
     return marks, _doubted(sample.report, dataset, sample.indices, best)
 
 
@@ -334,7 +412,11 @@ def _doubted(
 
 
 def measure(
-    images: Sequence[np.ndarray], labels: np.ndarray, counts: np.ndarray, side: float
+    images: Sequence[np.ndarray],
+    labels: np.ndarray,
+    counts: np.ndarray,
+    side: float,
+    other: OtherSide = OtherSide(),
 ) -> Landmarks:
     """Measure sampled images.
 
@@ -343,31 +425,41 @@ def measure(
         labels: int64 (n,), 0 .. c-1 for the c classes sampled, c >= 2, n >= 2.
         counts: float (classes,), training images of every class of the dataset, sampled or not.
         side: median shorter side of the images as stored, in pixels.
+        other: images of the test side; none: it is of the same kind.
     """
-    return _measured(images, labels, counts, side)[0]
+    return _measured(images, labels, counts, side, other)[0]
 
 
 def _measured(
-    images: Sequence[np.ndarray], labels: np.ndarray, counts: np.ndarray, side: float
+    images: Sequence[np.ndarray],
+    labels: np.ndarray,
+    counts: np.ndarray,
+    side: float,
+    other: OtherSide,
 ) -> tuple[Landmarks, RidgeHead]:
     """Return the landmarks, and the head of the best among those of all images.
 
     The last few samples are remembered by their content: whoever moves a limit, or trains what was
     suggested, asks about the same images again.
     """
-    digest = hashlib.blake2b(repr((side, counts.tolist(), labels.tolist())).encode())
-    for image in images:
+    facts = (side, counts.tolist(), labels.tolist(), len(other.images))
+    digest = hashlib.blake2b(repr(facts).encode())
+    for image in (*images, *other.images, *other.unknown):
         digest.update(repr(image.shape).encode() + image.tobytes())
     found = _remembered.get(digest.digest())
     if found is None:
-        found = _remembered[digest.digest()] = _measure(images, labels, counts, side)
+        found = _remembered[digest.digest()] = _measure(images, labels, counts, side, other)
         for oldest in list(_remembered)[:-_REMEMBERED]:
             _remembered.pop(oldest, None)
     return found
 
 
 def _measure(
-    images: Sequence[np.ndarray], labels: np.ndarray, counts: np.ndarray, side: float
+    images: Sequence[np.ndarray],
+    labels: np.ndarray,
+    counts: np.ndarray,
+    side: float,
+    other: OtherSide,
 ) -> tuple[Landmarks, RidgeHead]:
     n, targets = len(images), torch.from_numpy(np.asarray(labels, dtype=np.int64))
     classes = int(targets.max()) + 1
@@ -386,16 +478,17 @@ def _measure(
     if len(large):
         squares = np.stack([square(images[i], RESOLUTIONS[-1]) for i in large])
         few = torch.from_numpy(large)
-        for column, (one, other) in enumerate(
+        for column, (one, before) in enumerate(
             zip(pooled(squares), features[RESOLUTIONS[-2]], strict=True)
         ):
             gain = _logit(_left_out(one, targets[few], classes), len(large))
-            gain -= _logit(_left_out(other[few], targets[few], classes), len(large))
+            gain -= _logit(_left_out(before[few], targets[few], classes), len(large))
             accuracy[-1, column] = _expit(_logit(accuracy[-2, column], n) + gain)
     flip_loss, chirality = _flips(features[_FLIP_RESOLUTION], mirrored, targets, classes)
     kept = counts[counts > 0]
     shares = kept / kept.sum()
     head = features[RESOLUTIONS[-2]][-1]
+    shift, apart = _shifted(head, heads[-1], other) if other.images else (0.0, 0.0)
     marks = Landmarks(
         accuracy=accuracy,
         count=n,
@@ -412,6 +505,8 @@ def _measure(
         growth=_growth(features, targets, classes),
         between=_between(head, targets, classes),
         alike=_alike(head),
+        shift=shift,
+        apart=apart,
     )
     return marks, max(fitted, key=lambda found: found.accuracy)
 
@@ -514,6 +609,34 @@ def _between(features: Tensor, labels: Tensor, classes: int) -> float:
     sums = torch.zeros(classes, x.shape[1]).index_add_(0, labels, x)
     means = sums / torch.bincount(labels, minlength=classes).clamp_min(1)[:, None]
     return float((means[labels] ** 2).sum() / ((x**2).sum() + 1e-12))
+
+
+def _shifted(features: Tensor, head: RidgeHead, side: OtherSide) -> tuple[float, float]:
+    """Return :attr:`Landmarks.shift` and :attr:`Landmarks.apart` of a test side."""
+
+    def told(images: Sequence[np.ndarray]) -> Tensor:
+        """Return float32 (n, 2): confidence, and distance to the nearest image measured."""
+        squares = np.stack([square(image, RESOLUTIONS[-2]) for image in images])
+        (found,) = pooled(squares, (HEAD,))
+        near = torch.cdist(found, features).min(1).values
+        return torch.stack([_confidence(found @ head.weight.T + head.bias), near], dim=1)
+
+    near = torch.cdist(features, features).fill_diagonal_(math.inf).min(1).values
+    usual = torch.stack([_confidence(head.left_out), near], dim=1)
+    if len(side.unknown):
+        # As many of either kind as there are among training images.
+        ratio, unknown = side.known / (1 - side.known), told(side.unknown)
+        kept = max(1, min(len(usual), round(len(unknown) * ratio)))
+        usual = usual[torch.linspace(0, len(usual) - 1, kept).long()]
+        usual = torch.cat([usual, unknown[: max(1, round(kept / ratio))]])
+    strange = told(side.images)
+    sure = [_logit(float(one[:, 0].mean().clamp(0.02, 0.98))) for one in (usual, strange)]
+    far = [one[:, 1].median() + 1e-6 for one in (usual, strange)]
+    return sure[0] - sure[1], float(torch.log(far[1] / far[0]))
+
+
+def _confidence(logits: Tensor) -> Tensor:
+    return logits.softmax(1).max(1).values
 
 
 def _alike(features: Tensor) -> float:

@@ -45,6 +45,8 @@ DATASET = (
     "growth",
     "between",
     "alike",
+    "shift",
+    "apart",
     "log2_unsampled",
 )
 """Features of a dataset, counts and statistics."""
@@ -84,6 +86,10 @@ HALF_WIDTH = 1.6449
 """Half the width of a 90 % interval, in deviations of a normal distribution."""
 GIVEN = (0, 2, 5)
 """Numbers of known results for which intervals are calibrated apart."""
+SHIFTED = (
+    "The test images look to be of another kind than the training images (no label of theirs was looked at): "
+    "what is expected on them is less than on images like those that train."
+)
 _OWN = tuple(range(len(FEATURES) - len(NETWORK) - len(RECIPE), len(FEATURES)))
 _FORM = 1
 _ASSET = Path(__file__).parent.parent / "assets" / "performance.safetensors"
@@ -146,6 +152,8 @@ def describe_dataset(landmarks: Landmarks, classes: int, images: int) -> np.ndar
         landmarks.growth,
         landmarks.between,
         landmarks.alike,
+        landmarks.shift,
+        landmarks.apart,
         math.log2(max(classes, landmarks.sampled) / landmarks.sampled),
     ]
     marks = [
@@ -378,7 +386,8 @@ class Performance:
         x = describe(landmarks, space, architectures, recipes, classes, images)
         mean, deviation = self.distances(x)
         logit, half = mean + chance, HALF_WIDTH * self.factor * deviation
-        return Forecast(percent(logit), percent(logit - half), percent(logit + half))
+        note = SHIFTED if landmarks.shifted else ""
+        return Forecast(percent(logit), percent(logit - half), percent(logit + half), note)
 
     def means(
         self,

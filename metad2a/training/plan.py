@@ -85,6 +85,17 @@ class Outlook(Protocol):
     ) -> Any:
         """Return ``mean``, ``low`` and ``high``, percent, of pairs of network and recipe."""
 
+    def means(
+        self,
+        landmarks: Landmarks,
+        space: SearchSpace,
+        architectures: Sequence[Architecture],
+        recipes: Sequence[FineTune],
+        classes: int,
+        images: int,
+    ) -> np.ndarray:
+        """Return the means alone, which takes less time."""
+
     def given(
         self,
         landmarks: Landmarks,
@@ -107,9 +118,12 @@ class Plan:
     recipe: FineTune
     """Its epochs are those that are foreseen."""
     expected: float | None
-    """Accuracy in percent."""
-    interval: tuple[float, float] | None
+    """Accuracy in percent on images like those that train: decisions go by it."""
     reason: str
+    predicted: float | None = None
+    """Accuracy in percent on the test side, which may be of another kind."""
+    interval: tuple[float, float] | None = None
+    """Bounds of the 90 % interval of that."""
 
 
 @dataclass(frozen=True)
@@ -148,10 +162,7 @@ class Time:
             step = (share + more * max(0, stages - 5)) * times
             epochs = min(left / (step * forward), EPOCHS[1])
             if epochs >= EPOCHS[0]:
-                ways += [
-                    FineTune(rate=rate, epochs=epochs, frozen_stages=frozen)
-                    for rate in RATES
-                ]
+                ways += [FineTune(rate=rate, epochs=epochs, frozen_stages=frozen) for rate in RATES]
         return ways
 
 
@@ -284,13 +295,17 @@ def ways(
 
 @dataclass(frozen=True)
 class Planner:
-    """What is expected of every way to spend the time on one dataset, and what is best begun with."""
+    """What is expected of every way to spend the time on one dataset, and what is best begun with.
+
+    Nothing is chosen by the test side, not even by its images without their labels: only what is
+    predicted of a plan that was chosen is.
+    """
 
     space: SearchSpace
     """Where the networks are from."""
     outlook: Outlook
     landmarks: Landmarks
-    """Of the dataset."""
+    """Of the dataset, the test side included."""
     clock: Time
     """What there is time for."""
     classes: int
@@ -302,19 +317,28 @@ class Planner:
         self, pairs: Sequence[tuple[Architecture, FineTune]], reason: str, outlook: Outlook
     ) -> list[Plan]:
         """Return pairs of network and recipe with what is expected of them."""
-        answer = outlook.predict(
-            self.landmarks,
+        means = outlook.means(
+            self.landmarks.of_training(),
             self.space,
             [architecture for architecture, _ in pairs],
             [recipe for _, recipe in pairs],
             self.classes,
             self.clock.images,
         )
-        numbers = zip(pairs, answer.mean, answer.low, answer.high, strict=True)
-        return [
-            Plan(*pair, float(mean), (float(low), float(high)), reason)
-            for pair, mean, low, high in numbers
-        ]
+        return [Plan(*pair, float(mean), reason) for pair, mean in zip(pairs, means, strict=True)]
+
+    def told(self, plan: Plan, outlook: Outlook) -> Plan:
+        """Return a plan with what is predicted of it on the test side."""
+        answer = outlook.predict(
+            self.landmarks,
+            self.space,
+            [plan.architecture],
+            [plan.recipe],
+            self.classes,
+            self.clock.images,
+        )
+        mean, low, high = (float(one[0]) for one in (answer.mean, answer.low, answer.high))
+        return dataclasses.replace(plan, predicted=mean, interval=(low, high))
 
     def _ways(self, seconds: float, reason: str, outlook: Outlook) -> list[Plan]:
         clock = dataclasses.replace(self.clock, seconds=seconds)
@@ -398,7 +422,8 @@ class Planner:
                 plan, reason="frozen, since that is quickly known and may suffice"
             )
             promised.append((both - WORTH, [attempt, second]))
-        return max(promised, key=lambda pair: pair[0])[1]
+        _, plans = max(promised, key=lambda pair: pair[0])
+        return [self.told(plan, self.outlook) for plan in plans]
 
     def then(
         self,
@@ -417,7 +442,7 @@ class Planner:
         """
         frozen = [PROBE.recipe] * len(tried)
         known = self.outlook.given(
-            self.landmarks,
+            self.landmarks.of_training(),
             self.space,
             list(tried),
             frozen,
@@ -430,7 +455,7 @@ class Planner:
         reached = max(accuracies)
         if second is None or better_of_two(reached, _mean(second)) - reached <= WORTH:
             return None
-        return second
+        return self.told(second, known)
 
     def _trained(self, seconds: float, outlook: Outlook) -> Plan | None:
         """Return the best expected training for so many seconds, if there is time for one."""

@@ -356,14 +356,15 @@ class _Session:
         """Return the one way of a space without pretrained weights."""
         from metad2a.training.plan import Plan
 
-        return Plan(architecture, SCRATCH.recipe, None, None, "trained from random weights")
+        return Plan(architecture, SCRATCH.recipe, None, "trained from random weights")
 
     def looked(self) -> Landmarks:
         """Look at the images: what they ask for, what was read of them, whether mirroring harms."""
         from metad2a.model import landmarks
 
         self.told("looking at the images")
-        marks, self.report = landmarks.described(self.dataset, self.known, self.seed)
+        test = self.sides.test if self.sides.own_test else None
+        marks, self.report = landmarks.described(self.dataset, self.known, self.seed, test)
         self.flip = not marks.flips_harm
         return marks
 
@@ -450,6 +451,7 @@ class _Session:
         if self.planner is not None:
             pair = (exits[at], plan.recipe)
             (plan,) = self.planner.expected([pair], plan.reason, self.planner.outlook)
+            plan = self.planner.told(plan, self.planner.outlook)
         chosen = right[at][np.isin(known.kept, self.sides.choice)]
         attempt = _Attempt(
             plan, modules[at], int(chosen.sum()), len(chosen), [], 0.0, len(known), normal
@@ -634,7 +636,7 @@ class _Session:
         training.steps = round(recipe.epochs * training.steps_per_epoch)
         if state is not None:
             training.load(state)
-        plan = Plan(architecture, recipe, None, None, f"trained from random weights by {name}")
+        plan = Plan(architecture, recipe, None, f"trained from random weights by {name}")
         partial = self.to_the_end(training, plan)
         module = self.placed(architecture)
         trained = training.averaged.state_dict()
@@ -699,8 +701,9 @@ class _Session:
                     "architecture": self.space.format(one.architecture),
                     "recipe": dataclasses.asdict(one.recipe),
                     "expected": one.expected,
-                    "interval": one.interval,
                     "reason": one.reason,
+                    "predicted": one.predicted,
+                    "interval": one.interval,
                 }
                 for one in plans
             ],
@@ -745,8 +748,9 @@ class _Session:
                 self.space.parse(one["architecture"]),
                 FineTune(**one["recipe"]),
                 one["expected"],
-                None if one["interval"] is None else (one["interval"][0], one["interval"][1]),
                 one["reason"],
+                one["predicted"],
+                None if one["interval"] is None else (one["interval"][0], one["interval"][1]),
             )
             for one in facts["plans"]
         ]
@@ -791,7 +795,7 @@ class _Session:
             reason=best.plan.reason,
             evaluation=found,
             chosen_by=best.accuracy if best.judged else None,
-            predicted=best.plan.expected,
+            predicted=best.plan.predicted,
             interval=best.plan.interval,
             curve=tuple(best.curve),
             tried=tuple(self.entry(one) for one in attempts),
