@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from building import Here, make_data, make_plan, rows, spread
 from sklearn.datasets import load_digits
+from test_database_tasks import noise
 
-from database import export
+from database import draw_tasks, export, family_of, read_plan
 from database.build import build
 from database.exchange.rows import stored_rows
 from database.jobs.choice import choose
 from database.jobs.outstanding import Outstanding
 from database.store import Store
+from database.tasks import kind_of
 from database.workers import local
 from metad2a.datasets import load_dataset
 from metad2a.errors import InputError
@@ -42,7 +44,7 @@ RECIPE = "finetune-v1:r0.0005:e1"
 @pytest.fixture
 def short(monkeypatch):
     """Let shared weights learn from few images; the protocol stays what it is."""
-    shorter = replace(SUPERNET, recipe=replace(SUPERNET.recipe, images=128))
+    shorter = replace(SUPERNET, recipe=replace(SUPERNET.recipe, images=64))
     monkeypatch.setattr(slices, "SUPERNET", shorter)
 
 
@@ -60,26 +62,10 @@ def digits(spoilt: bool = False) -> TaskImages:
 
 
 @pytest.mark.usefixtures("short")
-def test_every_slice_has_one_accuracy_and_the_seed_decides_on_it():
-    labeller, images = LABELLERS.get("slices"), digits()
-    found = list(labeller.measure(images, SPACE, [SMALL, CUT], 1))
-    assert [(one.protocol, one.architecture, one.seed) for one in found] == [
-        ("supernet-v1", SMALL, 1),
-        ("supernet-v1", CUT, 1),
-    ]
-    assert all(0.3 < one.value <= 1 and one.seconds > 0 for one in found)  # chance is a tenth
-    (again,) = labeller.measure(digits(), SPACE, [CUT], 1)
-    assert again.value == found[1].value  # whatever is measured beside it
-    other = list(labeller.measure(images, SPACE, [SMALL, CUT], 2))
-    assert [one.value for one in other] != [one.value for one in found]
-    assert list(labeller.measure(images, SPACE, [], 1)) == []
-
-
-@pytest.mark.usefixtures("short")
-def test_networks_of_one_resolution_share_a_training(monkeypatch):
+def test_every_slice_has_one_accuracy_and_each_resolution_one_training(monkeypatch):
     from search import searching
 
-    trained = []
+    labeller, images, trained = LABELLERS.get("slices"), digits(), []
     conduct = searching.Search.conduct
 
     def watched(self):
@@ -87,9 +73,15 @@ def test_networks_of_one_resolution_share_a_training(monkeypatch):
         return conduct(self)
 
     monkeypatch.setattr(searching.Search, "conduct", watched)
-    found = list(LABELLERS.get("slices").measure(digits(), SPACE, [SMALL, CUT, LARGER], 0))
-    assert [one.architecture for one in found] == [SMALL, CUT, LARGER]
+    found = list(labeller.measure(images, SPACE, [SMALL, CUT, LARGER], 1))
+    assert [(one.protocol, one.architecture, one.seed) for one in found] == [
+        ("supernet-v1", architecture, 1) for architecture in (SMALL, CUT, LARGER)
+    ]
     assert trained == [32, 48]
+    assert all(0.3 < one.value <= 1 and one.seconds > 0 for one in found)  # chance is a tenth
+    (again,) = labeller.measure(digits(), SPACE, [CUT], 1)
+    assert again.value == found[1].value  # whatever is measured beside it
+    assert list(labeller.measure(images, SPACE, [], 1)) == []
 
 
 def test_cells_have_no_pretrained_network_to_be_slices_of():
@@ -113,7 +105,7 @@ def test_shared_weights_learn_as_the_protocol_says():
 
 @pytest.mark.parametrize(
     ("method", "images", "options"),
-    [("sandwich", 128, QUICK), ("dropnas+curriculum", 32, {"curriculum.subnets": 1})],
+    [("sandwich", 64, QUICK), ("dropnas+curriculum", 16, {"curriculum.subnets": 1})],
 )
 def test_a_search_names_networks_of_its_resolution_and_never_sees_the_test_side(
     method, images, options
@@ -160,6 +152,18 @@ def test_what_cannot_be_measured_is_refused_before_any_work(tmp_path, method, sp
 
 
 # -- plans -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "jobs"), [("shared", 1 + 8 + 8 + 2), ("shared_cells", 6 + 1)])
+def test_the_plans_of_shared_weights_are_good(tmp_path, name, jobs):
+    plan = read_plan(f"plans/{name}.toml")
+    space = SPACES.get(plan.space)
+    assert len(plan.tasks.only) == plan.tasks.count == len(set(map(family_of, plan.tasks.only)))
+    (task,) = draw_tasks(noise(5, 40, side=8), 1, 0, kind=kind_of(space))
+    with Store(tmp_path / "store.sqlite") as store:
+        found = list(Outstanding(plan, store, space).jobs(task))
+    assert len(found) == jobs
+    assert [len(job.architectures) for job in found if job.labeller == "slices"] in ([], [8])
 
 
 def test_networks_of_one_resolution_are_spread_over_their_parameters():
