@@ -198,7 +198,7 @@ class Sandwich:
     each mini-batch the largest network learns, the smallest, and some between them.
     """
 
-    images: int = 12_000
+    images: int = 10_000
     """That pass forward and backward, each counted once for every network of its step."""
     between: int = 2
     """Networks of a step, drawn at random, beside the largest and the smallest."""
@@ -211,7 +211,7 @@ SUPERNET = Protocol(
     "accuracy",
     "test accuracy with shared weights: the largest network of a pretrained space, of which all are slices, is fine-tuned "
     "on the task at the resolution of those that are measured, by the sandwich rule (largest, smallest, two at random) on "
-    "12,000 images through one of them, AdamW, peak rate 0.002, batches of 16; of a slice batch norms are estimated "
+    "10,000 images through one of them, AdamW, peak rate 0.002, batches of 16; of a slice batch norms are estimated "
     "anew on up to 512 training images and the classifier is found in closed form",
     Sandwich(training=dataclasses.replace(FINE_TUNE, rate=2e-3, batch_norm="moving")),
 )
