@@ -38,10 +38,19 @@ class Task:
     space: str
     values: Mapping[str, Mapping[str, float]]
     reached: Mapping[str, float]
+    macs: Mapping[str, float]
+
+    @property
+    def others(self) -> set[str]:
+        """The trained networks that no search found."""
+        found = {one for source, by in self.values.items() if "@" in source for one in by}
+        return set(self.reached) - found
 
     def tau(self, source: str) -> float:
         """Return Kendall's tau-b of a source with the trainings, NaN where it is not defined."""
         told = self.values.get(source, {})
+        if source == COST:  # Of the networks that shared weights and probes are asked for.
+            told = {one: self.macs[one] for one in self.others}
         both = sorted(told.keys() & self.reached.keys())
         if len(both) < FEWEST:
             return math.nan
@@ -51,7 +60,7 @@ class Task:
 
 
 def is_source(protocol: str) -> bool:
-    """Whether a protocol is asked whether it ranks as trainings do: shared weights, searches, probes."""
+    """Whether it is asked of a protocol if it ranks as trainings do: shared weights, searches, probes."""
     return protocol.startswith("supernet-") or "@" in protocol or protocol == PROBE.name
 
 
@@ -70,7 +79,7 @@ def tasks_of(store: Store, recipe: str) -> list[Task]:
         if reached and told.keys() - {PROBE.name}:
             space = SPACES.get(name)
             macs = {one: float(space.cost(space.parse(one), classes).macs) for one in reached}
-            found.append(Task(dataset, name, told | {COST: macs}, reached))
+            found.append(Task(dataset, name, told, reached, macs))
     return found
 
 
@@ -102,14 +111,14 @@ def mean_of(values: Sequence[float]) -> Mean:
     return Mean(float(known.mean()), error, len(known))
 
 
-def verdict(source: str, found: Mean) -> str:
-    """Say in a sentence whether a source may teach."""
-    told = (
-        f"`{source}`: {number(found.mean, 2)} ± {number(found.error, 2)} over {found.tasks} tasks"
-    )
+def verdict(source: str, found: Mean, cost: Mean) -> str:
+    """Say in a sentence whether a source may teach, and whether it is worth more than ``cost``."""
+    told = f"`{source}`: {number(found.mean, 2)} ± {number(found.error, 2)}, tasks: {found.tasks}"
     if not found.clear:
-        return f"{told}, which is not above 0 by two standard errors: **it teaches nothing**."
-    return f"{told}: it ranks as trainings do to that extent, and may teach."
+        return f"{told}. Not above 0 by two standard errors: **it teaches nothing**."
+    less = found.mean <= cost.mean
+    rest = f" It ranks no better than {COST}, which are free." if less else ""
+    return f"{told}. It ranks as trainings do to that extent, and may teach.{rest}"
 
 
 def finds(tasks: Sequence[Task], search: str) -> tuple[list[float], list[float]]:
@@ -120,12 +129,10 @@ def finds(tasks: Sequence[Task], search: str) -> tuple[list[float], list[float]]
     better, dearer = [], []
     for task in tasks:
         own = task.values.get(search, {}).keys() & task.reached.keys()
-        found_by_any = {one for name, by in task.values.items() if "@" in name for one in by}
-        others = task.reached.keys() - found_by_any
-        if own and others:
-            gain = mean_at(task.reached, own) - mean_at(task.reached, others)
+        if own and task.others:
+            gain = mean_at(task.reached, own) - mean_at(task.reached, task.others)
             better.append(100 * gain)
-            dearer.append(mean_at(task.values[COST], own) / mean_at(task.values[COST], others))
+            dearer.append(mean_at(task.macs, own) / mean_at(task.macs, task.others))
     return better, dearer
 
 
@@ -135,7 +142,7 @@ def mean_at(values: Mapping[str, float], names: set[str]) -> float:
 
 def section(space: str, tasks: Sequence[Task], recipe: str) -> list[str]:
     """Return the tables and sentences of one space."""
-    sources = [*sorted({source for task in tasks for source in task.values} - {COST}), COST]
+    sources = [*sorted({source for task in tasks for source in task.values}), COST]
     taus = {source: [task.tau(source) for task in tasks] for source in sources}
     means = {source: mean_of(values) for source, values in taus.items()}
     rows: list[list[object]] = [
@@ -146,9 +153,9 @@ def section(space: str, tasks: Sequence[Task], recipe: str) -> list[str]:
     rows.append(["standard error", "", *(number(means[source].error, 2) for source in sources)])
     parts = [
         f"Space `{space}`: Kendall's tau-b with the accuracies of `{trained_by(space, recipe)}` of the same networks of a task, {FEWEST} or "
-        f"more; a dash where it is not defined. `{COST}` looks at no image.",
+        f"more; a dash where it is not defined. `{COST}` looks at no image, and ranks the networks that no search found.",
         table(["task of", "trained", *(f"`{source}`" for source in sources)], rows),
-        "\n".join(f"* {verdict(source, means[source])}" for source in sources if source != COST),
+        "\n".join(f"* {verdict(source, means[source], means[COST])}" for source in sources[:-1]),
     ]
     found = []
     for search in (source for source in sources if source.endswith("-score")):
