@@ -28,6 +28,8 @@ COST = "multiply-adds"
 """A source that looks at no image: what it ranks as well, nobody has to measure."""
 FEWEST = 3
 """Networks of a task that a source and trainings must share."""
+TASKS = 6
+"""Of which a source must be defined to teach: the standard error of two is luck."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,8 @@ class Mean:
 
     @property
     def clear(self) -> bool:
-        """Whether it lies above 0 by two standard errors."""
-        return self.mean > 2 * self.error
+        """Whether it lies above 0 by two standard errors, on enough tasks."""
+        return self.tasks >= TASKS and self.mean > 2 * self.error
 
 
 def mean_of(values: Sequence[float]) -> Mean:
@@ -115,7 +117,7 @@ def verdict(source: str, found: Mean, cost: Mean) -> str:
     """Say in a sentence whether a source may teach, and whether it is worth more than ``cost``."""
     told = f"`{source}`: {number(found.mean, 2)} ± {number(found.error, 2)}, tasks: {found.tasks}"
     if not found.clear:
-        return f"{told}. Not above 0 by two standard errors: **it teaches nothing**."
+        return f"{told}. Not above 0 by two standard errors on {TASKS} tasks or more: **it teaches nothing**."
     less = found.mean <= cost.mean
     rest = f" It ranks no better than {COST}, which are free." if less else ""
     return f"{told}. It ranks as trainings do to that extent, and may teach.{rest}"
