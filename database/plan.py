@@ -41,6 +41,8 @@ class MethodPlan:
     expected, bring their own).
     ``images``, ``channels``, ``cells`` and ``options`` are a
     search's (see :func:`search.search`); it is given no time, as no two runs would agree.
+    ``resolution`` is a search's too, and of ``"spread"`` that of all networks, in spaces where that
+    is a decision.
     """
 
     name: str
@@ -50,6 +52,7 @@ class MethodPlan:
     channels: int | None = None
     cells: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    resolution: int | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,9 @@ class Plan:
     def rows(self) -> dict[str, Any]:
         """Return what makes the rows, as JSON; places and ``run`` do not."""
         made: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        for method in made["methods"]:
+            if method["resolution"] is None:  # Builds that knew of none keep their key.
+                del method["resolution"]
         return {key: made[key] for key in ("name", "space", "seed", "tasks", "methods")}
 
     @property
@@ -166,6 +172,7 @@ _LEAST = {
     "images": 1,
     "channels": 1,
     "cells": 1,
+    "resolution": 1,
     "workers": 1,
     "threads": 1,
     "cpus": 0,
@@ -229,6 +236,10 @@ def _check(plan: Plan) -> None:
         for key in ("images", "channels", "cells", "options"):
             if getattr(method, key):
                 raise InputError(f"{key} is for searches; the method {method.name!r} takes none.")
+        if method.resolution is not None and method.name != SPREAD:
+            raise InputError(
+                f"resolution is for searches and {SPREAD!r}; the method {method.name!r} takes none."
+            )
         if method.name in PAIRED and method.protocols:
             raise InputError(
                 f"protocols is for networks alone; each pair of the method "

@@ -188,6 +188,33 @@ PROBE = Protocol(
     "test accuracy of the closed-form classifier on frozen features, no training at all",
     dataclasses.replace(FINE_TUNE, rate=0.0, epochs=0.0),
 )
+
+
+@dataclass(frozen=True)
+class Sandwich:
+    """How the network of which all of a space are slices is trained on one dataset.
+
+    Yu and Huang, "Universally Slimmable Networks and Improved Training Techniques", ICCV 2019: from
+    each mini-batch the largest network learns, the smallest, and some between them.
+    """
+
+    images: int = 10_000
+    """That pass forward and backward, each counted once for every network of its step."""
+    between: int = 2
+    """Networks of a step, drawn at random, beside the largest and the smallest."""
+    training: FineTune = FINE_TUNE
+    """Of the shared weights; its ``epochs`` and average are not looked at."""
+
+
+SUPERNET = Protocol(
+    "supernet-v1",
+    "accuracy",
+    "test accuracy with shared weights: the largest network of a pretrained space, of which all are slices, is fine-tuned "
+    "on the task at the resolution of those that are measured, by the sandwich rule (largest, smallest, two at random) on "
+    "10,000 images through one of them, AdamW, peak rate 0.002, batches of 16; of a slice batch norms are estimated "
+    "anew on up to 512 training images and the classifier is found in closed form",
+    Sandwich(training=dataclasses.replace(FINE_TUNE, rate=2e-3, batch_norm="moving")),
+)
 SCRATCH = Protocol(
     "scratch-v1",
     "accuracy",

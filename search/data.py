@@ -177,6 +177,24 @@ class TaskImages:
         self._batches.move_to_end(key)
         return self._batches[key]
 
+    def squares(self, resolution: int) -> TaskData:
+        """Return both sides as pretrained networks take them: in their shape, at a resolution.
+
+        Raises:
+            InputError: none of the images of a side can be read.
+        """
+        import torch
+
+        train, test = (self.batches(part, resolution) for part in ("train", "test"))
+        return TaskData(
+            train.take(torch.arange(len(train))),
+            train.labels,
+            test.take(torch.arange(len(test))),
+            test.labels,
+            self.classes,
+            flip=self.flip,
+        )
+
     def __getstate__(self) -> dict[str, Any]:
         """Return what goes to another process."""
         state = dict(self.__dict__) | {"_batches": OrderedDict()}

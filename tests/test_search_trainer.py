@@ -25,7 +25,7 @@ CELL = SPACE.parse(
 DEAD = SPACE.parse("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|none~0|none~1|none~2|")
 TINY = Standalone(channels=4, steps=6, batch=16)
 
-CELLS = [name for name in LABELLERS.names() if name not in ("finetune", "probe")]
+CELLS = [name for name in LABELLERS.names() if name not in ("finetune", "probe", "slices")]
 each_labeller = pytest.mark.parametrize("labeller", [*map(LABELLERS.get, CELLS)], ids=CELLS)
 
 

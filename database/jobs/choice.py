@@ -72,14 +72,20 @@ def _candidates(space: SearchSpace) -> tuple[np.ndarray, np.ndarray]:
     return cells, space.costs(cells, classes=10)[:, 0]
 
 
-def choose(space: SearchSpace, count: int, seed: int, key: str) -> list[Architecture]:
+def choose(
+    space: SearchSpace, count: int, seed: int, key: str, resolution: int | None = None
+) -> list[Architecture]:
     """Return ``count`` distinct canonical architectures for the task with ``key``.
 
     However many are taken from the front, they are spread evenly over the space's parameter
     counts: ordered by parameters, ties at random, they are visited at steps of the golden ratio.
-    A larger ``count`` only appends; never more than the space, or its sample, holds.
+    A larger ``count`` only appends; never more than the space, or its sample, holds. With a
+    ``resolution`` they all have it.
     """
     cells, params = _candidates(space)
+    if resolution is not None:
+        alike = [space.resolution(tuple(cell)) == resolution for cell in cells.tolist()]
+        cells, params = cells[alike], params[alike]
     rng = seeded("architectures", seed, key)
     order = np.lexsort((rng.random(len(cells)), params))
     start = rng.random()

@@ -11,10 +11,12 @@ from database.jobs.queue import Job
 from database.plan import CHOOSING, PAIRED, PAIRS, PARENT, MethodPlan, Plan
 from database.store import Store
 from database.tasks import Task
+from metad2a.protocol import FINE_TUNE_NAME, parse_fine_tune
 from metad2a.spaces import SearchSpace
 from search.labellers.base import LABELLERS, Labeller
 from search.labellers.finetune import FineTuned
 from search.labellers.search import SearchLabeller
+from search.subspace.weight_sharing import check_resolution
 
 if TYPE_CHECKING:
     from metad2a.model.landmarks import Landmarks
@@ -29,13 +31,17 @@ class Outstanding:
         """Look up every labeller of the plan.
 
         Raises:
-            InputError: a search method, one of its options or a protocol is unknown.
+            InputError: a search method, one of its options or a protocol is unknown, or the space
+                lacks a method or a resolution.
         """
         self._plan, self._store, self._space = plan, store, space
         self._searches = [_search(method) for method in plan.methods]
-        measuring = {
-            name: LABELLERS.get(name) for method in plan.methods for name in method.protocols
-        }
+        for method, search in zip(plan.methods, self._searches, strict=True):
+            if search is None:
+                check_resolution(space, method.resolution)
+            else:
+                search.check(space)
+        measuring = {name: _labeller(name) for method in plan.methods for name in method.protocols}
         searching = {search.name: search for search in self._searches if search is not None}
         tuning = {
             protocol.name: FineTuned(protocol)
@@ -58,7 +64,13 @@ class Outstanding:
             if method.name == PARENT:
                 chosen = parents(self._space)[: method.architectures]
             elif search is None:
-                chosen = choose(self._space, method.architectures, self._plan.seed, task.key)
+                chosen = choose(
+                    self._space,
+                    method.architectures,
+                    self._plan.seed,
+                    task.key,
+                    method.resolution,
+                )
                 chosen.sort(key=self._space.resolution)
             else:
                 named = self._store.measured(task.key, search.protocols[0].name, self._plan.seed)
@@ -105,6 +117,13 @@ class Outstanding:
             yield from (Job(task.key, name, (text,), seed) for text in todo)
 
 
+def _labeller(name: str) -> Labeller:
+    """Return a labeller by its name, or that of fine-tunings by the name of its protocol."""
+    if name.startswith(f"{FINE_TUNE_NAME}:"):
+        return FineTuned(parse_fine_tune(name))
+    return LABELLERS.get(name)
+
+
 def _search(method: MethodPlan) -> SearchLabeller | None:
     if method.name in CHOOSING or method.images is None:
         return None
@@ -115,4 +134,5 @@ def _search(method: MethodPlan) -> SearchLabeller | None:
         method.channels,
         method.cells,
         method.options,
+        method.resolution,
     )

@@ -14,10 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from metad2a.errors import InputError
 from metad2a.protocol import Protocol
 from metad2a.spaces import Architecture, SearchSpace
 from search.engine.composition import compose
 from search.labellers.base import Labeller, Measurement
+from search.subspace.weight_sharing import check_resolution
 
 if TYPE_CHECKING:
     from search.data import TaskData, TaskImages
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 class SearchLabeller(Labeller):
     """A weight-sharing search within a budget of images, so that a seed gives one answer.
 
-    ``method``, ``images``, ``channels``, ``cells`` and ``options`` are as in
+    ``method``, ``images``, ``channels``, ``cells``, ``options`` and ``resolution`` are as in
     :func:`search.search`; ``keep`` is how many of the best architectures are named.
 
     Raises:
@@ -40,25 +42,41 @@ class SearchLabeller(Labeller):
     channels: int | None = None
     cells: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    resolution: int | None = None
+    """Side of the images in pixels, in spaces where that is a decision."""
     shared = True
 
     def __post_init__(self) -> None:
         compose(self.method, self.options)
 
+    def check(self, space: SearchSpace) -> None:
+        """Refuse a space in which the method makes no sense, or which lacks the resolution.
+
+        Raises:
+            InputError: with the reason.
+        """
+        compose(self.method, self.options).check(space)
+        if space.pretrained and self.resolution is None:
+            raise InputError(
+                f"The search {self.method!r} in the space {space.name!r} lacks resolution, the side of its images in "
+                "pixels: there each network has its own, and a search has one."
+            )
+        check_resolution(space, self.resolution)
+
     @property
     def recipe(self) -> str:
         """All that makes the rows, as JSON."""
-        return json.dumps(
-            {
-                "method": self.method,
-                "images": self.images,
-                "keep": self.keep,
-                "channels": self.channels,
-                "cells": self.cells,
-                "options": dict(self.options),
-            },
-            sort_keys=True,
-        )
+        numbers = {
+            "method": self.method,
+            "images": self.images,
+            "keep": self.keep,
+            "channels": self.channels,
+            "cells": self.cells,
+            "options": dict(self.options),
+        }
+        if self.resolution is not None:  # Searches of cells keep the name that they have.
+            numbers["resolution"] = self.resolution
+        return json.dumps(numbers, sort_keys=True)
 
     @property
     def name(self) -> str:
@@ -95,8 +113,9 @@ class SearchLabeller(Labeller):
         """
         from search.searching import Search
 
+        data = images.data if self.resolution is None else images.squares(self.resolution)
         found = Search(
-            _without_test(images.data),
+            _without_test(data),
             space.name,
             self.method,
             seed=seed,

@@ -23,6 +23,22 @@ def sharing(space: SearchSpace | str) -> WeightSharing:
     )
 
 
+def check_resolution(space: SearchSpace, resolution: int | None) -> None:
+    """Refuse a resolution that no network of a space has; None is none.
+
+    Raises:
+        InputError: it is one.
+    """
+    if resolution is None:
+        return
+    if not isinstance(space, MobileSpace):
+        raise InputError(
+            f"resolution={resolution} is a decision of spaces such as 'efficientnet_lite'; networks of "
+            f"{space.name!r} take images as they are. Leave it out."
+        )
+    space.chain(resolution)
+
+
 def at(space: SearchSpace, resolution: int) -> WeightSharing:
     """Return a space as a search works on it: one of cells as it is, a mobile one at a resolution.
 
