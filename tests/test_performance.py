@@ -131,19 +131,19 @@ def marks(hard: float, deep: float, classes: int = 5, largest: float = 0.2) -> L
 
 
 def rows(families: int = 6, seed: int = 0) -> list[Row]:
-    """Trainings that end a little above the landmark nearest to the network."""
+    """Trainings that end a little above the landmark nearest to the network, by dataset."""
     rng = np.random.default_rng(seed)
     found = []
     for family in range(families):
         for number in range(2):
             landmarks = marks(rng.normal(), rng.normal(1, 0.5))
-            task = f"{family}-{number}"
+            task, level = f"{family}-{number}", 0.2 * rng.normal()
             for name in ARCHITECTURES:
                 for rate in (0.0, 2e-3):
                     recipe = FineTune(rate=rate, epochs=8 if rate else 0)
                     (x,) = describe(landmarks, SPACE, [SPACE.parse(name)], [recipe], 5, 400)
                     logit = x[FEATURES.index("near")] - math.log(4) + 0.5 * (rate > 0)
-                    logit += 0.1 * rng.normal()
+                    logit += level + 0.1 * rng.normal()
                     found.append(
                         Row(
                             dataset=task,

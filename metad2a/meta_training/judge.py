@@ -22,8 +22,10 @@ from metad2a.model.performance import (
     NETWORK,
     RECIPE,
     Forecast,
+    Performance,
     Problem,
     Row,
+    conformal,
     percent,
 )
 from metad2a.spaces import SPACES
@@ -61,7 +63,8 @@ def predictions(
 ) -> dict[str, Forecast]:
     """Predict every training without any of its family, and so do simpler ways.
 
-    Hyperparameters and intervals are learnt without the family too. The simpler ways: the counts of
+    Hyperparameters are learnt without the family too, and intervals from what the others were off by
+    when they were left out (Vovk, "Cross-conformal predictors", 2015). The simpler ways: the counts of
     the dataset and the network (one list of networks for all, with a level), the sum of a part of
     the dataset and one of the network (ridge regression), ridge regression on all features, the
     dataset with the nearest landmarks, and the model itself with another dataset described.
@@ -76,8 +79,9 @@ def predictions(
         Of each way, by name, what it says of the rows; intervals are NaN but for :data:`MODEL`.
     """
     problem = Problem.of(rows)
-    n, families = len(rows), np.unique(problem.family)
-    everywhere = problem.fitted(np.arange(n), 3 * steps)
+    n = len(rows)
+    models = _models(problem, steps, progress)
+    scaled = problem.scaled(models, 0)
     found: dict[str, np.ndarray] = {}
     half = np.zeros(n)
     columns = {name: i for i, name in enumerate(FEATURES)}
@@ -85,13 +89,12 @@ def predictions(
     blind = [columns[name] for name in (*DATASET[:3], *NETWORK, *RECIPE)]
     summed = [columns[name] for name in (*DATASET, *MARKS, *NETWORK, *RECIPE)]
     whole = list(range(len(FEATURES)))
-    for done, family in enumerate(families):
+    for family, model in models.items():
         kept, held = (
             np.flatnonzero(problem.family != family),
             np.flatnonzero(problem.family == family),
         )
-        model = problem.fitted(kept, steps, start=everywhere.process)
-        model.factors = {0: problem.factors(model.process, kept)[0]}
+        model.factors = {0: _factor_without(family, scaled)}
         x, y, asked = problem.x[kept], problem.y[kept], problem.x[held]
         strange = _with_marks_of_another(problem, held, kept)
         mean, deviation = model.distances(asked)
@@ -107,7 +110,6 @@ def predictions(
             answers[name] = way(x, y, asked)
         for name, values in answers.items():
             found.setdefault(name, np.zeros(n))[held] = values
-        progress(done + 1, len(families))
     unknown = np.full(n, math.nan)
     return {
         name: Forecast(
@@ -178,21 +180,20 @@ def judge_given(
         InputError: no task has more trainings than the most results that are given.
     """
     problem = Problem.of(rows)
-    families, task = np.unique(problem.family), problem.groups[:, 1]
+    task = problem.groups[:, 1]
     if np.bincount(task).max() <= max(GIVEN):
         raise InputError(
             f"No task has more than {max(GIVEN)} trainings, so that some could be given and others "
             f"judged; the most is {np.bincount(task).max()}. Add trainings."
         )
-    everywhere = problem.fitted(np.arange(len(rows)), 3 * steps)
+    models = _models(problem, steps, progress)
+    scaled = {count: problem.scaled(models, count) for count in GIVEN}
     truth = np.array([100 * row.value for row in rows])
     found: dict[int, list[tuple[float, float, float]]] = {count: [] for count in GIVEN}
     inside: dict[int, list[np.ndarray]] = {count: [] for count in GIVEN}
     widths: dict[int, list[np.ndarray]] = {count: [] for count in GIVEN}
-    for done, family in enumerate(families):
-        kept = np.flatnonzero(problem.family != family)
-        model = problem.fitted(kept, steps, start=everywhere.process)
-        model.factors = problem.factors(model.process, kept)
+    for family, model in models.items():
+        model.factors = {count: _factor_without(family, scaled[count]) for count in GIVEN}
         for number in np.unique(task[problem.family == family]):
             mine = np.flatnonzero(task == number)
             if len(mine) <= max(GIVEN):
@@ -203,13 +204,7 @@ def judge_given(
                 plain = model.distances(problem.x[mine])[0]
                 for count in GIVEN:
                     known = order[:count]
-                    knowing = (
-                        model.given_distances(
-                            problem.x[known], problem.y[known], problem.variance[known]
-                        )
-                        if count
-                        else model
-                    )
+                    knowing = problem.knowing(model, known)
                     mean, deviation = knowing.distances(problem.x[asked])
                     half = HALF_WIDTH * knowing.factor * deviation
                     low, high = mean - half, mean + half
@@ -225,7 +220,6 @@ def judge_given(
                     )
                     inside[count].append((problem.y[asked] >= low) & (problem.y[asked] <= high))
                     widths[count].append(percent(high + chance) - percent(low + chance))
-        progress(done + 1, len(families))
     return [
         Known(
             count,
@@ -238,6 +232,19 @@ def judge_given(
         for count in GIVEN
         for error, moved, order in [np.nanmean(np.array(found[count]), axis=0)]
     ]
+
+
+def _models(
+    problem: Problem, steps: int, progress: Callable[[int, int], None]
+) -> dict[int, Performance]:
+    everywhere = problem.fitted(np.arange(len(problem.y)), 3 * steps)
+    return problem.without_each_family(everywhere.process, steps, progress)
+
+
+def _factor_without(family: int, scaled: tuple[np.ndarray, np.ndarray]) -> float:
+    """Return by how much intervals must be wider, as all other families tell."""
+    residuals, of = scaled
+    return conformal(residuals[of != family], of[of != family])
 
 
 def _concordance(said: np.ndarray, truth: np.ndarray, counted: np.ndarray | bool = True) -> float:
