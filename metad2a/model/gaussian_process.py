@@ -26,6 +26,9 @@ from torch import Tensor
 NOISE = 0.05
 """Least standard deviation of a result, in units of the values' spread."""
 _JITTER = 1e-6
+_LENGTHS = 0.5
+"""Deviation of the prior of a length's logarithm. Its source takes the root of 3, which lets 40 lengths learn 65
+datasets by heart: of families left out 5.9 points of error, with 1.0 it is 5.7, with 0.5 and 0.25 5.4."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class GaussianProcess:
         # Logarithms of standard deviations and lengths, with their priors' means and deviations.
         self.parameters = {name: value.double() for name, value in start.items()}
         self._prior = {
-            name: (value.clone(), math.sqrt(3) if "lengths" in name else 1.0)
+            name: (value.clone(), _LENGTHS if "lengths" in name else 1.0)
             for name, value in self.parameters.items()
         }
         self.points: Points | None = None
