@@ -57,7 +57,7 @@ class Running:
 
 @dataclass(eq=False)
 class Ticket:
-    """A visitor's job, from the line to its end."""
+    """A job's place in the line, and what is asked of it and known of it there."""
 
     order: Order
     cancelled: bool = False
@@ -77,6 +77,11 @@ class Bench:
 
     def __init__(self) -> None:
         self._line: list[Ticket] = []
+
+    @property
+    def crowded(self) -> bool:
+        """Whether someone waits."""
+        return len(self._line) > 1
 
     async def run(self, ticket: Ticket) -> AsyncGenerator[Waiting | Running | Outcome | None, None]:
         """Wait for the turn and do the job; closed early, it leaves the line and ends the job.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from metad2a.page.endpoints import endpoints
 from metad2a.page.events import Events, Updates
 from metad2a.page.hints import HINTS
 from metad2a.page.inputs import only_uploads
+from metad2a.page.jobs import LOOK_SECONDS
 from metad2a.page.searching import Kind
 from metad2a.page.uploads import Uploads
 from metad2a.page.visit import Visit
@@ -97,6 +97,7 @@ def _parts(jobs: bool) -> dict[str, Any]:
     """Place the parts and return them by name."""
     parts: dict[str, Any] = {"visit": gr.State(None)}
     parts["key"] = gr.Textbox(visible="hidden", label="key")
+    parts["clock"] = gr.Timer(LOOK_SECONDS, active=False)
     gr.HTML(_HEAD, elem_classes="m2-head")
     with gr.Row(equal_height=False, elem_classes="m2-all"):
         with gr.Column(scale=1, min_width=280, elem_classes="m2-side"):
@@ -206,9 +207,9 @@ def _wire_dataset(page: gr.Blocks, parts: dict[str, Any], events: Events) -> Non
     reached = _reached(parts)
 
     def upload(
-        file: str | None, k: int, space: str, request: gr.Request
+        visit: Visit | None, file: str | None, k: int, space: str, request: gr.Request
     ) -> Iterator[dict[Any, Any]]:
-        for updates in events.upload(file, k, space, request.session_hash):
+        for updates in events.upload(visit, file, k, space, request.session_hash):
             yield _for(parts, updates)
 
     def other_space(visit: Visit | None, k: int, space: str) -> Iterator[dict[Any, Any]]:
@@ -239,21 +240,23 @@ def _wire_dataset(page: gr.Blocks, parts: dict[str, Any], events: Events) -> Non
         gr.on(
             [parts["file"].upload, parts["file"].clear],
             upload,
-            [parts["file"], parts["k"], parts["space"]],
+            [parts["visit"], parts["file"], parts["k"], parts["space"]],
             **shared,
         ),
         parts["space"].input(other_space, [parts["visit"], parts["k"], parts["space"]], **shared),
     ]
     for name in examples.names():
 
-        def example(k: int, space: str, name: str = name) -> Iterator[dict[Any, Any]]:
-            for updates in events.example(name, k, space):
+        def example(
+            visit: Visit | None, k: int, space: str, name: str = name
+        ) -> Iterator[dict[Any, Any]]:
+            for updates in events.example(visit, name, k, space):
                 yield {**_for(parts, updates), parts["file"]: None}
 
         read.append(
             parts[f"example {name}"].click(
                 example,
-                [parts["k"], parts["space"]],
+                [parts["visit"], parts["k"], parts["space"]],
                 **{**shared, "outputs": [*reached, parts["file"]]},
             )
         )
@@ -330,23 +333,20 @@ def _wire_jobs(parts: dict[str, Any], events: Events) -> None:
     }
     for kind in ("check", "refine"):
 
-        async def search(
-            visit: Visit | None, minutes: float, kind: Kind = kind
-        ) -> AsyncIterator[dict[Any, Any]]:
-            async with aclosing(events.search(visit, kind, minutes)) as answers:
-                async for updates in answers:
-                    yield _for(parts, updates)
+        async def search(visit: Visit | None, minutes: float, kind: Kind = kind) -> dict[Any, Any]:
+            return _for(parts, await events.search(visit, kind, minutes))
 
         parts[kind].click(search, [parts["visit"], parts["minutes"]], **shared)
 
-    async def train(
-        visit: Visit | None, number: int | None, minutes: float
-    ) -> AsyncIterator[dict[Any, Any]]:
-        async with aclosing(events.train(visit, number, minutes)) as answers:
-            async for updates in answers:
-                yield _for(parts, updates)
+    async def train(visit: Visit | None, number: int | None, minutes: float) -> dict[Any, Any]:
+        return _for(parts, await events.train(visit, number, minutes))
+
+    async def look(visit: Visit | None) -> dict[Any, Any]:
+        return _for(parts, events.look(visit))
 
     parts["train"].click(train, [parts["visit"], parts["network"], parts["minutes"]], **shared)
+    # A look is a short question of its own and needs no connection that stays.
+    parts["clock"].tick(look, parts["visit"], **shared, queue=False)
     parts["cancel"].click(
         events.cancel, parts["visit"], None, api_visibility="private", queue=False
     )
@@ -390,6 +390,8 @@ def _reached(parts: dict[str, Any]) -> list[Any]:
         "time",
         "space",
         "network",
+        "minutes",
+        "clock",
         "train",
         "check",
         "refine",
