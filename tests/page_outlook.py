@@ -29,6 +29,11 @@ class Outlook:
         )
         return SimpleNamespace(mean=mean, low=mean - 9, high=np.minimum(mean + 9, 100), note="")
 
+    def means(self, *asked: Any) -> np.ndarray:
+        """Return the means alone."""
+        found: np.ndarray = self.predict(*asked).mean
+        return found
+
     def given(self, *_: Any) -> Outlook:
         """Expect what was expected, whatever was measured."""
         return self

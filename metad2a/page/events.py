@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from metad2a.errors import InputError, MetaD2AError
 from metad2a.page import examples, states, values
-from metad2a.page.bench import Bench, Waiting
+from metad2a.page.bench import Bench
 from metad2a.page.choices import choices as suggested
 from metad2a.page.dataset_view import dataset_view
 from metad2a.page.described import describe_source
@@ -415,15 +415,12 @@ def _job(visit: Visit) -> Updates:
 
 
 def _standing(job: Job) -> str:
-    now = job.look()
-    if now is None:
-        return states.note("Starting.")
-    return states.waiting(now) if isinstance(now, Waiting) else states.running(now)
+    """Return how a job stands, for a page that will look again."""
+    return states.going_on(job.look())
 
 
 def _busy(busy: bool) -> Updates:
     return {
-        "clock": {"active": busy},
         "space": {"interactive": not busy},
         "train": {"interactive": not busy},
         "check": {"interactive": not busy},

@@ -17,7 +17,7 @@ from metad2a.page.orders import Order, Outcome
 
 LOOK_SECONDS = 1.0
 """How often a page looks."""
-ALONE_SECONDS = 180.0
+ALONE_SECONDS = 120.0
 """How long a job that nobody looks at may keep others waiting. Pages of phones that lie in a pocket
 do not look."""
 _LEFT_SECONDS = 5 * LOOK_SECONDS

@@ -69,6 +69,11 @@ _CHOOSE = """element.addEventListener('click', (event) => {
     document.getElementById('m2-train')?.scrollIntoView({behavior: 'smooth', block: 'center'});
 });"""
 """A row that is opened, or a button, chooses its network; the button leads to the training."""
+_LOOK = f"""const clock = setInterval(() => {{
+  if (!element.isConnected) clearInterval(clock);
+  else if (element.querySelector('.{states.GOES_ON}')) trigger('tick');
+}}, {1000 * LOOK_SECONDS:.0f});"""
+"""A job that is shown is looked at again, also by a page behind others, where a ``Timer`` rests."""
 
 
 def lay_out(page: gr.Blocks, uploads: Uploads, bench: Bench, backend: Backend | None) -> None:
@@ -97,7 +102,6 @@ def _parts(jobs: bool) -> dict[str, Any]:
     """Place the parts and return them by name."""
     parts: dict[str, Any] = {"visit": gr.State(None)}
     parts["key"] = gr.Textbox(visible="hidden", label="key")
-    parts["clock"] = gr.Timer(LOOK_SECONDS, active=False)
     gr.HTML(_HEAD, elem_classes="m2-head")
     with gr.Row(equal_height=False, elem_classes="m2-all"):
         with gr.Column(scale=1, min_width=280, elem_classes="m2-side"):
@@ -173,7 +177,7 @@ def _place_tools(parts: dict[str, Any], jobs: bool) -> None:
                 *values.MINUTES, value=values.TRAINING, step=0.1, label="Minutes"
             )
             parts["train"] = gr.Button("Start training", variant="primary")
-            parts["job"] = gr.HTML()
+            parts["job"] = gr.HTML(js_on_load=_LOOK)
             parts["cancel"] = gr.Button("Cancel", variant="stop", visible=False)
             with gr.Accordion("Compare several", open=False):
                 gr.HTML(_WORK)
@@ -346,7 +350,7 @@ def _wire_jobs(parts: dict[str, Any], events: Events) -> None:
 
     parts["train"].click(train, [parts["visit"], parts["network"], parts["minutes"]], **shared)
     # A look is a short question of its own and needs no connection that stays.
-    parts["clock"].tick(look, parts["visit"], **shared, queue=False)
+    parts["job"].tick(look, parts["visit"], **shared, queue=False)
     parts["cancel"].click(
         events.cancel, parts["visit"], None, api_visibility="private", queue=False
     )
@@ -391,7 +395,6 @@ def _reached(parts: dict[str, Any]) -> list[Any]:
         "space",
         "network",
         "minutes",
-        "clock",
         "train",
         "check",
         "refine",

@@ -26,6 +26,8 @@ minutes that you have, try your own pictures, and take the network along: weight
 and ONNX in one folder.</p></div>
 </div></div>"""
 
+GOES_ON = "m2-goes-on"
+"""The class by which the page knows that there is more to look at."""
 _PRIVACY = (
     "<p>Files stay on this server, are seen by nobody else and deleted after an hour. Until then the "
     "address of this page brings everything back; whoever you give it to sees it too.</p>"
@@ -72,6 +74,15 @@ def problem(title: str, message: str) -> str:
 def note(message: str) -> str:
     """Return a quiet remark."""
     return f'<div class="m2 note" role="status"><p>{escape(message)}</p></div>'
+
+
+def going_on(job: Waiting | Running | None) -> str:
+    """Return how a job stands, None before it knows, and that it is not at its end."""
+    if job is None:
+        told = note("Starting.")
+    else:
+        told = waiting(job) if isinstance(job, Waiting) else running(job)
+    return f'<div class="{GOES_ON}">{told}</div>'
 
 
 def waiting(place: Waiting) -> str:
