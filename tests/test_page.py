@@ -231,15 +231,17 @@ def test_jobs_go_on_while_the_page_is_loaded_again_or_out_of_reach(
     page.context.set_offline(True)
     page.wait_for_timeout(3_000)
     page.context.set_offline(False)
-    page.get_by_text("Connection").first.wait_for(state="hidden")
     searching.wait_for()
     # A link opened elsewhere shows the same job, and ends it for both.
-    other = page.context.new_page()
+    browser = page.context.browser
+    assert browser is not None
+    other = browser.new_page()
+    other.set_default_timeout(180_000)
     other.goto(page.evaluate("location.href"))
     other.locator(".m2.job .line", has_text="Searching").wait_for()
     other.get_by_role("button", name="Cancel").click()
     for one in (other, page):
-        one.get_by_text("Stopped early").wait_for(timeout=60_000)
+        one.get_by_text("Stopped early").wait_for()
         one.locator("#m2-trained").wait_for()
         assert one.get_by_role("button", name="Start training").is_enabled()
 
