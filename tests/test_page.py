@@ -205,6 +205,47 @@ def test_a_network_is_trained_and_taken_along(page: Page, tmp_path: Path) -> Non
     assert "%" in page.locator(".m2.answer").inner_text()
 
 
+def test_jobs_go_on_while_the_page_is_loaded_again_or_out_of_reach(
+    page: Page, tmp_path: Path
+) -> None:
+    upload(page, write_zip(tmp_path / "flowers.zip", {"daisy": 6, "tulip": 6}))
+    page.locator("#m2-answer").wait_for()
+    suggested = page.locator("#m2-answer").inner_text()
+    page.get_by_role("button", name="Start training").click()
+    page.locator(".m2.job .track").wait_for()
+    page.reload()
+    page.locator(".m2.job .track").wait_for()
+    assert page.locator("#m2-answer").inner_text() == suggested
+    assert page.get_by_role("button", name="Start training").is_disabled()
+    page.locator("#m2-trained").wait_for()
+    page.locator("figure", has_text="What is taken for what").locator("svg").wait_for()
+    assert page.locator(".m2.job").count() == 0
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Folder (zip)").click()
+    assert zipfile.is_zipfile(download.value.path())
+
+    page.get_by_role("button", name="Compare several").click()
+    page.get_by_role("button", name="Refine").click()
+    searching = page.locator(".m2.job .line", has_text="Searching")
+    searching.wait_for()
+    page.context.set_offline(True)
+    page.wait_for_timeout(3_000)
+    page.context.set_offline(False)
+    searching.wait_for()
+    # A link opened elsewhere shows the same job, and ends it for both.
+    browser = page.context.browser
+    assert browser is not None
+    other = browser.new_page()
+    other.set_default_timeout(180_000)
+    other.goto(page.evaluate("location.href"))
+    other.locator(".m2.job .line", has_text="Searching").wait_for()
+    other.get_by_role("button", name="Cancel").click()
+    for one in (other, page):
+        one.get_by_text("Stopped early").wait_for()
+        one.locator("#m2-trained").wait_for()
+        assert one.get_by_role("button", name="Start training").is_enabled()
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_phone_shows_the_answer_next_to_the_upload(page: Page, address: str, theme: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})

@@ -1,4 +1,4 @@
-"""The service behind the page: files of strangers, and the line of heavy jobs."""
+"""The service behind the page: files of strangers, the line of heavy jobs, and who sees which."""
 
 from __future__ import annotations
 
@@ -8,21 +8,30 @@ import os
 import pickle
 import time
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any
 
 import page_outlook
 import page_server
 import pytest
+from test_page_views import training
 
 from metad2a import InputError
+from metad2a.page import Backend, values
 from metad2a.page import bench as bench_module
-from metad2a.page import values
+from metad2a.page import jobs as jobs_module
 from metad2a.page.bench import SEATS, Bench, Running, Ticket, Waiting
-from metad2a.page.orders import Order, Point
+from metad2a.page.described import Described, describe_source
+from metad2a.page.events import AUTOMATIC, Events
+from metad2a.page.jobs import Job
+from metad2a.page.orders import AFTER_SECONDS, Order, Point
 from metad2a.page.searching import Found, SearchOrder
+from metad2a.page.states import GOES_ON
 from metad2a.page.training import TrainOrder, _Foresight
 from metad2a.page.uploads import KEPT_SECONDS, Uploads
+from metad2a.page.visit import Visit
 from metad2a.page.visits import MOST, Visits
 from metad2a.page.worker import Worker
 from metad2a.training.train import TrainProgress, train
@@ -216,27 +225,167 @@ def test_the_time_left_is_told_by_the_pace_of_the_steps(monkeypatch: pytest.Monk
         return foresight.point(TrainProgress(phase, 0.1, remaining, epoch, epochs))
 
     looking = told("looking at the images", 58.0)
-    assert (looking.left, looking.surely) == (58.0, False)
-    assert told("training", 50.0).left == 50.0
+    assert (looking.left, looking.surely) == (58.0 + AFTER_SECONDS, False)
+    assert told("training", 50.0).left == 50.0 + AFTER_SECONDS
     now[0] += 5.0
-    # One of four epochs took 5 s: three more take 15, and then the network is judged.
+    # One of four epochs took 5 s: three more take 15; then the network is judged and written.
     point = told("training", 45.0, 1.0)
-    assert point.surely and point.left is not None and 15 < point.left < 20
-    assert told("training", 12.0, 1.0).left == 12.0, "the time is a limit"
+    assert point.surely and point.left is not None and 20 < point.left < 25
+    assert told("training", 6.0, 1.0).left == 6.0 + AFTER_SECONDS, "the time is a limit"
 
 
-def test_visits_are_found_by_their_keys_for_an_hour() -> None:
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait for something that must happen soon."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+class Ended(list[tuple[Any, bool]]):
+    """The ends of a job, of which there may be one."""
+
+    def __call__(self, outcome: Any, early: bool) -> None:
+        self.append((outcome, early))
+
+
+def test_a_job_goes_on_unseen_unless_others_wait(
+    pretended: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "ALONE_SECONDS", 0.1)
+
+    async def go() -> None:
+        bench, ends = Bench(), [Ended(), Ended()]
+        first = Job(bench, order(), ends[0])
+        await asyncio.sleep(0.3)
+        assert not ends[0] and isinstance(first.look(), Running)
+        second = Job(bench, order(), ends[1])
+
+        def turned() -> bool:
+            return isinstance(second.look(), Running)
+
+        await until(turned)
+        ((outcome, early),) = ends[0]
+        assert "no page had looked at it" in str(outcome) and not early
+        assert len(Pretended.running) == 1
+        second.cancel()
+        await until(lambda: ends[1])
+        assert isinstance(ends[1][0][0], Found) and ends[1][0][1]
+        assert not Pretended.running
+
+    asyncio.run(go())
+
+
+def test_a_job_that_was_left_ends_unless_another_page_looks(
+    pretended: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "_LEFT_SECONDS", 0.1)
+
+    async def go() -> None:
+        ended = Ended()
+        job = Job(Bench(), order(), ended)
+        job.leave()
+        job.look()
+        await asyncio.sleep(0.3)
+        assert not ended
+        job.leave()
+        await until(lambda: ended)
+        assert not Pretended.running
+
+    asyncio.run(go())
+
+
+@pytest.fixture(scope="module")
+def shapes() -> Iterator[Described]:
+    with pytest.MonkeyPatch.context() as patch:
+        page_outlook.put_in_place(patch.setattr)
+        yield describe_source("shapes", False, values.SPACE)
+
+
+def test_a_page_loaded_again_finds_its_job_and_what_it_brought(
+    pretended: None, shapes: Described, uploads: Uploads
+) -> None:
+    backend = Backend(page_server.check, page_server.refine, train)
+    visit, stranger = Visit(shapes, 3), Visit(shapes, 3)
+    keys = [uploads.visits.keep(one) for one in (visit, stranger)]
+
+    def places() -> list[Path]:
+        return list((uploads.folder / "own").iterdir())
+
+    async def go() -> None:
+        events = Events(uploads, Bench(), backend)
+        shown = await events.train(visit, AUTOMATIC, 3.0)
+        assert GOES_ON in shown["job"] and not shown["train"]["interactive"]
+        await until(lambda: "progressbar" in events.look(visit)["job"])
+        again = events.again(keys[0])
+        assert again["visit"] is visit and "progressbar" in again["job"]
+        assert again["minutes"] == {"value": 3.0} and again["cancel"] == {"visible": True}
+        # W: who has another link, or guesses one, neither sees nor ends it.
+        for key in ("", keys[0][:-1], keys[0].upper() + "0", keys[1]):
+            assert "progressbar" not in events.again(key).get("job", "")
+        for other in (stranger, None):
+            assert "progressbar" not in events.look(other).get("job", "")
+            events.cancel(other)
+        # One at a time, whichever tab asks.
+        assert "progressbar" in (await events.train(visit, AUTOMATIC, 1.0))["job"]
+        assert len(Pretended.running) == len(places()) == 1
+        (place,) = places()
+        Pretended.running[0].found = [
+            training(visit, place / "network", classes=["circle", "cross", "ring"])
+        ]
+        await until(lambda: visit.job is None)
+        brought = events.look(visit)
+        assert GOES_ON not in brought["job"] and brought["train"]["interactive"]
+        assert "Your trained network" in brought["trained"] and places() == [place]
+        assert events.again(keys[0])["trained"] == brought["trained"]
+        # The next one, ended by another tab, leaves no folder, and the network stays.
+        await events.search(visit, "refine", 1.0)
+        await until(lambda: Pretended.running)
+        events.cancel(uploads.visits.find(keys[0]))
+        await until(lambda: visit.job is None)
+        assert "Nothing was measured" in events.again(keys[0])["job"]
+        assert places() == [place] and not Pretended.running
+
+    asyncio.run(go())
+
+
+def test_another_dataset_lets_go_of_the_job(
+    pretended: None, shapes: Described, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "_LEFT_SECONDS", 0.05)
+
+    async def go() -> None:
+        visit = Visit(shapes, 3)
+        backend = Backend(page_server.check, page_server.refine, train)
+        events = Events(uploads, Bench(), backend)
+        await events.train(visit, AUTOMATIC, 3.0)
+        (shown,) = events.upload(visit, None, 3, values.SPACE, "me")
+        assert shown["visit"] is None and shown["job"] == ""
+        await until(lambda: visit.job is None)
+        assert not Pretended.running
+
+    asyncio.run(go())
+
+
+def visited(job: object = None) -> Any:
+    return SimpleNamespace(job=job)
+
+
+def test_visits_are_found_by_their_keys_for_an_hour_or_as_long_as_a_job() -> None:
     visits = Visits(KEPT_SECONDS)
-    one, other = cast("Any", object()), cast("Any", object())
+    one, other, busy = visited(), visited(), visited("a job")
+    kept = visits.keep(busy)
     key = visits.keep(one)
     assert visits.keep(one) == key != visits.keep(other)
     assert visits.find(key) is one and visits.find("") is None
     for _ in range(MOST):
-        visits.keep(cast("Any", object()))
+        visits.keep(visited())
     assert visits.find(key) is None, "the oldest goes first"
     key = visits.keep(one)
     visits.sweep(time.time() + KEPT_SECONDS + 1)
-    assert visits.find(key) is None
+    assert visits.find(key) is None and visits.find(kept) is busy
+    busy.job = None
+    visits.sweep(time.time() + KEPT_SECONDS + 1)
+    assert visits.find(kept) is None
 
 
 @pytest.mark.parametrize("network", [None, 1, "nothing"])

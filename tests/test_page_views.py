@@ -450,4 +450,6 @@ def test_a_job_says_where_it_stands() -> None:
         assert words in trained.text, words
     assert [tag for tag, _ in trained.tags].count("svg") == 2
     late = Reader(states.running(Running(1.0, "judging", 70.0, 0.0, False))).text
-    assert "0 s left" not in late
+    assert "0 s left" not in late and "Judging by the test images" in late
+    early = Reader(states.running(Running(0.0, "reading", 2.0, 70.0, False))).text
+    assert "left" not in early, "how long starting takes is not known"

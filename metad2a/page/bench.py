@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from metad2a.errors import InputError
-from metad2a.page.orders import Order, Outcome, Point
+from metad2a.page.orders import AFTER_SECONDS, Order, Outcome, Point
 from metad2a.page.worker import Worker
 
 SEATS = 8
@@ -57,7 +57,7 @@ class Running:
 
 @dataclass(eq=False)
 class Ticket:
-    """A visitor's job, from the line to its end."""
+    """A job's place in the line, and what is asked of it and known of it there."""
 
     order: Order
     cancelled: bool = False
@@ -77,6 +77,11 @@ class Bench:
 
     def __init__(self) -> None:
         self._line: list[Ticket] = []
+
+    @property
+    def crowded(self) -> bool:
+        """Whether someone waits."""
+        return len(self._line) > 1
 
     async def run(self, ticket: Ticket) -> AsyncGenerator[Waiting | Running | Outcome | None, None]:
         """Wait for the turn and do the job; closed early, it leaves the line and ends the job.
@@ -194,7 +199,8 @@ class _Clock:
             # Searches spend a time; training that will not be finished in it is no progress.
             used = 0.0 if self._first is None else now - self._first
             share = max(self.last.fraction, used / self._seconds)
-            left = (1 - min(share, 1.0)) * self._seconds
+            late = max(0.0, used - self._seconds)
+            left = max(0.0, (1 - min(share, 1.0)) * self._seconds + AFTER_SECONDS - late)
         else:
             left = max(0.0, self.last.left - (now - self._heard))
             share = spent / max(spent + left, 1e-9)

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metad2a.errors import InputError, MetaD2AError
 from metad2a.page import examples, states, values
-from metad2a.page.bench import Bench, Running, Waiting
+from metad2a.page.bench import Bench
 from metad2a.page.choices import choices as suggested
 from metad2a.page.dataset_view import dataset_view
 from metad2a.page.described import describe_source
 from metad2a.page.downloads import FILES
+from metad2a.page.jobs import Job
 from metad2a.page.orders import Order, Outcome
 from metad2a.page.result_view import (
     accuracy,
@@ -59,22 +60,22 @@ class Events:
     # -- the dataset and the list ------------------------------------------------------------
 
     def upload(
-        self, file: str | None, k: int, space: str, session: str | None
+        self, visit: Visit | None, file: str | None, k: int, space: str, session: str | None
     ) -> Iterator[Updates]:
         """Read an upload and suggest; without one, go back to the beginning."""
         if file is None:
-            yield _beginning(states.EMPTY)
+            yield from _left(visit, states.EMPTY)
             return
         try:
             path = str(self._uploads.claim(file, session))
         except InputError as error:
-            yield _beginning(states.problem("This file cannot be used", str(error)))
+            yield from _left(visit, states.problem("This file cannot be used", str(error)))
             return
-        yield from self._read(path, True, k, space)
+        yield from self._read(visit, path, True, k, space)
 
-    def example(self, name: str, k: int, space: str) -> Iterator[Updates]:
+    def example(self, visit: Visit | None, name: str, k: int, space: str) -> Iterator[Updates]:
         """Read an example and suggest."""
-        yield from self._read(name, False, k, space)
+        yield from self._read(visit, name, False, k, space)
 
     def other_space(self, visit: Visit | None, k: int, space: str) -> Iterator[Updates]:
         """Suggest anew in another space; what was trained stays."""
@@ -82,10 +83,11 @@ class Events:
             yield {}
             return
         described = visit.described
-        yield from self._read(described.source, described.uploaded, k, space, visit.trained)
+        yield from self._read(visit, described.source, described.uploaded, k, space, visit.trained)
 
     def _read(
         self,
+        before: Visit | None,
         source: str,
         uploaded: bool,
         k: int,
@@ -93,7 +95,7 @@ class Events:
         trained: TrainedHere | None = None,
     ) -> Iterator[Updates]:
         name = Path(source).name if uploaded else examples.title(source)
-        yield _beginning(states.reading(name))
+        yield from _left(before, states.reading(name))
         try:
             described = describe_source(source, uploaded, values.space(space))
             visit = Visit(described, int(k), trained=trained)
@@ -111,7 +113,9 @@ class Events:
         visit = self._uploads.visits.find(key)
         if visit is None:
             return {}
-        return {**_whole(visit), "space": visit.space, "k": {"value": visit.wanted}}
+        shown = _whole(visit)
+        space = {**shown["space"], "value": visit.space}
+        return {**shown, "space": space, "k": {"value": visit.wanted}}
 
     def limit(
         self, visit: Visit | None, k: int, size: float, macs: float, time: float | None
@@ -139,8 +143,7 @@ class Events:
                 "tools": _shown(False),
             }
         visit.refused = False
-        job = {} if visit.ticket else {"job": states.learnt(visit.lines)}
-        return {**_listed(visit), **job}
+        return {**_listed(visit), **({} if visit.job else _job(visit))}
 
     def choose(self, visit: Visit | None, rank: int | None) -> Updates:
         """Choose a network of the list, to be trained or taken along."""
@@ -154,95 +157,84 @@ class Events:
 
     # -- jobs --------------------------------------------------------------------------------
 
-    async def search(
-        self, visit: Visit | None, kind: Kind, minutes: float
-    ) -> AsyncGenerator[Updates, None]:
-        """Check or refine, and put the measurements beside the predictions."""
+    async def search(self, visit: Visit | None, kind: Kind, minutes: float) -> Updates:
+        """Begin to check or refine, which puts measurements beside the predictions."""
         if visit is None or self._backend is None:
-            yield _beginning(states.note(_LOST))
-            return
-        backend, k = self._backend, visit.wanted
+            return _beginning(states.note(_LOST))
+        work, k = work_of(self._backend, kind, visit.wanted), visit.wanted
+        return self._begin(visit, lambda about: SearchOrder(work=work, k=k, **about), minutes)
 
-        def order(about: Updates) -> Order:
-            return SearchOrder(work=work_of(backend, kind, k), k=k, **about)
-
-        async with aclosing(self._job(visit, order, minutes)) as answers:
-            async for one in answers:
-                yield one
-
-    async def train(
-        self, visit: Visit | None, number: int | None, minutes: float
-    ) -> AsyncGenerator[Updates, None]:
-        """Train a network, and show what it reached."""
+    async def train(self, visit: Visit | None, number: int | None, minutes: float) -> Updates:
+        """Begin to train a network."""
         if visit is None or self._backend is None:
-            yield _beginning(states.note(_LOST))
-            return
+            return _beginning(states.note(_LOST))
         work = self._backend.train
+        return self._begin(
+            visit,
+            lambda about: TrainOrder(work=work, network=_named(visit, number), **about),
+            minutes,
+        )
 
-        def order(about: Updates) -> Order:
-            return TrainOrder(work=work, network=_named(visit, number), **about)
+    def _begin(self, visit: Visit, make: Callable[[Updates], Order], minutes: float) -> Updates:
+        """Begin the job that ``make`` makes of what all jobs have in common.
 
-        async with aclosing(self._job(visit, order, minutes)) as answers:
-            async for one in answers:
-                yield one
-
-    async def _job(
-        self, visit: Visit, make: Callable[[Updates], Order], minutes: float
-    ) -> AsyncGenerator[Updates, None]:
-        """Do the job that ``make`` makes of what all jobs have in common."""
-        place = None
-        kept = False
-        try:
-            about = {**_about(visit), "minutes": values.minutes(minutes)}
-            place = self._uploads.place()
-            ticket = visit.start(make({**about, "place": place}))
+        A visitor has one at a time: where one was begun in another tab, it is shown.
+        """
+        if visit.job is None:
             try:
-                yield {**_busy(True), "job": states.note("Starting.")}
-                # Where the visitor leaves, the job must end now and not when memory is tidied up.
-                async with aclosing(self._bench.run(ticket)) as answers:
-                    async for one in answers:
-                        if isinstance(one, Waiting):
-                            yield {"job": states.waiting(one)}
-                        elif isinstance(one, Running):
-                            yield {"job": states.running(one)}
-                        else:
-                            trained = one.trained if isinstance(one, Found) else one
-                            kept = isinstance(trained, TrainedHere)
-                            yield self._ended(visit, one, ticket.cancelled)
-            finally:
-                visit.ticket = None
-        except OSError:
-            yield {"job": states.problem("This cannot be started", _NO_ROOM)}
-        except InputError as error:
-            words = self._uploads.scrub(str(error))
-            yield {"job": states.problem("The job could not be done", words)}
-        finally:
-            if place is not None and not kept:
+                place = self._uploads.place()
+            except OSError:
+                return {"job": states.problem("This cannot be started", _NO_ROOM)}
+            try:
+                about = {**_about(visit), "minutes": values.minutes(minutes), "place": place}
+                over = partial(self._over, visit, place)
+                visit.job = Job(self._bench, make(about), over)
+            except InputError as error:
                 self._uploads.discard(place)
-        if visit.ticket is None:
-            yield _busy(False)
+                return {"job": states.problem("This cannot be started", str(error))}
+            self._uploads.visits.keep(visit)
+        return _job(visit)
 
-    def _ended(self, visit: Visit, outcome: Outcome | None, early: bool) -> Updates:
-        """Show what a job brought."""
-        before, job = None, ""
-        if isinstance(outcome, TrainedHere):
-            before = visit.learnt(outcome)
+    def look(self, visit: Visit | None) -> Updates:
+        """Show how a visitor's job stands, or what it brought."""
+        if visit is None:
+            return {}
+        if visit.job is None:
+            return {**_listed(visit), **_shown_training(visit), **_job(visit)}
+        return {"job": _standing(visit.job)}
+
+    def _over(
+        self,
+        visit: Visit,
+        place: Path,
+        outcome: Outcome | InputError | OSError | None,
+        early: bool,
+    ) -> None:
+        """Keep what a job brought, and tell how it ended."""
+        visit.job, before = None, None
+        if isinstance(outcome, OSError):
+            visit.ended = states.problem("This cannot be started", _NO_ROOM)
+        elif isinstance(outcome, InputError):
+            words = self._uploads.scrub(str(outcome))
+            visit.ended = states.problem("The job could not be done", words)
+        elif isinstance(outcome, TrainedHere):
+            visit.ended, before = "", visit.learnt(outcome)
         elif isinstance(outcome, Found) and any(one.measured for one in outcome.candidates):
-            before = visit.found(outcome)
             stopped = "Stopped early; these are the results until then."
-            job = (states.note(stopped) if early else "") + states.learnt(visit.lines)
+            visit.ended, before = states.note(stopped) if early else "", visit.found(outcome)
         else:
             why = "Stopped" if early else "The time was too short to finish a network"
-            return {"job": states.note(f"{why}. Nothing was measured, so the predictions stand.")}
+            visit.ended = states.note(f"{why}. Nothing was measured, so the predictions stand.")
         if before is not None:
             self._uploads.discard(before.folder.parent)
+        if visit.trained is None or visit.trained.folder.parent != place:
+            self._uploads.discard(place)
         self._uploads.visits.keep(visit)
-        return {**_listed(visit), **_shown_training(visit), "job": job}
 
     def cancel(self, visit: Visit | None) -> None:
         """End a visitor's job, wherever it is."""
-        if visit is not None and visit.ticket is not None:
-            visit.ticket.cancel()
+        if visit is not None and visit.job is not None:
+            visit.job.cancel()
 
     # -- files and pictures ------------------------------------------------------------------
 
@@ -286,6 +278,14 @@ class Events:
             return {"answer": states.problem("This picture cannot be named", words)}
 
 
+def _left(visit: Visit | None, told: str) -> Iterator[Updates]:
+    """Show the page without any dataset, and let go of what was there."""
+    yield _beginning(told)
+    # Only now has the page stopped looking.
+    if visit is not None and visit.job is not None:
+        visit.job.leave()
+
+
 def _beginning(told: str) -> Updates:
     """Return the page without any dataset."""
     return {
@@ -322,7 +322,7 @@ def _whole(visit: Visit) -> Updates:
         **_listed(visit),
         **_shown_training(visit),
         "limits": _shown(True),
-        "job": states.learnt(visit.lines),
+        **_job(visit),
         "time": {"value": limits.max_latency_ms},
         **{
             name: {
@@ -406,8 +406,22 @@ def _named(visit: Visit, number: int | None) -> str | None:
     return visit.result[number - 1].architecture
 
 
+def _job(visit: Visit) -> Updates:
+    """Return the part of the page about jobs: the one that runs, or how the last one ended."""
+    if visit.job is None:
+        return {"job": visit.ended + states.learnt(visit.lines), **_busy(False)}
+    minutes = {"minutes": {"value": visit.job.order.minutes}}
+    return {"job": _standing(visit.job), **minutes, **_busy(True)}
+
+
+def _standing(job: Job) -> str:
+    """Return how a job stands, for a page that will look again."""
+    return states.going_on(job.look())
+
+
 def _busy(busy: bool) -> Updates:
     return {
+        "space": {"interactive": not busy},
         "train": {"interactive": not busy},
         "check": {"interactive": not busy},
         "refine": {"interactive": not busy},

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from metad2a.page.endpoints import endpoints
 from metad2a.page.events import Events, Updates
 from metad2a.page.hints import HINTS
 from metad2a.page.inputs import only_uploads
+from metad2a.page.jobs import LOOK_SECONDS
 from metad2a.page.searching import Kind
 from metad2a.page.uploads import Uploads
 from metad2a.page.visit import Visit
@@ -69,6 +69,11 @@ _CHOOSE = """element.addEventListener('click', (event) => {
     document.getElementById('m2-train')?.scrollIntoView({behavior: 'smooth', block: 'center'});
 });"""
 """A row that is opened, or a button, chooses its network; the button leads to the training."""
+_LOOK = f"""const clock = setInterval(() => {{
+  if (!element.isConnected) clearInterval(clock);
+  else if (element.querySelector('.{states.GOES_ON}')) trigger('tick');
+}}, {1000 * LOOK_SECONDS:.0f});"""
+"""A job that is shown is looked at again, also by a page behind others, where a ``Timer`` rests."""
 
 
 def lay_out(page: gr.Blocks, uploads: Uploads, bench: Bench, backend: Backend | None) -> None:
@@ -172,7 +177,7 @@ def _place_tools(parts: dict[str, Any], jobs: bool) -> None:
                 *values.MINUTES, value=values.TRAINING, step=0.1, label="Minutes"
             )
             parts["train"] = gr.Button("Start training", variant="primary")
-            parts["job"] = gr.HTML()
+            parts["job"] = gr.HTML(js_on_load=_LOOK)
             parts["cancel"] = gr.Button("Cancel", variant="stop", visible=False)
             with gr.Accordion("Compare several", open=False):
                 gr.HTML(_WORK)
@@ -206,9 +211,9 @@ def _wire_dataset(page: gr.Blocks, parts: dict[str, Any], events: Events) -> Non
     reached = _reached(parts)
 
     def upload(
-        file: str | None, k: int, space: str, request: gr.Request
+        visit: Visit | None, file: str | None, k: int, space: str, request: gr.Request
     ) -> Iterator[dict[Any, Any]]:
-        for updates in events.upload(file, k, space, request.session_hash):
+        for updates in events.upload(visit, file, k, space, request.session_hash):
             yield _for(parts, updates)
 
     def other_space(visit: Visit | None, k: int, space: str) -> Iterator[dict[Any, Any]]:
@@ -239,21 +244,23 @@ def _wire_dataset(page: gr.Blocks, parts: dict[str, Any], events: Events) -> Non
         gr.on(
             [parts["file"].upload, parts["file"].clear],
             upload,
-            [parts["file"], parts["k"], parts["space"]],
+            [parts["visit"], parts["file"], parts["k"], parts["space"]],
             **shared,
         ),
         parts["space"].input(other_space, [parts["visit"], parts["k"], parts["space"]], **shared),
     ]
     for name in examples.names():
 
-        def example(k: int, space: str, name: str = name) -> Iterator[dict[Any, Any]]:
-            for updates in events.example(name, k, space):
+        def example(
+            visit: Visit | None, k: int, space: str, name: str = name
+        ) -> Iterator[dict[Any, Any]]:
+            for updates in events.example(visit, name, k, space):
                 yield {**_for(parts, updates), parts["file"]: None}
 
         read.append(
             parts[f"example {name}"].click(
                 example,
-                [parts["k"], parts["space"]],
+                [parts["visit"], parts["k"], parts["space"]],
                 **{**shared, "outputs": [*reached, parts["file"]]},
             )
         )
@@ -330,23 +337,20 @@ def _wire_jobs(parts: dict[str, Any], events: Events) -> None:
     }
     for kind in ("check", "refine"):
 
-        async def search(
-            visit: Visit | None, minutes: float, kind: Kind = kind
-        ) -> AsyncIterator[dict[Any, Any]]:
-            async with aclosing(events.search(visit, kind, minutes)) as answers:
-                async for updates in answers:
-                    yield _for(parts, updates)
+        async def search(visit: Visit | None, minutes: float, kind: Kind = kind) -> dict[Any, Any]:
+            return _for(parts, await events.search(visit, kind, minutes))
 
         parts[kind].click(search, [parts["visit"], parts["minutes"]], **shared)
 
-    async def train(
-        visit: Visit | None, number: int | None, minutes: float
-    ) -> AsyncIterator[dict[Any, Any]]:
-        async with aclosing(events.train(visit, number, minutes)) as answers:
-            async for updates in answers:
-                yield _for(parts, updates)
+    async def train(visit: Visit | None, number: int | None, minutes: float) -> dict[Any, Any]:
+        return _for(parts, await events.train(visit, number, minutes))
+
+    async def look(visit: Visit | None) -> dict[Any, Any]:
+        return _for(parts, events.look(visit))
 
     parts["train"].click(train, [parts["visit"], parts["network"], parts["minutes"]], **shared)
+    # A look is a short question of its own and needs no connection that stays.
+    parts["job"].tick(look, parts["visit"], **shared, queue=False)
     parts["cancel"].click(
         events.cancel, parts["visit"], None, api_visibility="private", queue=False
     )
@@ -390,6 +394,7 @@ def _reached(parts: dict[str, Any]) -> list[Any]:
         "time",
         "space",
         "network",
+        "minutes",
         "train",
         "check",
         "refine",

@@ -8,6 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+AFTER_SECONDS = 10.0
+"""What a job may take beyond its minutes, to judge and to write: counted in the time that is shown."""
+SAVING_SECONDS = 5.0
+"""Of these, to write."""
+
 
 @dataclass(frozen=True)
 class Point:

@@ -45,7 +45,8 @@ class SearchOrder(Order):
         from metad2a.suggestion import suggest
 
         def progress(step: Step) -> None:
-            tell(Point(float(step.fraction), str(step.stage), float(step.loss)))
+            stage = "comparing" if step.stage == "judging" else str(step.stage)
+            tell(Point(float(step.fraction), stage, float(step.loss)))
 
         tell(Point(0.0, "reading"))
         with open_source(self.source, self.uploaded) as dataset:

@@ -26,9 +26,12 @@ minutes that you have, try your own pictures, and take the network along: weight
 and ONNX in one folder.</p></div>
 </div></div>"""
 
+GOES_ON = "m2-goes-on"
+"""The class by which the page knows that there is more to look at."""
 _PRIVACY = (
     "<p>Files stay on this server, are seen by nobody else and deleted after an hour. Until then the "
-    "address of this page brings everything back; whoever you give it to sees it too.</p>"
+    "address of this page brings everything back, a training that runs too; whoever you give it to "
+    "sees it as you do.</p>"
 )
 _STAGES = {
     "starting": "Starting",
@@ -37,6 +40,8 @@ _STAGES = {
     "looking at the images": "Looking at the images",
     "fitting the classifier": "Fitting the classifier",
     "training": "Training",
+    "judging": "Judging by the test images",
+    "comparing": "Comparing the networks",
     "stopping": "Stopping with what there is; cancel again to end without",
     "saving": "Writing the folder",
 }
@@ -74,6 +79,15 @@ def note(message: str) -> str:
     return f'<div class="m2 note" role="status"><p>{escape(message)}</p></div>'
 
 
+def going_on(job: Waiting | Running | None) -> str:
+    """Return how a job stands, None before it knows, and that it is not at its end."""
+    if job is None:
+        told = note("Starting.")
+    else:
+        told = waiting(job) if isinstance(job, Waiting) else running(job)
+    return f'<div class="{GOES_ON}">{told}</div>'
+
+
 def waiting(place: Waiting) -> str:
     """Return a place in the line and when the turn comes."""
     ahead = "1 job is" if place.place == 1 else f"{place.place} jobs are"
@@ -96,8 +110,8 @@ def running(job: Running) -> str:
     )
     figures = "".join(f"<figure>{drawing}</figure>" for drawing in (accuracy, loss) if drawing)
     about = "about" if job.surely else "at most"
-    # A job that is late says nothing of the time rather than something that is not true.
-    told = job.left >= 1 and job.stage not in ("saving", "stopping")
+    # A job that just starts, or is late, says nothing of the time rather than what is not true.
+    told = job.left >= 1 and job.stage not in ("starting", "reading", "stopping")
     left = f"{about} {_span(job.left)} left" if told else ""
     return (
         f'<div class="m2 job" role="status"><div class="line"><b>{escape(_stage(job))}</b>'
@@ -110,8 +124,6 @@ def running(job: Running) -> str:
 
 def _stage(job: Running) -> str:
     """Say what a job does."""
-    if job.stage == "judging":
-        return "Judging by the test images" if job.curve else "Comparing the networks"
     if job.stage in _STAGES:
         return _STAGES[job.stage]
     # The stages of a search bear the names of its method's parts, which tell a visitor nothing.

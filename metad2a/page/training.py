@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from metad2a.errors import InputError
 from metad2a.page import values
-from metad2a.page.orders import Order, Outcome, Point, Stop, Tell
+from metad2a.page.orders import AFTER_SECONDS, SAVING_SECONDS, Order, Outcome, Point, Stop, Tell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 ZIP = "network.zip"
 _FOLDER = "network"
 _LEAST_MINUTES = 0.05
-_AFTER = (1.1, 1.0)
-"""What comes after the steps, as a share of their time and in seconds: the last judgement."""
+_AFTER = (1.1, 1.0 + SAVING_SECONDS)
+"""What comes after the steps, as a share of their time and in seconds: judging and writing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +150,7 @@ class TrainOrder(Order):
 
 def saved(trained: Trained, place: Path, tell: Tell) -> TrainedHere:
     """Write a trained network into the place of a job."""
-    tell(Point(1.0, "saving", left=0.0))
+    tell(Point(1.0, "saving", left=SAVING_SECONDS, surely=True))
     return TrainedHere.of(trained, place / _FOLDER)
 
 
@@ -162,7 +162,7 @@ class _Foresight:
 
     def point(self, progress: TrainProgress) -> Point:
         """Return what is told of a training's progress."""
-        now, left, surely = time.monotonic(), progress.remaining, False
+        now, left, surely = time.monotonic(), progress.remaining + AFTER_SECONDS, False
         if progress.phase != "training" or not progress.epochs:
             self._began = None
         elif self._began is None:

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metad2a.answers import Result
-from metad2a.errors import InputError
-from metad2a.page.bench import Ticket
 from metad2a.page.described import Described
-from metad2a.page.orders import Order
 from metad2a.page.searching import Found, because
 from metad2a.page.training import TrainedHere
 from metad2a.protocol import FINE_TUNE
 from metad2a.suggestion import Measured
 
 if TYPE_CHECKING:
+    from metad2a.page.jobs import Job
     from metad2a.result import CostLimits, Suggestions
     from metad2a.spaces import Architecture
     from metad2a.suggestion import Candidate
@@ -34,7 +32,10 @@ class Visit:
     """How many are listed, the first ones of ``result``."""
     result: Suggestions = field(init=False)
     """What is suggested within the limits, with what was measured."""
-    ticket: Ticket | None = None
+    job: Job | None = None
+    """What is being done for them."""
+    ended: str = ""
+    """What must be said of the end of the last job, as HTML."""
     trained: TrainedHere | None = None
     """The network that was trained last."""
     refused: bool = False
@@ -115,17 +116,6 @@ class Visit:
             architecture, trained.accuracy, recipe, told["test_images"]
         )
         self._suggest(self._suggested.limits, self.wanted)
-
-    def start(self, order: Order) -> Ticket:
-        """Return a job, to be put into the line.
-
-        Raises:
-            InputError: the visitor has one already.
-        """
-        if self.ticket is not None:
-            raise InputError("A job of yours runs already. Cancel it, or wait for its end.")
-        self.ticket = Ticket(order)
-        return self.ticket
 
     def found(self, outcome: Found) -> TrainedHere | None:
         """Put what a search found at the head of the list, and keep the network that it trained.

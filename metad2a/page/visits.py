@@ -18,7 +18,7 @@ class Visits:
     """The visits of one server by keys that nobody guesses; a tab of a browser knows its own.
 
     Args:
-        seconds: how long a visit is remembered without a new dataset or result.
+        seconds: how long a visit is remembered without a new dataset, job or result.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -34,8 +34,13 @@ class Visits:
             self._known.pop(key, None)
             self._known[key] = (visit, time.time())
             while len(self._known) > MOST:
-                del self._known[next(iter(self._known))]
+                del self._known[self._oldest()]
             return key
+
+    def _oldest(self) -> str:
+        """Return the key of the visit longest unused; one with a job is in use."""
+        idle = (key for key, (visit, _) in self._known.items() if visit.job is None)
+        return next(idle, next(iter(self._known)))
 
     def find(self, key: str) -> Visit | None:
         """Return the visit of a key; None where it is too long ago, or there never was one."""
@@ -45,7 +50,11 @@ class Visits:
         return None if found is None else found[0]
 
     def sweep(self, now: float | None = None) -> None:
-        """Forget visits without a new dataset or result for too long."""
+        """Forget visits without a new dataset, job or result for too long."""
         oldest = (time.time() if now is None else now) - self._seconds
         with self._lock:
-            self._known = {key: one for key, one in self._known.items() if one[1] >= oldest}
+            self._known = {
+                key: (visit, used)
+                for key, (visit, used) in self._known.items()
+                if used >= oldest or visit.job is not None
+            }
