@@ -21,7 +21,9 @@ _STOP_SECONDS = 60.0
 _CURVE = 300
 """Points of the loss curve; where there are more, every other one goes."""
 _GRACE_SECONDS = 90.0
-"""What a job may take beside its budget, to start and to judge."""
+"""What a job may take beside its budget, once it has begun."""
+_BEGIN_SECONDS = 180.0
+"""How long a job may take until it is first heard of; a busy server is slow to start a process."""
 _START_SECONDS = 10.0
 """What a job usually takes beside its budget, for the waiting time that is shown."""
 
@@ -120,8 +122,8 @@ class Bench:
 
     async def _work(self, ticket: Ticket) -> AsyncGenerator[Running | Outcome | None, None]:
         began = ticket.began = time.monotonic()
-        deadline = began + 60 * ticket.order.minutes + _GRACE_SECONDS
-        asked = False
+        deadline = began + _BEGIN_SECONDS
+        heard = asked = False
         worker = Worker(ticket.order)
         clock = _Clock(60 * ticket.order.minutes)
         try:
@@ -131,6 +133,9 @@ class Bench:
                         yield one
                         return
                     clock.hear(one)
+                    if not (heard or asked):
+                        heard = True
+                        deadline = time.monotonic() + 60 * ticket.order.minutes + _GRACE_SECONDS
                     if not math.isnan(one.loss):
                         ticket.losses.append((clock.last.fraction, one.loss))
                 if len(ticket.losses) > _CURVE:
