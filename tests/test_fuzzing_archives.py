@@ -36,10 +36,9 @@ def bounded(examples: int):
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A place for one archive at a time, in which nothing else may be left in the end."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    handles = open_files()
     yield tmp_path
     assert list(tmp_path.iterdir()) == []
-    assert open_files() == handles
+    assert open_files(tmp_path) == []
 
 
 @contextlib.contextmanager
