@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import struct
 import tarfile
 import tempfile
@@ -96,7 +95,7 @@ def open_files(folder: Path) -> list[str]:
     found = []
     for handle in Path("/proc/self/fd").glob("*"):
         with contextlib.suppress(OSError):
-            found.append(os.readlink(handle))
+            found.append(str(handle.readlink()))
     return [name for name in found if name.startswith(str(folder))]
 
 
