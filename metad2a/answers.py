@@ -325,7 +325,7 @@ class PieceAnswers(Answers):
         owner = np.array([number for number, _ in pairs], dtype=np.int64)
         recipes = [recipe for _, recipe in pairs]
         means = self.model.means(*self._about([rows[number] for number in owner], recipes))
-        order = np.lexsort((np.arange(len(owner)), -means, owner))
+        order = np.lexsort((-means, owner))  # stable: of equals the first
         best = order[np.searchsorted(owner[order], np.arange(len(rows)))]
         return means[best], [recipes[at] for at in best]
 

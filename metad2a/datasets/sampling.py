@@ -5,11 +5,8 @@ After the listing, a sample of 500,000 images costs what a sample of 5,000 costs
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
 
 import numpy as np
 
@@ -19,7 +16,7 @@ from metad2a.datasets.decode import UnreadableImage
 from metad2a.datasets.levels import EIGHT_BITS
 from metad2a.datasets.quality import Print, compare, print_of
 from metad2a.datasets.report import DatasetReport, Skipped, list_skipped
-from metad2a.datasets.workers import cores
+from metad2a.datasets.workers import cores, in_threads
 from metad2a.errors import InputError
 from metad2a.settings import LIMITS
 
@@ -206,19 +203,7 @@ class _Tally:
         if not self.dataset.threads or cores() == 1:
             yield from map(self._meet, indices)
             return
-        with ThreadPoolExecutor(min(cores(), _THREADS), "metad2a-look") as executor:
-            begun: deque[Future[_Met | Skipped]] = deque()
-            left = iter(indices)
-            try:
-                while True:
-                    for index in islice(left, _AHEAD - len(begun)):
-                        begun.append(executor.submit(self._meet, index))
-                    if not begun:
-                        return
-                    yield begun.popleft().result()
-            finally:
-                for one in begun:
-                    one.cancel()
+        yield from in_threads(self._meet, indices, min(cores(), _THREADS), _AHEAD)
 
     def _meet(self, index: int) -> _Met | Skipped:
         try:

@@ -23,11 +23,12 @@ import tempfile
 import threading
 import weakref
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -50,6 +51,8 @@ _BOOT = (
     "from metad2a.datasets.workers import work; work(int(sys.argv[2]), int(sys.argv[3]))"
 )
 
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
 Decoded = tuple[np.ndarray, dict[int, str]]
 """Squares uint8 (k, side, side, 3), and why a row of them is not readable, by its number."""
 
@@ -59,6 +62,33 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def in_threads(
+    function: Callable[[Asked], Answer], items: Iterable[Asked], threads: int, ahead: int
+) -> Iterator[Answer]:
+    """Yield what a function makes of items, in their order.
+
+    Args:
+        function: called in any of the threads.
+        items: taken as they are needed.
+        threads: that work at a time.
+        ahead: most items that are begun and not yet asked for; left early, those are waited for
+            that have begun, and the others dropped.
+    """
+    waiting = iter(items)
+    futures: deque[Future[Answer]] = deque()
+    with ThreadPoolExecutor(threads, "metad2a-decode") as executor:
+        try:
+            while True:
+                for item in islice(waiting, ahead - len(futures)):
+                    futures.append(executor.submit(function, item))
+                if not futures:
+                    return
+                yield futures.popleft().result()
+        finally:
+            for future in futures:
+                future.cancel()
 
 
 class Pool:
@@ -128,22 +158,8 @@ class Pool:
             with self._turn:
                 return out, _decode(self.dataset, piece, side, out)
 
-        waiting = iter(pieces)
-        futures: deque[Future[Decoded]] = deque()
         workers = self.workers if self.dataset.threads else 1
-        with ThreadPoolExecutor(workers, "metad2a-decode") as executor:
-            try:
-                while True:
-                    for piece in waiting:
-                        futures.append(executor.submit(decode, piece))
-                        if len(futures) >= workers * AHEAD:
-                            break
-                    if not futures:
-                        return
-                    yield futures.popleft().result()
-            finally:
-                for future in futures:
-                    future.cancel()
+        yield from in_threads(decode, pieces, workers, workers * AHEAD)
 
     def _crew(self) -> _Crew | None:
         if not self.processes:

@@ -294,6 +294,11 @@ def _logit(share: np.ndarray, judged: np.ndarray) -> np.ndarray:
     return found
 
 
+def _chance(landmarks: Landmarks) -> float:
+    """Return the logit of always naming the largest class, from which distances are."""
+    return math.log(landmarks.largest / (1 - landmarks.largest))
+
+
 def _distance(value: np.ndarray, judged: np.ndarray, largest: np.ndarray) -> np.ndarray:
     found: np.ndarray = _logit(value, judged) - np.log(largest / (1 - largest))
     return found
@@ -381,13 +386,12 @@ class Performance:
         """
         if not len(architectures):
             return Forecast(np.empty(0), np.empty(0), np.empty(0))
-        chance = math.log(landmarks.largest / (1 - landmarks.largest))
         if landmarks.chance and not self.known:
             n = len(architectures)
             return Forecast(*at_chance(n, landmarks.largest, landmarks.guess, landmarks.count))
         x = describe(landmarks, space, architectures, recipes, classes, images)
         mean, deviation = self.distances(x)
-        logit, half = mean + chance, HALF_WIDTH * self.factor * deviation
+        logit, half = mean + _chance(landmarks), HALF_WIDTH * self.factor * deviation
         note = SHIFTED if landmarks.shifted else ""
         return Forecast(percent(logit), percent(logit - half), percent(logit + half), note)
 
@@ -404,16 +408,19 @@ class Performance:
         if landmarks.chance and not self.known:
             return np.full(len(architectures), 100 * landmarks.largest)
         x = describe(landmarks, space, architectures, recipes, classes, images)
-        mean = self.process.mean(self._points(x, np.zeros(len(x)))).numpy()
-        middle, spread = self.level
-        chance = math.log(landmarks.largest / (1 - landmarks.largest))
-        return percent(x[:, NEAR] + middle + spread * mean + chance)
+        mean = self.process.mean(self._points(x, np.zeros(len(x))))
+        return percent(self._from_chance(x, mean) + _chance(landmarks))
 
     def distances(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and deviation, float64 (n,) each, of distances at features (n, FEATURES)."""
         mean, variance = self.process.predict(self._points(x, np.zeros(len(x))))
+        return self._from_chance(x, mean), self.level[1] * variance.sqrt().numpy()
+
+    def _from_chance(self, x: np.ndarray, mean: Tensor) -> np.ndarray:
+        """Return the distances, float64 (n,), of which the process says ``mean`` at features x."""
         middle, spread = self.level
-        return x[:, NEAR] + middle + spread * mean.numpy(), spread * variance.sqrt().numpy()
+        found: np.ndarray = x[:, NEAR] + middle + spread * mean.numpy()
+        return found
 
     @property
     def factor(self) -> float:

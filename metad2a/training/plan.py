@@ -317,28 +317,22 @@ class Planner:
         self, pairs: Sequence[tuple[Architecture, FineTune]], reason: str, outlook: Outlook
     ) -> list[Plan]:
         """Return pairs of network and recipe with what is expected of them."""
-        means = outlook.means(
-            self.landmarks.of_training(),
-            self.space,
-            [architecture for architecture, _ in pairs],
-            [recipe for _, recipe in pairs],
-            self.classes,
-            self.clock.images,
-        )
+        means = outlook.means(*self._about(self.landmarks.of_training(), pairs))
         return [Plan(*pair, float(mean), reason) for pair, mean in zip(pairs, means, strict=True)]
 
     def told(self, plan: Plan, outlook: Outlook) -> Plan:
         """Return a plan with what is predicted of it on the test side."""
-        answer = outlook.predict(
-            self.landmarks,
-            self.space,
-            [plan.architecture],
-            [plan.recipe],
-            self.classes,
-            self.clock.images,
-        )
+        answer = outlook.predict(*self._about(self.landmarks, [(plan.architecture, plan.recipe)]))
         mean, low, high = (float(one[0]) for one in (answer.mean, answer.low, answer.high))
         return dataclasses.replace(plan, predicted=mean, interval=(low, high))
+
+    def _about(
+        self, landmarks: Landmarks, pairs: Sequence[tuple[Architecture, FineTune]]
+    ) -> tuple[Landmarks, SearchSpace, list[Architecture], list[FineTune], int, int]:
+        """Return what an outlook is asked about pairs of network and recipe."""
+        architectures = [architecture for architecture, _ in pairs]
+        recipes = [recipe for _, recipe in pairs]
+        return landmarks, self.space, architectures, recipes, self.classes, self.clock.images
 
     def _ways(self, seconds: float, reason: str, outlook: Outlook) -> list[Plan]:
         clock = dataclasses.replace(self.clock, seconds=seconds)
@@ -440,16 +434,9 @@ class Planner:
             accuracies: of them, percent, each image left out of the classifier that judged it.
             judged: images.
         """
-        frozen = [PROBE.recipe] * len(tried)
+        pairs = [(architecture, PROBE.recipe) for architecture in tried]
         known = self.outlook.given(
-            self.landmarks.of_training(),
-            self.space,
-            list(tried),
-            frozen,
-            self.classes,
-            self.clock.images,
-            accuracies,
-            judged,
+            *self._about(self.landmarks.of_training(), pairs), accuracies, judged
         )
         second = self._trained(seconds, known)
         reached = max(accuracies)
