@@ -1,10 +1,9 @@
-"""A task's images: decoded on demand for labellers, or as tensors of one size in memory."""
+"""A task's images: decoded on demand for labellers, or squares of one size for searches."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import sys
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,18 +13,70 @@ import numpy as np
 
 from metad2a.datasets import ImageDataset, pixels
 from metad2a.datasets.base import EncodedDataset
-from metad2a.datasets.batches import Batches
+from metad2a.datasets.batches import RESIDENT_BYTES, Batches
 from metad2a.datasets.decode import UnreadableImage
 from metad2a.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import torch
     from torch import Tensor
 
 MOST_IMAGES = 50_000
-"""Most images that a search keeps in memory."""
+"""Most images that a search in a space of cells keeps in memory."""
 _LEAST = 2  # images of a class: one to train on, one to hold out
+_HASHED = 1000  # images at a time
 _KEPT = 4  # decoded sides of a task: networks are measured in order of resolution
+
+
+class _Indexed:
+    """What is indexed as a tensor of images would be, but made when it is asked for."""
+
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        """Return the images at int64 (m,) positions."""
+        raise NotImplementedError
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        """Yield all images in their order, so many at a time."""
+        import torch
+
+        for positions in torch.arange(len(self)).split(size):
+            yield self[positions]
+
+
+class Squares(_Indexed):
+    """More squares, uint8 (n, 3, side, side), than memory should hold: they lie in a file."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+        self.shape = (len(batches), 3, batches.resolution, batches.resolution)
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        """Return uint8 (m, 3, side, side)."""
+        return self._batches.take(index)
+
+
+class Standardised(_Indexed):
+    """Images of a task as networks take them: :meth:`TaskData.standardised`.
+
+    As floats they are four times as large, and never all of them are wanted at once.
+    """
+
+    def __init__(
+        self, data: TaskData, images: Tensor | Squares, device: torch.device | str
+    ) -> None:
+        self.data, self.device, self.shape = data, device, tuple(images.shape)
+        self._images = images if isinstance(images, Squares) else images.to(device)
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        """Return float32 (m, 3, side, side) on the device."""
+        return self.data.standardised(self._images[index], self.device)
 
 
 @dataclass(frozen=True)
@@ -36,9 +87,9 @@ class TaskData:
     ``report_y``: int64 (n,) in ``range(classes)``.
     """
 
-    train_x: Tensor
+    train_x: Tensor | Squares
     train_y: Tensor
-    test_x: Tensor
+    test_x: Tensor | Squares
     test_y: Tensor
     classes: int
     names: tuple[str, ...] = ()
@@ -47,11 +98,11 @@ class TaskData:
     """What pretrained networks take from pixels (0..1), and divide them by; None: statistics."""
     flip: bool = False
     """Whether a mirrored image is as good as its original."""
-    report_x: Tensor | None = None
+    report_x: Tensor | Squares | None = None
     """Images that neither train nor choose: what a search reports is measured on them."""
     report_y: Tensor | None = None
 
-    def reported(self) -> tuple[Tensor, Tensor]:
+    def reported(self) -> tuple[Tensor | Squares, Tensor]:
         """Return images and labels of the third side, or where there is none, of the test side."""
         if self.report_x is None or self.report_y is None:
             return self.test_x, self.test_y
@@ -65,7 +116,8 @@ class TaskData:
             if tensor is None:
                 continue
             content.update(str(tuple(tensor.shape)).encode())
-            content.update(tensor.contiguous().numpy().tobytes())
+            for part in tensor.split(_HASHED):
+                content.update(part.contiguous().numpy().tobytes())
         return content.hexdigest()
 
     @cached_property
@@ -75,7 +127,7 @@ class TaskData:
         if self.normal is not None:
             mean, spread = (torch.full((1, 3, 1, 1), value) for value in self.normal)
             return mean, spread
-        scaled = self.train_x.float() / 255
+        scaled = self.train_x[torch.arange(len(self.train_x))].float() / 255
         deviation = scaled.std((0, 2, 3), keepdim=True)
         deviation = torch.where(deviation < 1e-3, torch.ones_like(deviation), deviation)
         return scaled.mean((0, 2, 3), keepdim=True), deviation
@@ -95,14 +147,16 @@ class TaskData:
         """
         import torch
 
-        mean, deviation = self.statistics()
-        x = ((images.float() / 255 - mean) / deviation).to(device)
+        mean, deviation = (value.to(device) for value in self.statistics())
+        x = (images.to(device).float() / 255 - mean) / deviation
         return x.contiguous(memory_format=torch.channels_last)
 
     def normalised(self, side: str, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """Return images of ``side`` (``"train"`` or ``"test"``), :meth:`standardised`, and labels."""
+        import torch
+
         x, y = (self.train_x, self.train_y) if side == "train" else (self.test_x, self.test_y)
-        return self.standardised(x, device), y.to(device)
+        return self.standardised(x[torch.arange(len(x))], device), y.to(device)
 
 
 class TaskImages:
@@ -250,7 +304,7 @@ def load_task(
     test: np.ndarray,
     classes: np.ndarray,
     resolution: int,
-    cropped: bool = False,
+    resident_bytes: int | None = None,
 ) -> TaskData:
     """Decode the images of a task.
 
@@ -260,13 +314,14 @@ def load_task(
         test: int (m,) indices of the test images.
         classes: int (c,) class numbers of the task, renumbered to 0 .. c-1 in this order.
         resolution: side of the square images, in pixels.
-        cropped: whether an image keeps its shape, as :class:`Batches` has it.
+        resident_bytes: as :class:`Batches` has it, where images are to keep their shape; None:
+            they are squashed.
 
     Raises:
         InputError: a side of the task has no readable image.
     """
-    train_x, train_y = _decoded(dataset, train, classes, resolution, "training", cropped)
-    test_x, test_y = _decoded(dataset, test, classes, resolution, "test", cropped)
+    train_x, train_y = _decoded(dataset, train, classes, resolution, "training", resident_bytes)
+    test_x, test_y = _decoded(dataset, test, classes, resolution, "test", resident_bytes)
     return TaskData(train_x, train_y, test_x, test_y, len(classes))
 
 
@@ -276,16 +331,16 @@ def _decoded(
     classes: np.ndarray,
     resolution: int,
     what: str,
-    cropped: bool,
-) -> tuple[Tensor, Tensor]:
+    resident_bytes: int | None,
+) -> tuple[Tensor | Squares, Tensor]:
     import torch
 
     number = np.full(len(dataset.classes), -1)
     number[classes] = np.arange(len(classes))
-    if cropped:
-        found = Batches(dataset, indices, resolution, resident_bytes=sys.maxsize)
-        every = torch.arange(len(found))
-        return found.take(every), torch.from_numpy(number[dataset.labels[found.kept]])
+    if resident_bytes is not None:
+        found = Batches(dataset, indices, resolution, resident_bytes=resident_bytes, filed=True)
+        squares = found.take(torch.arange(len(found))) if found.resident else Squares(found)
+        return squares, torch.from_numpy(number[dataset.labels[found.kept]])
     # Squashed, not cropped: `standalone-v1` is frozen, and searches answer in its terms.
     images, kept = pixels(dataset, indices, resolution)
     if not len(kept):
@@ -293,8 +348,8 @@ def _decoded(
             f"None of the {len(indices)} {what} images of {dataset.name!r} can be read; check the "
             "files."
         )
-    squares = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-    return squares, torch.from_numpy(number[dataset.labels[kept]])
+    small = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    return small, torch.from_numpy(number[dataset.labels[kept]])
 
 
 def training_side(dataset: ImageDataset) -> np.ndarray:
@@ -307,7 +362,7 @@ def search_task(
     dataset: ImageDataset,
     side: int,
     seed: int,
-    most: int = MOST_IMAGES,
+    most: int | None = None,
     pretrained: bool = False,
 ) -> TaskData:
     """Decode a dataset for a search: every fifth image of each class is held out.
@@ -320,7 +375,7 @@ def search_task(
         dataset: where the images come from.
         side: most pixels of a side; smaller images keep their own.
         seed: of the shuffle; the same seed gives the same split.
-        most: images taken in all, as many of each class as can be.
+        most: images taken in all, as many of each class as can be; None: all.
         pretrained: give them as pretrained networks take them: scaled to -1..1, in their shape, and
             ``side`` is what they have.
 
@@ -348,12 +403,15 @@ def search_task(
         second[:] = False
     classes = np.arange(len(counts))
     side = side if pretrained else min(side, image_side(dataset))
-    task = load_task(dataset, np.sort(train), np.sort(held[~second]), classes, side, pretrained)
+    resident = None
+    if pretrained:  # All sides are in memory, or none.
+        resident = RESIDENT_BYTES if 3 * len(order) * side**2 <= RESIDENT_BYTES else 0
+    task = load_task(dataset, np.sort(train), np.sort(held[~second]), classes, side, resident)
     normal = (0.5, 0.5) if pretrained else None
     task = replace(task, names=tuple(dataset.classes), normal=normal)
     if not second.any():
         return task
-    report_x, report_y = _decoded(dataset, held[second], classes, side, "held-out", pretrained)
+    report_x, report_y = _decoded(dataset, held[second], classes, side, "held-out", resident)
     return replace(task, report_x=report_x, report_y=report_y)
 
 

@@ -39,7 +39,6 @@ _CANCELLED = 5.0  # seconds, for the accuracy of what a cancelled search found
 _MOST_PARAMS = 500_000_000  # weights, their gradients, momentum and base are four times as many
 _FASTEST = {"cpu": 1e11, "cuda": 1e15}  # multiply-adds a second, in orders of magnitude
 _IMAGES_A_SECOND = 40  # taken for each second of the budget: reading must not use the time up
-_PIXELS = 2**27  # that are kept as floats, in 1.6 GB: 14,500 images at 96 px, 2,600 at 224
 
 
 @usual()
@@ -274,11 +273,9 @@ class Search:
                 limits = {"max_params": self.max_params, "max_macs": self.max_macs}
                 resolution, flip = suggested(opened, space, left, place, self.seed, **limits)
             chosen = at(space, resolution or 0)
-            most = MOST_IMAGES
+            most = len(opened) if space.pretrained else MOST_IMAGES
             if budget.seconds is not None:
                 most = min(most, max(_FEWEST_IMAGES, int(_IMAGES_A_SECOND * budget.seconds)))
-            if space.pretrained:
-                most = min(most, _PIXELS // chosen.input_size**2)
             if self.published:
                 flip = self._mirrors(opened)
             task = search_task(opened, chosen.input_size, self.seed, most, space.pretrained)

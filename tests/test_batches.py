@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -200,6 +201,9 @@ def test_resident_and_streamed_are_the_same_from_every_form(form, tmp_path, proc
                 ):
                     np.testing.assert_array_equal(ours, theirs)
             assert streamed._pool.processes is portable
+        filed = Batches(dataset, indices, SIDE, resident_bytes=0, filed=True)
+        for ours, theirs in zip(whole(resident, batch=17), whole(filed, batch=17), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 def test_what_is_yielded(tmp_path) -> None:
@@ -220,10 +224,27 @@ def test_what_is_yielded(tmp_path) -> None:
 
 def test_take_answers_for_any_positions(tmp_path) -> None:
     dataset = load_dataset(folder(tmp_path))
-    batches = Batches(dataset, [5, 3, 4], SIDE)
-    taken = batches.take(torch.tensor([2, 0, 2]))
-    assert taken.is_contiguous(memory_format=torch.channels_last)
-    np.testing.assert_array_equal(taken.numpy().transpose(0, 2, 3, 1), expected(dataset, [4, 5, 4]))
+    for kept in (2**30, 0):
+        batches = Batches(dataset, [5, 3, 4], SIDE, resident_bytes=kept, filed=True)
+        taken = batches.take(torch.tensor([2, 0, 2])).numpy()
+        np.testing.assert_array_equal(taken.transpose(0, 2, 3, 1), expected(dataset, [4, 5, 4]))
+
+
+def test_squares_in_a_file_leave_out_what_is_unreadable_and_ask_for_room(
+    damaged, monkeypatch
+) -> None:
+    held = Batches(damaged, range(COUNT), SIDE)
+    filed = Batches(damaged, range(COUNT), SIDE, resident_bytes=0, filed=True)
+    np.testing.assert_array_equal(filed.kept, held.kept)
+    assert torch.equal(filed.labels, held.labels)
+    every = torch.arange(COUNT - 1)
+    assert torch.equal(filed.take(every), held.take(every))
+    full = shutil.disk_usage("/")._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    with pytest.raises(
+        InputError, match=r"50 images of 12 px take .* GB .* free. Name a larger disk"
+    ):
+        Batches(damaged, range(COUNT), SIDE, resident_bytes=0, filed=True)
 
 
 def test_the_order_is_the_seeds_and_can_begin_later(tmp_path) -> None:

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from metad2a import suggest
+from metad2a.datasets import batches
 from metad2a.errors import BudgetError, InputError
 from metad2a.spaces import SPACES
 from metad2a.training.device import plan
-from search import refine, refining, search
+from search import data, refine, refining, search
 from search.engine.budget import Budget
 from search.engine.method import PRETRAINED, Training
 from search.engine.run import Run
@@ -54,7 +55,24 @@ def begun(method, max_macs=None, **training):
 def test_images_are_given_as_the_networks_learnt_them():
     run = begun(Spos())
     assert run.train_x.shape[1:] == (3, SIDE, SIDE)
-    assert torch.allclose(run.train_x, run.data.train_x.float() / 127.5 - 1, atol=1e-6)
+    every = torch.arange(len(run.train_x))
+    assert torch.allclose(run.train_x[every], run.data.train_x.float() / 127.5 - 1, atol=1e-6)
+
+
+def test_what_memory_should_not_hold_is_searched_from_a_file(monkeypatch):
+    def found():
+        return search(coloured(), "efficientnet_lite", images=160, resolution=SIDE, options=QUICK)
+
+    held = found()
+    monkeypatch.setattr(data, "RESIDENT_BYTES", 0)
+    filed, taken = [], batches.Batches._write
+    monkeypatch.setattr(
+        batches.Batches, "_write", lambda self: filed.append(len(self)) or taken(self)
+    )
+    again = found()
+    assert len(filed) == 3  # what trains, what chooses, what is reported on
+    assert again.architecture == held.architecture
+    assert again.accuracy == held.accuracy
 
 
 def test_classifiers_begin_in_closed_form_for_every_number_of_stages():
@@ -64,7 +82,11 @@ def test_classifiers_begin_in_closed_form_for_every_number_of_stages():
     largest.begin(run)
     run.network.eval()
     with torch.no_grad():
-        ends = list(supernet.ends(run.valid_x, supernet.every_end(largest.largest)))
+        ends = list(
+            supernet.ends(
+                run.valid_x[torch.arange(len(run.valid_x))], supernet.every_end(largest.largest)
+            )
+        )
         assert len(ends) == 5
         for features, _, classifier in ends:
             right = classifier(features).argmax(1) == run.valid_y

@@ -1,13 +1,18 @@
 """Images of a dataset as tensors on a device, in one size: what training and measuring read.
 
-What fits is decoded once and stays in memory; of more, every pass decodes anew, in memory that does
-not grow with the dataset. An image is the same either way, whatever the number of workers.
+What fits is decoded once and stays in memory; of more, every pass decodes anew, or the squares of
+one decoding lie in a file, in memory that does not grow with the dataset. An image is the same
+either way, whatever the number of workers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -37,19 +42,21 @@ class Batches:
         device: where the tensors lie.
         resident_bytes: most bytes of pixels that are kept in memory; where there are more, each
             pass decodes the images anew.
+        filed: where there are more, decode them once, into a temporary file, so that any of them
+            can be had at any time.
         workers: how many images are decoded at a time; None: one a core.
 
     Attributes:
-        resident: whether all pixels are in memory, so that :meth:`take` works.
-        kept: int64 (n,), the indices, in their order. Where ``resident``, without those that are
-            unreadable. Else these come to light as passes meet them: they stay in ``kept``, so that
+        resident: whether all pixels are in memory.
+        kept: int64 (n,), the indices, in their order. Where ``resident`` or ``filed``, without those
+            that are unreadable. Else these come to light as passes meet them: they stay in ``kept``, so that
             positions keep their meaning, and the next readable image of their class is shown in
             their place.
         labels: int64 tensor (n,) on the device: their classes, as the dataset numbers them.
         skipped: what has been found unreadable, by its index in the dataset.
 
     Raises:
-        InputError: none of the images can be read.
+        InputError: none of the images can be read, or the file has no room.
     """
 
     def __init__(
@@ -60,6 +67,7 @@ class Batches:
         *,
         device: torch.device | str = "cpu",
         resident_bytes: int = RESIDENT_BYTES,
+        filed: bool = False,
         workers: int | None = None,
     ) -> None:
         import torch
@@ -68,9 +76,13 @@ class Batches:
         self.kept = np.array(indices, dtype=np.int64)
         self.skipped: dict[int, Skipped] = {}
         self._pool = pool(dataset, workers)
-        self.resident = len(self.kept) * resolution**2 * 3 <= resident_bytes
+        self.resident = len(self.kept) * self._bytes <= resident_bytes
+        self._once = self.resident or filed
+        """Whether every image is decoded once, now."""
         if self.resident:
             self._pixels = self._load()
+        elif filed:
+            self._file, self._places = self._write()
         self._classes = np.asarray(dataset.labels, dtype=np.int64)[self.kept]
         self.labels: Tensor = torch.from_numpy(self._classes).to(self.device)
 
@@ -82,18 +94,58 @@ class Batches:
         import torch
 
         pixels = np.empty((len(self.kept), self.resolution, self.resolution, 3), dtype=np.uint8)
+        for row, kept in enumerate(self._readable(pixels.__setitem__)):
+            pixels[row] = pixels[kept]  # A copy would double the memory.
+        return torch.from_numpy(pixels[: len(self.kept)]).to(self.device)
+
+    def _write(self) -> tuple[IO[bytes], np.ndarray]:
+        """Decode into a temporary file, and keep no index that is unreadable.
+
+        Returns:
+            The file, which has no name, so that nothing of it stays; and int64 (n,), the place
+            of each square in it.
+
+        Raises:
+            InputError: there is no room.
+        """
+        needed, folder = len(self.kept) * self._bytes, tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise InputError(
+                f"{len(self.kept):,} images of {self.resolution} px take {needed / 1e9:.1f} GB of "
+                f"{folder!r}, where {free / 1e9:.1f} are free. Name a larger disk by the environment "
+                "variable TMPDIR, take a lower resolution, or fewer images."
+            )
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - it stays open as long as this is there
+        weakref.finalize(self, file.close)
+
+        def write(rows: np.ndarray, squares: np.ndarray) -> None:
+            for row, square in zip(rows.tolist(), squares, strict=True):
+                os.pwrite(file.fileno(), square.tobytes(), row * self._bytes)
+
+        return file, self._readable(write)
+
+    def _readable(self, put: Callable[[np.ndarray, np.ndarray], None]) -> np.ndarray:
+        """Decode everything once and put it where it belongs; keep no index that is unreadable.
+
+        Returns:
+            int64 (n,), where what is kept was put.
+        """
         good = np.zeros(len(self.kept), dtype=bool)
         # In the order of storage, so that what is stored together is read once.
         order = np.argsort(self.kept, kind="stable")
         for rows, found, _ in self._decoded(order, PIECE):
-            pixels[rows], good[rows] = found, True
+            put(rows, found)
+            good[rows] = True
         if not good.any():
             raise self._none()
-        if not good.all():
-            for row, kept in enumerate(np.flatnonzero(good)):  # A copy would double the memory.
-                pixels[row] = pixels[kept]
-            self.kept = self.kept[good]
-        return torch.from_numpy(pixels[: len(self.kept)]).to(self.device)
+        self.kept = self.kept[good]
+        return np.flatnonzero(good)
+
+    @property
+    def _bytes(self) -> int:
+        """Of one square."""
+        return 3 * self.resolution**2
 
     def _decoded(
         self, order: np.ndarray, batch: int
@@ -115,7 +167,7 @@ class Batches:
             rows, found = piece, squares
             for row, reason in failed.items():
                 self._skip(int(self.kept[piece[row]]), reason)
-            out = failed if self.resident else self._substitute(piece, squares, failed)
+            out = failed if self._once else self._substitute(piece, squares, failed)
             if out:
                 good = np.setdiff1d(np.arange(len(piece)), list(out))
                 rows, found = rows[good], found[good]
@@ -149,9 +201,17 @@ class Batches:
         """Return uint8 (m, 3, side, side) in channels_last memory order, on the device.
 
         Args:
-            index: int64 (m,), positions in ``kept``; only where ``resident``.
+            index: int64 (m,), positions in ``kept``; only where ``resident`` or ``filed``.
         """
-        return self._pixels.index_select(0, index.to(self.device)).permute(0, 3, 1, 2)
+        import torch
+
+        if self.resident:
+            return self._pixels.index_select(0, index.to(self.device)).permute(0, 3, 1, 2)
+        side, places = self.resolution, self._places[index.numpy(force=True)]
+        found = np.empty((len(places), side, side, 3), dtype=np.uint8)
+        for row, place in zip(found, places.tolist(), strict=True):
+            os.preadv(self._file.fileno(), [row.data], place * self._bytes)
+        return torch.from_numpy(found).to(self.device).permute(0, 3, 1, 2)
 
     def epoch(
         self, batch: int, rng: np.random.Generator | None = None, first: int = 0
@@ -160,7 +220,7 @@ class Batches:
 
         Args:
             batch: images at a time; the last batch may have fewer. (So has any with an unreadable
-                image whose class has no readable one, which cannot happen where ``resident``.)
+                image whose class has no readable one, which only happens where images are streamed.)
             rng: shuffles them; None: in the order of ``kept``.
             first: batches at the beginning that are passed over and not decoded.
 
@@ -176,7 +236,7 @@ class Batches:
         count = len(self.kept)
         order = np.arange(count) if rng is None else self.dataset.shuffled(self.kept, rng)
         order = order[first * batch :]
-        if self.resident:
+        if self._once:
             for part in torch.from_numpy(order).to(self.device).split(batch):
                 yield self.take(part), self.labels[part], part
             return

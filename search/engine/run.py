@@ -24,7 +24,7 @@ from metad2a.spaces.supernets.base import SuperNet
 from metad2a.spaces.supernets.gates import Gates
 from metad2a.training.augment import augment, random_crop
 from metad2a.training.device import DevicePlan, seeded
-from search.data import TaskData
+from search.data import Standardised, TaskData
 from search.engine.budget import Budget
 from search.engine.forms import Form, static_on
 from search.engine.inheritance import begin_pretrained
@@ -98,8 +98,10 @@ class Run:
     """The loss curve, and notes on whatever else happened."""
 
     def __post_init__(self) -> None:
-        self.train_x, self.train_y = self.data.normalised("train", self.place.device)
-        self.valid_x, self.valid_y = self.data.normalised("test", self.place.device)
+        data, device = self.data, self.place.device
+        self.train_x, self.train_y = Standardised(data, data.train_x, device), data.train_y
+        self.valid_x, self.valid_y = Standardised(data, data.test_x, device), data.test_y
+        self.train_y, self.valid_y = self.train_y.to(device), self.valid_y.to(device)
         every = np.random.default_rng((self.seed, _SPLIT)).permutation(len(self.train_y))
         self.sides = {"weights": every, "architecture": every}
         self.cursors = {"weights": 0, "architecture": 0}

@@ -252,7 +252,8 @@ class Naswot(Evaluator):
         usual = self.space.search_macro if on_cpu else self.space.published_macro
         self.macro = usual if macro is None else macro
         data = context.data
-        drawn = np.random.default_rng(self.seed).permutation(len(data.train_x))[:IMAGES]
+        order = np.random.default_rng(self.seed).permutation(len(data.train_x))
+        drawn = torch.from_numpy(order[:IMAGES])
         # No network can tell copies of an image apart, and one pair makes every kernel singular.
         _, first = np.unique(data.train_x[drawn].flatten(1).numpy(), axis=0, return_index=True)
         if len(first) < 2:
@@ -261,7 +262,7 @@ class Naswot(Evaluator):
                 f"{len(drawn)} training images drawn are all the same; 2 different "
                 "ones are needed. Add images, or use another evaluator."
             )
-        chosen = drawn[np.sort(first)]
+        chosen = drawn[torch.from_numpy(np.sort(first))]
         batch = replace(data, train_x=data.train_x[chosen], train_y=data.train_y[chosen])
         self.images, _ = batch.normalised("train", self.place.device)
 
