@@ -210,8 +210,21 @@ class Events:
         outcome: Outcome | InputError | OSError | None,
         early: bool,
     ) -> None:
-        """Keep what a job brought, and tell how it ended."""
-        visit.job, before = None, None
+        """Keep what a job brought, and tell how it ended; until then pages see the job."""
+        try:
+            self._keep(visit, place, outcome, early)
+        finally:
+            visit.job = None
+
+    def _keep(
+        self,
+        visit: Visit,
+        place: Path,
+        outcome: Outcome | InputError | OSError | None,
+        early: bool,
+    ) -> None:
+        """Put an outcome into the visit, and let go of the files that nobody wants any longer."""
+        before = None
         if isinstance(outcome, OSError):
             visit.ended = states.problem("This cannot be started", _NO_ROOM)
         elif isinstance(outcome, InputError):

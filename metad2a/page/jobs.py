@@ -41,7 +41,7 @@ class Job:
     Args:
         bench: the line that it joins.
         order: what is to be done.
-        over: called once, at the end.
+        over: called once, at the end, in a thread of its own.
     """
 
     def __init__(self, bench: Bench, order: Order, over: Over) -> None:
@@ -78,8 +78,11 @@ class Job:
                         break
         except (InputError, OSError) as error:
             outcome = error
-        finally:
+        except BaseException:
             self._over(outcome, self._ticket.cancelled)
+            raise
+        # Networks are suggested anew by it, which takes a second; other pages go on meanwhile.
+        await asyncio.to_thread(self._over, outcome, self._ticket.cancelled)
 
     def _forsaken(self) -> bool:
         """Whether nobody has looked for so long that the job's turn is another's."""
