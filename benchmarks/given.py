@@ -27,6 +27,7 @@ from metad2a.meta_training.judge import judge_given
 from metad2a.model import results
 from metad2a.model.baselines import one_hot
 from metad2a.model.metad2a import MetaD2A, packaged
+from metad2a.model.performance import LeftOut
 from metad2a.model.predictor import prior_inputs
 from metad2a.model.records import read_records
 
@@ -318,7 +319,7 @@ def own_cells(model: MetaD2A) -> list[list[str]]:
 def own_pieces() -> tuple[list[list[str]], int, list[float]]:
     """Return the same of networks with pretrained weights, how many trainings, and errors, widths."""
     rows = trainings.packaged_rows()
-    judged = judge_given(rows)
+    judged = judge_given(rows, LeftOut.of(rows))
     told = [
         [
             str(one.count),

@@ -31,7 +31,7 @@ from metad2a.meta_training.judge import (
 )
 from metad2a.meta_training.judge import table as judged_table
 from metad2a.meta_training.rows import packaged_rows
-from metad2a.model.performance import Forecast, Row, packaged
+from metad2a.model.performance import Forecast, LeftOut, Row, packaged
 from metad2a.protocol import FINE_TUNE, PROBE
 
 LIMITS = (4e6, 15e6, 50e6, 150e6, float("inf"))
@@ -40,6 +40,9 @@ POOL = 4
 """Fewest trainings of a task among which is chosen."""
 ENOUGH = 2.0
 """Points below the best that are enough."""
+CALLED = (2.0, 1.0, 0.5)
+"""Points below the best expected within which a network is called enough. The best of many
+expectations is too good to be true, and what is the cheapest of many, more so."""
 NATURAL = "caltech101"
 """Images of things, as ImageNet has them."""
 
@@ -177,16 +180,21 @@ def once_for_all(table_: Path, rows: Sequence[Row]) -> list[tuple[str, str]]:
     ]
 
 
-def enough(rows: Sequence[Row], said: np.ndarray, cost: np.ndarray) -> tuple[float, float]:
+def enough(
+    rows: Sequence[Row], said: np.ndarray, cost: np.ndarray, within: float
+) -> tuple[float, float]:
     """Return the share of tasks where the cheapest that is called enough is within 3 points of the
-    best, and the median of its cost over that of the truly cheapest."""
+    best, and the median of its cost over that of the truly cheapest.
+
+    What is expected ``within`` so many points of the best expected is called enough.
+    """
     truth = np.array([100 * row.value for row in rows])
     near, dear = [], []
     for mine in by_task(rows):
         if len(mine) < POOL:
             continue
         s, t, c = said[mine], truth[mine], cost[mine]
-        called, true = s >= s.max() - ENOUGH, t >= t.max() - ENOUGH
+        called, true = s >= s.max() - within, t >= t.max() - ENOUGH
         taken = int(np.where(called, c, np.inf).argmin())
         near.append(t[taken] >= t.max() - 3)
         dear.append(c[taken] / c[true].min())
@@ -226,7 +234,7 @@ def main() -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        said = predictions(rows, others=others, progress=progress)
+        said = predictions(LeftOut.of(rows, progress=progress), others)
         bar.close()
         published = need(args.shared, "bench/ofa_mbv3w10_imagenet.csv.gz")
         ofa = [
@@ -249,7 +257,7 @@ def report(
         f"families; choices are made in the {len(tasks)} tasks with {POOL} or more."
     )
     sufficient = [
-        (name, *(number(value, 1) for value in enough(rows, one.mean, cost)))
+        (name, *(_called(*enough(rows, one.mean, cost, within)) for within in CALLED))
         for name, one in said.items()
     ]
     header = ["accuracy of the first", *(_limit(limit) for limit in LIMITS)]
@@ -267,19 +275,18 @@ def report(
         [
             facts,
             judged_table(judge(rows, said)),
-            f"Enough: the cheapest that is predicted within {ENOUGH:g} points of the best.",
-            table(
-                (
-                    "enough",
-                    "truly within 3 points, % of tasks",
-                    "cost over the truly cheapest, median",
-                ),
-                sufficient,
-            ),
+            "Enough: the cheapest that is predicted within so many points of the best. Share of tasks "
+            "where it is truly within 3 points of the best, and the median of its cost over that of "
+            f"the cheapest that truly is within {ENOUGH:g}.",
+            table(("enough", *(f"within {within:g}" for within in CALLED)), sufficient),
             table(header, lines),
             *more,
         ],
     )
+
+
+def _called(share: float, cost: float) -> str:
+    return f"{share:.1f} %, {cost:.1f} times"
 
 
 def _limit(limit: float) -> str:

@@ -13,7 +13,7 @@ from metad2a.errors import ArtifactError, InputError
 from metad2a.meta_training.judge import judge, judge_given, predictions, table
 from metad2a.model.gaussian_process import GaussianProcess, Points
 from metad2a.model.landmarks import RESOLUTIONS, STAGES, Landmarks
-from metad2a.model.performance import FEATURES, GIVEN, Performance, Row, describe
+from metad2a.model.performance import FEATURES, GIVEN, LeftOut, Performance, Row, describe
 from metad2a.protocol import FineTune
 from metad2a.spaces import SPACES
 
@@ -260,7 +260,7 @@ def test_one_family_is_not_enough():
 
 
 def test_the_judge_tells_what_the_landmarks_are_worth():
-    said = predictions(rows(), steps=4, others={"mean": _mean})
+    said = predictions(LeftOut.of(rows(), steps=12), {"mean": _mean})
     judged = {one.name: one for one in judge(rows(), said)}
     assert judged["model"].error < judged["counts and network"].error
     assert judged["model"].error < 0.7 * judged["another dataset described"].error
@@ -279,7 +279,7 @@ def _mean(x: np.ndarray, y: np.ndarray, asked: np.ndarray) -> np.ndarray:
 
 
 def test_results_of_a_task_of_another_family_narrow_what_is_said_of_it():
-    told = judge_given(rows(5), steps=3, draws=1)
+    told = judge_given(rows(5), LeftOut.of(rows(5), steps=9), draws=1)
     assert tuple(one.count for one in told) == GIVEN
     before, *_, after = told
     assert after.width < before.width
@@ -289,4 +289,4 @@ def test_results_of_a_task_of_another_family_narrow_what_is_said_of_it():
         assert 0.6 <= one.coverage <= 1 and 0.5 < one.concordance <= 1
     few = [row for row in rows(5) if row.recipe.rate]  # four of each task
     with pytest.raises(InputError, match="more than 5 trainings"):
-        judge_given(few, steps=1)
+        judge_given(few, LeftOut.of(few, steps=1))

@@ -29,9 +29,6 @@ def configure(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--data", type=Path, help="folder of the datasets, to measure landmarks")
     parser.add_argument("--out", type=Path, metavar="FILE", help="model file to write")
-    parser.add_argument(
-        "--no-judging", action="store_true", help="do not judge by leaving families out"
-    )
     add_json(parser)
 
 
@@ -41,7 +38,7 @@ def run(args: Namespace) -> int:
 
     from metad2a.meta_training import rows as reading
     from metad2a.meta_training.judge import judge, predictions, table
-    from metad2a.model.performance import Performance
+    from metad2a.model.performance import LeftOut
 
     known = reading.read_landmarks(args.landmarks)
     if args.data is not None:
@@ -54,7 +51,8 @@ def run(args: Namespace) -> int:
             f"{str(args.evaluations)!r} holds no fine-tuned network of a task with landmarks. "
             "Give --data, the folder of the datasets, so that landmarks can be measured."
         )
-    judged = [] if args.no_judging else judge(rows, predictions(rows))
+    learnt = LeftOut.of(rows)
+    judged = judge(rows, predictions(learnt))
     figures = {
         "rows": len(rows),
         "tasks": len({row.task for row in rows}),
@@ -63,12 +61,12 @@ def run(args: Namespace) -> int:
         "judged": [asdict(one) for one in judged],
     }
     if args.out is not None:
-        Performance.fit(rows).save(args.out, {k: v for k, v in figures.items() if k != "judged"})
+        learnt.calibrated().save(args.out, {k: v for k, v in figures.items() if k != "judged"})
     text = (
         f"{figures['rows']} trainings, {figures['tasks']} tasks, {figures['datasets']} datasets, "
         f"{figures['families']} families\n"
     )
-    answer(args, figures, text + (table(judged) if judged else ""))
+    answer(args, figures, text + table(judged))
     return 0
 
 

@@ -22,7 +22,7 @@ from metad2a.model.performance import (
     NETWORK,
     RECIPE,
     Forecast,
-    Performance,
+    LeftOut,
     Problem,
     Row,
     conformal,
@@ -55,12 +55,7 @@ class Judged:
     """Median width of the interval, in points; NaN where there is none."""
 
 
-def predictions(
-    rows: Sequence[Row],
-    steps: int = 20,
-    others: Mapping[str, Fitter] | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Forecast]:
+def predictions(learnt: LeftOut, others: Mapping[str, Fitter] | None = None) -> dict[str, Forecast]:
     """Predict every training without any of its family, and so do simpler ways.
 
     Hyperparameters are learnt without the family too, and intervals from what the others were off by
@@ -70,17 +65,14 @@ def predictions(
     dataset with the nearest landmarks, and the model itself with another dataset described.
 
     Args:
-        rows: n trainings.
-        steps: of the optimiser, of each family, from hyperparameters learnt on all others.
+        learnt: of n trainings.
         others: further ways of regression, by name.
-        progress: told of families done, of all.
 
     Returns:
         Of each way, by name, what it says of the rows; intervals are NaN but for :data:`MODEL`.
     """
-    problem = Problem.of(rows)
-    n = len(rows)
-    models = _models(problem, steps, progress)
+    problem, models = learnt.problem, learnt.without
+    n = len(problem.y)
     scaled = problem.scaled(models, 0)
     found: dict[str, np.ndarray] = {}
     half = np.zeros(n)
@@ -162,31 +154,24 @@ class Known:
     """Median width of the interval, in points."""
 
 
-def judge_given(
-    rows: Sequence[Row],
-    steps: int = 20,
-    draws: int = 5,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Known]:
+def judge_given(rows: Sequence[Row], learnt: LeftOut, draws: int = 5) -> list[Known]:
     """Predict trainings of families left out from results of their own task, and without any.
 
     Args:
         rows: trainings; a task that has no more than the most results that are given is passed over.
-        steps: as in :func:`predictions`.
+        learnt: of the same.
         draws: of the results of each task that are given.
-        progress: told of families done, of all.
 
     Raises:
         InputError: no task has more trainings than the most results that are given.
     """
-    problem = Problem.of(rows)
+    problem, models = learnt.problem, learnt.without
     task = problem.groups[:, 1]
     if np.bincount(task).max() <= max(GIVEN):
         raise InputError(
             f"No task has more than {max(GIVEN)} trainings, so that some could be given and others "
             f"judged; the most is {np.bincount(task).max()}. Add trainings."
         )
-    models = _models(problem, steps, progress)
     scaled = {count: problem.scaled(models, count) for count in GIVEN}
     truth = np.array([100 * row.value for row in rows])
     found: dict[int, list[tuple[float, float, float]]] = {count: [] for count in GIVEN}
@@ -232,13 +217,6 @@ def judge_given(
         for count in GIVEN
         for error, moved, order in [np.nanmean(np.array(found[count]), axis=0)]
     ]
-
-
-def _models(
-    problem: Problem, steps: int, progress: Callable[[int, int], None]
-) -> dict[int, Performance]:
-    everywhere = problem.fitted(np.arange(len(problem.y)), 3 * steps)
-    return problem.without_each_family(everywhere.process, steps, progress)
 
 
 def _factor_without(family: int, scaled: tuple[np.ndarray, np.ndarray]) -> float:

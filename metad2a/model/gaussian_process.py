@@ -17,7 +17,7 @@ Great in High Dimensions", ICML 2024). Cost: cubic in the number of results, a s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -134,20 +134,13 @@ class GaussianProcess:
 
     # -- fitting -------------------------------------------------------------------------------
 
-    def fit(
-        self,
-        points: Points,
-        values: Tensor,
-        steps: int = 60,
-        progress: Callable[[int, int], None] = lambda done, total: None,
-    ) -> GaussianProcess:
+    def fit(self, points: Points, values: Tensor, steps: int = 60) -> GaussianProcess:
         """Choose hyperparameters and take the results in; returns itself.
 
         Args:
             points: where the results are.
             values: float64 (n,), of mean about 0 and deviation about 1.
             steps: of L-BFGS; 0 keeps the hyperparameters as they are.
-            progress: told of values looked at, of the most.
         """
         p = {name: value.clone().requires_grad_() for name, value in self.parameters.items()}
         optimiser = torch.optim.LBFGS(
@@ -159,10 +152,8 @@ class GaussianProcess:
             history_size=20,
             line_search_fn="strong_wolfe",
         )
-        looked = 0
 
         def loss() -> Tensor:
-            nonlocal looked
             optimiser.zero_grad()
             covariance = self._covariance(p, points, points)
             factor = torch.linalg.cholesky(
@@ -174,8 +165,6 @@ class GaussianProcess:
                 found = found + 0.5 * (((p[name] - mean) / deviation) ** 2).sum()
             found = found / len(values)
             found.backward()
-            looked += 1
-            progress(min(looked, 2 * steps), 2 * steps)
             return found.detach()
 
         if steps:

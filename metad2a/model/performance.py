@@ -336,34 +336,16 @@ class Performance:
         self.level, self.factors, self.known = level, dict(factors), known
 
     @classmethod
-    def fit(
-        cls,
-        rows: Sequence[Row],
-        steps: int = 60,
-        progress: Callable[[int, int], None] = lambda done, total: None,
-    ) -> Performance:
+    def fit(cls, rows: Sequence[Row], steps: int = 60) -> Performance:
         """Learn from trainings.
 
         Args:
-            rows: of two families of datasets at least.
-            steps: of the optimiser of the hyperparameters.
-            progress: told of steps done, of all.
+            rows, steps: as :meth:`LeftOut.of` takes them.
 
         Raises:
             InputError: the rows are of fewer than two families.
         """
-        families = {row.family for row in rows}
-        if len(families) < 2:
-            raise InputError(
-                f"The {len(rows)} trainings are of {len(families)} families of datasets; 2 are "
-                "needed, so that one can be left out to calibrate the intervals. Add trainings."
-            )
-        problem = Problem.of(rows)
-        made = problem.fitted(np.arange(len(rows)), steps, progress)
-        models = problem.without_each_family(made.process, max(1, steps // 3))
-        found = {count: problem.scaled(models, count) for count in GIVEN}
-        made.factors = {n: conformal(*one) for n, one in found.items() if len(one[0])}
-        return made
+        return LeftOut.of(rows, steps).calibrated()
 
     def predict(
         self,
@@ -593,7 +575,6 @@ class Problem:
         self,
         rows: np.ndarray,
         steps: int,
-        progress: Callable[[int, int], None] = lambda done, total: None,
         start: GaussianProcess | None = None,
     ) -> Performance:
         """Return a model of some rows, not calibrated, its hyperparameters from ``start`` on."""
@@ -607,7 +588,7 @@ class Problem:
         if start is not None:
             process.parameters = start.parameters
         points = _points(x, centre, scale, self.groups[rows], self.variance[rows], level[1])
-        process.fit(points, torch.from_numpy((y - level[0]) / level[1]), steps, progress)
+        process.fit(points, torch.from_numpy((y - level[0]) / level[1]), steps)
         return Performance(process, centre, scale, level, {0: 1.0})
 
     def without_each_family(
@@ -666,6 +647,53 @@ class Problem:
         if not len(rows):
             return model
         return model.given_distances(self.x[rows], self.y[rows], self.variance[rows])
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A model of all rows and one without each family: what calibrates it, and what judges it."""
+
+    problem: Problem
+    everywhere: Performance
+    """Of all rows, not calibrated."""
+    without: dict[int, Performance]
+    """Without a family, by its number, not calibrated."""
+
+    @classmethod
+    def of(
+        cls,
+        rows: Sequence[Row],
+        steps: int = 60,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> LeftOut:
+        """Learn from trainings, and from those of all families but one.
+
+        Args:
+            rows: of two families of datasets at least.
+            steps: of the optimiser of the hyperparameters; a third where a family is left out, from
+                what all rows have given.
+            progress: told of families done, of all.
+
+        Raises:
+            InputError: the rows are of fewer than two families.
+        """
+        families = {row.family for row in rows}
+        if len(families) < 2:
+            raise InputError(
+                f"The {len(rows)} trainings are of {len(families)} families of datasets; 2 are "
+                "needed, so that one can be left out to calibrate the intervals. Add trainings."
+            )
+        problem = Problem.of(rows)
+        made = problem.fitted(np.arange(len(rows)), steps)
+        without = problem.without_each_family(made.process, max(1, steps // 3), progress)
+        return cls(problem, made, without)
+
+    def calibrated(self) -> Performance:
+        """Return the model of all rows, its intervals by what the others are off by."""
+        found = {count: self.problem.scaled(self.without, count) for count in GIVEN}
+        factors = {n: conformal(*one) for n, one in found.items() if len(one[0])}
+        made = self.everywhere
+        return Performance(made.process, made.centre, made.scale, made.level, factors)
 
 
 def conformal(scaled: np.ndarray, family: np.ndarray) -> float:
