@@ -95,7 +95,8 @@ class Batches:
 
         pixels = np.empty((len(self.kept), self.resolution, self.resolution, 3), dtype=np.uint8)
         for row, kept in enumerate(self._readable(pixels.__setitem__)):
-            pixels[row] = pixels[kept]  # A copy would double the memory.
+            if row != kept:  # A copy would double the memory.
+                pixels[row] = pixels[kept]
         return torch.from_numpy(pixels[: len(self.kept)]).to(self.device)
 
     def _write(self) -> tuple[IO[bytes], np.ndarray]:
@@ -110,18 +111,23 @@ class Batches:
         """
         needed, folder = len(self.kept) * self._bytes, tempfile.gettempdir()
         free = shutil.disk_usage(folder).free
+        full = InputError(
+            f"{len(self.kept):,} images of {self.resolution} px take {needed / 1e9:.1f} GB of "
+            f"{folder!r}, where {free / 1e9:.1f} were free. Name a larger disk by the environment "
+            "variable TMPDIR, take a lower resolution, or fewer images."
+        )
         if needed > free:
-            raise InputError(
-                f"{len(self.kept):,} images of {self.resolution} px take {needed / 1e9:.1f} GB of "
-                f"{folder!r}, where {free / 1e9:.1f} are free. Name a larger disk by the environment "
-                "variable TMPDIR, take a lower resolution, or fewer images."
-            )
+            raise full
         file = tempfile.TemporaryFile()  # noqa: SIM115 - it stays open as long as this is there
         weakref.finalize(self, file.close)
 
         def write(rows: np.ndarray, squares: np.ndarray) -> None:
-            for row, square in zip(rows.tolist(), squares, strict=True):
-                os.pwrite(file.fileno(), square.tobytes(), row * self._bytes)
+            try:
+                for row, square in zip(rows.tolist(), squares, strict=True):
+                    if os.pwrite(file.fileno(), square.data, row * self._bytes) < self._bytes:
+                        raise full
+            except OSError as error:
+                raise full from error
 
         return file, self._readable(write)
 
