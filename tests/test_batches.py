@@ -226,8 +226,10 @@ def test_take_answers_for_any_positions(tmp_path) -> None:
     dataset = load_dataset(folder(tmp_path))
     for kept in (2**30, 0):
         batches = Batches(dataset, [5, 3, 4], SIDE, resident_bytes=kept, filed=True)
-        taken = batches.take(torch.tensor([2, 0, 2])).numpy()
-        np.testing.assert_array_equal(taken.transpose(0, 2, 3, 1), expected(dataset, [4, 5, 4]))
+        taken = batches.take(torch.tensor([2, 0, 2]))
+        assert taken.is_contiguous(memory_format=torch.channels_last)
+        shown = taken.numpy().transpose(0, 2, 3, 1)
+        np.testing.assert_array_equal(shown, expected(dataset, [4, 5, 4]))
 
 
 def test_squares_in_a_file_leave_out_what_is_unreadable_and_ask_for_room(
@@ -239,11 +241,14 @@ def test_squares_in_a_file_leave_out_what_is_unreadable_and_ask_for_room(
     assert torch.equal(filed.labels, held.labels)
     every = torch.arange(COUNT - 1)
     assert torch.equal(filed.take(every), held.take(every))
+    told = r"50 images of 12 px take .* GB .* free. Name a larger disk"
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", lambda *_: 10)  # as a disk does that has filled meanwhile
+        with pytest.raises(InputError, match=told):
+            Batches(damaged, range(COUNT), SIDE, resident_bytes=0, filed=True)
     full = shutil.disk_usage("/")._replace(free=100)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
-    with pytest.raises(
-        InputError, match=r"50 images of 12 px take .* GB .* free. Name a larger disk"
-    ):
+    with pytest.raises(InputError, match=told):
         Batches(damaged, range(COUNT), SIDE, resident_bytes=0, filed=True)
 
 

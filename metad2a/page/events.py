@@ -212,37 +212,27 @@ class Events:
     ) -> None:
         """Keep what a job brought, and tell how it ended; until then pages see the job."""
         try:
-            self._keep(visit, place, outcome, early)
+            before = None
+            if isinstance(outcome, OSError):
+                visit.ended = states.problem("This cannot be started", _NO_ROOM)
+            elif isinstance(outcome, InputError):
+                words = self._uploads.scrub(str(outcome))
+                visit.ended = states.problem("The job could not be done", words)
+            elif isinstance(outcome, TrainedHere):
+                visit.ended, before = "", visit.learnt(outcome)
+            elif isinstance(outcome, Found) and any(one.measured for one in outcome.candidates):
+                stopped = "Stopped early; these are the results until then."
+                visit.ended, before = states.note(stopped) if early else "", visit.found(outcome)
+            else:
+                why = "Stopped" if early else "The time was too short to finish a network"
+                visit.ended = states.note(f"{why}. Nothing was measured, so the predictions stand.")
+            if before is not None:
+                self._uploads.discard(before.folder.parent)
+            if visit.trained is None or visit.trained.folder.parent != place:
+                self._uploads.discard(place)
+            self._uploads.visits.keep(visit)
         finally:
             visit.job = None
-
-    def _keep(
-        self,
-        visit: Visit,
-        place: Path,
-        outcome: Outcome | InputError | OSError | None,
-        early: bool,
-    ) -> None:
-        """Put an outcome into the visit, and let go of the files that nobody wants any longer."""
-        before = None
-        if isinstance(outcome, OSError):
-            visit.ended = states.problem("This cannot be started", _NO_ROOM)
-        elif isinstance(outcome, InputError):
-            words = self._uploads.scrub(str(outcome))
-            visit.ended = states.problem("The job could not be done", words)
-        elif isinstance(outcome, TrainedHere):
-            visit.ended, before = "", visit.learnt(outcome)
-        elif isinstance(outcome, Found) and any(one.measured for one in outcome.candidates):
-            stopped = "Stopped early; these are the results until then."
-            visit.ended, before = states.note(stopped) if early else "", visit.found(outcome)
-        else:
-            why = "Stopped" if early else "The time was too short to finish a network"
-            visit.ended = states.note(f"{why}. Nothing was measured, so the predictions stand.")
-        if before is not None:
-            self._uploads.discard(before.folder.parent)
-        if visit.trained is None or visit.trained.folder.parent != place:
-            self._uploads.discard(place)
-        self._uploads.visits.keep(visit)
 
     def cancel(self, visit: Visit | None) -> None:
         """End a visitor's job, wherever it is."""
