@@ -214,6 +214,24 @@ def added(rows: dict[str, list[Row]]) -> list[tuple[str, ...]]:
     return lines
 
 
+def formula(shared: Path) -> list[str]:
+    """Return the paragraph and the table of our NASWOT beside the published one."""
+    return [
+        f"NASWOT against the published column `c10_naswot`, Spearman over {NASWOT_CELLS} random "
+        "cells. The column counts every ReLU that runs, the paper's code and ours those that the "
+        "backward pass reaches; in cells whose operations are all used the two are the same formula.",
+        required(
+            [
+                (name, compare(shared, NASWOT_CELLS, used), NASWOT_LIMIT, "", True)
+                for name, used in (
+                    ("same formula (cells whose operations are all used)", True),
+                    ("all cells", False),
+                )
+            ]
+        ),
+    ]
+
+
 def main() -> None:
     arguments: argparse.ArgumentParser = parser(__doc__)
     arguments.add_argument("--images", type=int, default=IMAGES)
@@ -225,7 +243,6 @@ def main() -> None:
     jobs = [(name, seed, args.images, args.shared) for seed in SEEDS for name in names]
     found = collect(jobs, args.workers, ROOT / "build" / "search_methods.jsonl")
     rows = {name: [row for row in found if row["method"] == name] for name in names}
-    naswot = {whole: compare(args.shared, NASWOT_CELLS, whole) for whole in (True, False)}
     header = (
         "method",
         "true accuracy, %",
@@ -237,9 +254,10 @@ def main() -> None:
         "depth",
         "parameters, M",
     )
+    usual = args.images == IMAGES
     publish(
-        "search_methods",
-        "Search methods on NAS-Bench-201",
+        "search_methods" if usual else f"search_methods {args.images}",
+        "Search methods on NAS-Bench-201" + ("" if usual else f", {args.images:,} images"),
         [
             f"Budget: {args.images:,} training images for every method, of {LOADED:,} CIFAR-10 images "
             f"at {SIDE} px (a fifth of them held out), supernets of {SPACE.search_macro['channels']} "
@@ -255,22 +273,7 @@ def main() -> None:
             table(header, [*baselines(bench), *(line(name, rows[name]) for name in names)]),
             "What a wrapper adds to its method at the same budget, seed by seed:",
             table(("method", "wrapper", "accuracy, points", "tau", "seconds"), added(rows)),
-            f"NASWOT against the published column `c10_naswot`, Spearman over {NASWOT_CELLS} random "
-            "cells. The column counts every ReLU that runs, the paper's code and ours those that the "
-            "backward pass reaches; in cells whose operations are all used the two are the same "
-            "formula.",
-            required(
-                [
-                    (
-                        "same formula (cells whose operations are all used)",
-                        naswot[True],
-                        NASWOT_LIMIT,
-                        "",
-                        True,
-                    ),
-                    ("all cells", naswot[False], NASWOT_LIMIT, "", True),
-                ]
-            ),
+            *(formula(args.shared) if "naswot" in names else ()),
         ],
     )
 
