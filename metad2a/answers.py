@@ -253,6 +253,8 @@ class PieceAnswers(Answers):
     """The model before any result was known."""
     _judged: int = field(init=False)
     """Images of the test side."""
+    _asked: dict[tuple[Architecture, FineTune], float] = field(init=False)
+    """What the model said of pairs: each round of proposals asks about all again, and so does the ranking."""
 
     def __post_init__(self) -> None:
         from metad2a.model import landmarks
@@ -269,12 +271,12 @@ class PieceAnswers(Answers):
             len(sides.train),
             len(sides.test) + len(sides.choice),
         )
-        self._first, self._judged = self.model, len(sides.test)
+        self._first, self._judged, self._asked = self.model, len(sides.test), {}
 
     def in_space(self, space: SearchSpace) -> PieceAnswers:
         """Return the same for another space with pretrained weights; the images are not read again."""
         other = copy.copy(self)
-        other.space, other.model, other.results = space, self._first, ()
+        other.space, other.model, other.results, other._asked = space, self._first, (), {}
         other.clock = replace(self.clock, macs_per_second=self._pace(space))
         return other
 
@@ -324,10 +326,18 @@ class PieceAnswers(Answers):
         ]
         owner = np.array([number for number, _ in pairs], dtype=np.int64)
         recipes = [recipe for _, recipe in pairs]
-        means = self.model.means(*self._about([rows[number] for number in owner], recipes))
+        means = self._means([(rows[number], recipe) for number, recipe in pairs])
         order = np.lexsort((-means, owner))  # stable: of equals the first
         best = order[np.searchsorted(owner[order], np.arange(len(rows)))]
         return means[best], [recipes[at] for at in best]
+
+    def _means(self, pairs: Sequence[tuple[Architecture, FineTune]]) -> np.ndarray:
+        """Return the means expected of pairs, of which those that were asked before are remembered."""
+        asked = self._asked
+        if new := [pair for pair in pairs if pair not in asked]:
+            rows, recipes = zip(*new, strict=True)
+            asked.update(zip(new, self.model.means(*self._about(rows, recipes)), strict=True))
+        return np.array([asked[pair] for pair in pairs])
 
     def _about(
         self, rows: Sequence[Architecture], recipes: Sequence[FineTune]
@@ -358,7 +368,7 @@ class PieceAnswers(Answers):
         """Let the model know these results."""
         other = copy.copy(self)
         other.results = _joined(self.results, results)
-        other.model = self._first
+        other.model, other._asked = self._first, {}
         _, ways = other._best([one.architecture for one in other.results])
         for judged in sorted({one.judged or self._judged for one in other.results}):
             mine = [
@@ -372,6 +382,7 @@ class PieceAnswers(Answers):
                 [other.results[i].accuracy for i in mine],
                 judged,
             )
+        other._asked = {}
         return other
 
     def noise(self, accuracy: float) -> float:
