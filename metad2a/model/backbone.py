@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from metad2a._memory import keep_freed
-from metad2a.spaces.networks.inverted_residual import ConvNorm, InvertedResidualNetwork
+from metad2a.spaces.folding import folded
+from metad2a.spaces.networks.inverted_residual import InvertedResidualNetwork
 
 FEATURES = 1280
 
@@ -32,24 +33,8 @@ def backbone(same: bool = False) -> InvertedResidualNetwork:
 
     keep_freed()
     config = SPACE.config(SPACE.whole(), classes=1)
-    network = InvertedResidualNetwork(**config | {"same": same}).eval()
+    network = InvertedResidualNetwork(**config | {"same": same})
     inherit(network, efficientnet_lite0())
     network.classifier = nn.Identity()  # type: ignore[assignment]
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, ConvNorm):
-                _fold(module)
-    network.requires_grad_(False)
     # torch's stubs know no overload with a memory format alone.
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def _fold(layer: ConvNorm) -> None:
-    """Move a batch norm's scale and shift into the convolution before it."""
-    norm = layer.norm
-    if norm.running_var is None or norm.running_mean is None:
-        raise TypeError("only a batch norm with running statistics can be folded")
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-    layer.conv.weight *= scale[:, None, None, None]
-    layer.conv.bias = nn.Parameter(norm.bias - norm.running_mean * scale)
-    layer.norm = nn.Identity()  # type: ignore[assignment]
+    return folded(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

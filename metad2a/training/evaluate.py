@@ -45,10 +45,10 @@ def evaluate(
 ) -> Evaluation:
     """Judge a network, which has a linear ``classifier``, by images."""
     predicted: list[Tensor] = []
-    with evaluating(network):
+    with evaluating(network) as looking:
         for images, _, _ in batches.epoch(passed(batches.resolution)):
             with place.autocast():
-                predicted.append(network(normal(images)).argmax(1).cpu())
+                predicted.append(looking(normal(images)).argmax(1).cpu())
     return confused(torch.cat(predicted), batches.labels.cpu(), network.classifier.out_features)
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from metad2a.errors import MetaD2AError
 from metad2a.model.ridge import RidgeHead, fit_ridge
+from metad2a.spaces.folding import folded
 from metad2a.training import distributed
 from metad2a.training.augment import augment
 from metad2a.training.depthwise import quicken
@@ -40,13 +41,13 @@ def prepared(images: Tensor, mean: float | Tensor, deviation: float | Tensor) ->
 
 
 @contextlib.contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put a network in evaluation mode without gradients, and back."""
+def evaluating(network: Any) -> Iterator[Any]:
+    """Give a network in the form that only looks, in evaluation mode without gradients."""
     training = network.training
     network.eval()
     try:
         with torch.no_grad():
-            yield
+            yield folded(network)
     finally:
         network.train(training)
 
@@ -128,11 +129,11 @@ def features_of(
 ) -> Tensor:
     """Return float32 (n, features) on the CPU: what the classifier would see of every image."""
     found = []
-    with evaluating(network):
+    with evaluating(network) as looking:
         for images, _, _ in batches.epoch(passed(batches.resolution)):
             x = normal(images.flip(3) if flip else images)
             with place.autocast():
-                found.append(network.features(x).float().cpu())
+                found.append(looking.features(x).float().cpu())
     return torch.cat(found)
 
 
@@ -150,17 +151,16 @@ def features_on_the_way(
     longest, *_ = networks
     depths = [len(network.stages) for network in networks]
     found: list[list[Tensor]] = [[] for _ in networks]
-    with evaluating(longest):
-        for network in networks:
-            network.eval()
+    with evaluating(longest) as looking:
+        ends = [looking, *(network.eval() for network in networks[1:])]
         for images, _, _ in batches.epoch(passed(batches.resolution)):
             with place.autocast():
-                x, done = longest.begin(normal(images), depths[-1]), depths[-1]
+                x, done = looking.begin(normal(images), depths[-1]), depths[-1]
                 for number in reversed(range(len(networks))):
-                    for stage in longest.stages[done : depths[number]]:
+                    for stage in looking.stages[done : depths[number]]:
                         x = stage(x)
                     done = depths[number]
-                    found[number].append(networks[number].finish(x, done).float().cpu())
+                    found[number].append(ends[number].finish(x, done).float().cpu())
     return [torch.cat(parts) for parts in found]
 
 
@@ -312,11 +312,11 @@ class Training:
         for number in range(self.recipe.copies):
             rng = np.random.default_rng([self.seed, 1, number])
             parts: list[Tensor] = []
-            with evaluating(self.network):
+            with evaluating(self.network) as looking:
                 for images, _, _ in self.batches.epoch(passed(self.batches.resolution)):
                     x = self._augmented(self.normal(images), rng)
                     with self.place.autocast():
-                        y = self.network.begin(x, self.frozen)
+                        y = looking.begin(x, self.frozen)
                     parts.append(y.to(torch.float16).cpu())
             kept.append(torch.cat(parts).contiguous(memory_format=torch.channels_last))
             if (len(kept) + 1) * kept[0].nbytes > KEPT_BYTES:

@@ -45,10 +45,13 @@ a fifth, and what is expected of so many of them was never measured (67.9 expect
 EARLY = 0.17
 """By how much each stage that a network lacks makes its multiply-adds slower on average: early stages
 have the most pixels and the fewest channels."""
-TRAINING_COST = (2.2, 217.0)
-"""A training step's time over a forward pass's, of the same images: a constant, and what is divided
-by the resolution. Small images in batches of 16 leave a processor idle (5 to 6.4 times as long at 64
-px, 3.7 to 4.6 at 96, 3.7 to 4.2 at 128; two cores)."""
+TRAINING_COST = (3.4, 336.0)
+"""A training step's time over that of a pass that only looks, of as many multiply-adds at middling
+resolution: a constant, and what is divided by the resolution. Small images in batches of 16 leave a
+processor idle (7.8 to 9.9 times as long at 64 px, 5.7 to 7.1 at 96, 5.7 to 6.5 at 128; two cores)."""
+LARGE = (128, 0.0026)
+"""By how much each further pixel of the side, above so many, makes a pass that only looks slower by its
+multiply-adds: the maps no longer stay in a processor's cache (37 to 29 picoseconds at 224 and 128 px)."""
 PASSES = 1.6
 """Forward passes over the training images that a training takes beside its steps and one pass: the
 classifier in closed form at the end, and looks at the images that choices are made by."""
@@ -133,15 +136,16 @@ class Time:
     seconds: float
     """For everything that is still to be done."""
     macs_per_second: float
-    """Multiply-adds of forward passes, measured on this machine."""
+    """Multiply-adds of passes that only look, measured on this machine."""
     images: int
     """That train."""
     judged: int
     """Images that are judged, once."""
 
-    def frozen(self, work: float) -> float:
+    def frozen(self, work: float, resolution: int) -> float:
         """Return the seconds of a frozen network: one pass over all images."""
-        return (self.images + self.judged) * work / self.macs_per_second
+        slower = 1 + LARGE[1] * max(0, resolution - LARGE[0])
+        return (self.images + self.judged) * work * slower / self.macs_per_second
 
     def recipes(self, work: float, stages: int, resolution: int) -> list[FineTune]:
         """Return the ways to spend the time on a network of so much work (:func:`works`) and stages.
@@ -149,8 +153,8 @@ class Time:
         Beside the frozen network: each rate with as many epochs as there is time for, after the
         passes that the closed forms and the judgement take; none where there is too little.
         """
-        ways = []
-        if self.frozen(work) <= self.seconds:
+        ways, once = [], self.frozen(work, resolution)
+        if once <= self.seconds:
             ways.append(PROBE.recipe)
         forward = work * self.images / self.macs_per_second
         times = TRAINING_COST[0] + TRAINING_COST[1] / resolution
@@ -158,7 +162,7 @@ class Time:
             if frozen and frozen >= stages:
                 continue
             passes = PASSES + FINE_TUNE.copies * part  # What comes out of the frozen ones is kept.
-            left = self.seconds - self.frozen(work) - passes * forward
+            left = self.seconds - once - passes * forward
             step = (share + more * max(0, stages - 5)) * times
             epochs = min(left / (step * forward), EPOCHS[1])
             if epochs >= EPOCHS[0]:
@@ -194,11 +198,13 @@ def _typical(space: SearchSpace) -> Architecture:
 
 
 def pace(space: SearchSpace, place: DevicePlan) -> float:
-    """Measure multiply-adds a second of forward passes of a network of the space, in a second."""
+    """Measure multiply-adds a second of passes that only look, of a network of the space."""
     import torch
 
+    from metad2a.spaces.folding import folded
+
     architecture = _typical(space)
-    network = place.place(space.build(architecture, 10)).eval()
+    network = folded(place.place(space.build(architecture, 10)).eval())
     side = space.resolution(architecture)
     x = torch.zeros(16, 3, side, side, device=place.device)
     x = x.contiguous(memory_format=place.memory_format)
@@ -228,7 +234,7 @@ def usual_pace(space: SearchSpace, place: DevicePlan) -> float:
         return found
     path = folder / "pace.json"
     network = f"{space.name} {space.format(_typical(space))}"
-    key = f"{network} {place.device} {torch.get_num_threads()} torch {torch.__version__}"
+    key = f"folded {network} {place.device} {torch.get_num_threads()} torch {torch.__version__}"
     known: dict[str, float] = {}
     with contextlib.suppress(OSError, ValueError):
         known = json.loads(path.read_text(encoding="utf-8"))
@@ -405,7 +411,9 @@ class Planner:
         )
         groups.sort(key=lambda pair: (-pair[0], work[pair[1].architecture]))
         for alone, plan in groups[:_COMPARED]:
-            left = self.clock.seconds - self.clock.frozen(work[plan.architecture])
+            left = self.clock.seconds - self.clock.frozen(
+                work[plan.architecture], self.space.resolution(plan.architecture)
+            )
             second = self._trained(left, self.outlook)
             both = alone if second is None else better_of_two(alone, _mean(second))
             if second is None or both - alone <= WORTH:
