@@ -71,7 +71,7 @@ def main() -> None:
         [
             f"`suggest --minutes {args.minutes:g}`, each by a model that has seen nothing of the "
             "dataset's family. Networks by resolution, stages and blocks; work in millions of "
-            "multiply-adds an image; *enough* is the least work within 3 points of the best expected.",
+            "multiply-adds an image; *enough* is the least work most likely within 3 points of the best.",
             table(
                 (
                     "dataset",
