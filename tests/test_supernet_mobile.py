@@ -178,7 +178,7 @@ def test_all_first_stages_of_a_network_have_their_features_on_the_way():
 
 
 def test_small_maps_train_in_pieces_to_the_same_gradient():
-    from metad2a.training.depthwise import quicken
+    from metad2a.training.cpu_layers import quicken
 
     chain = SPACES.get("efficientnet_lite").chain(SIDE)
     network = chain.supernet(CLASSES).eval()

@@ -22,7 +22,7 @@ from metad2a.model.ridge import RidgeHead, fit_ridge
 from metad2a.spaces.folding import folded
 from metad2a.training import distributed
 from metad2a.training.augment import augment
-from metad2a.training.depthwise import quicken
+from metad2a.training.cpu_layers import quicken
 from metad2a.training.device import DevicePlan
 
 if TYPE_CHECKING:

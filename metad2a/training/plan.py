@@ -35,8 +35,8 @@ RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
 """Peak rates among which is chosen, beside the frozen network."""
 FROZEN = {
     0: (1.0, 0.0, 0.0),
-    2: (0.58, 0.1, 0.45),
-    3: (0.44, 0.11, 0.55),
+    2: (0.66, 0.11, 0.41),
+    3: (0.5, 0.13, 0.5),
 }
 """First stages that stay frozen; what a training step costs then, as a share of the whole, in a
 network of five stages, and what each further one adds; and how much of a forward pass they are. Early
@@ -45,10 +45,10 @@ a fifth, and what is expected of so many of them was never measured (67.9 expect
 EARLY = 0.17
 """By how much each stage that a network lacks makes its multiply-adds slower on average: early stages
 have the most pixels and the fewest channels."""
-TRAINING_COST = (3.4, 336.0)
+TRAINING_COST = (3.0, 292.0)
 """A training step's time over that of a pass that only looks, of as many multiply-adds at middling
 resolution: a constant, and what is divided by the resolution. Small images in batches of 16 leave a
-processor idle (7.8 to 9.9 times as long at 64 px, 5.7 to 7.1 at 96, 5.7 to 6.5 at 128; two cores)."""
+processor idle (6.8 to 8.6 times as long at 64 px, 5 to 6.2 at 96, 5 to 5.7 at 128; two cores)."""
 LARGE = (128, 0.0026)
 """By how much each further pixel of the side, above so many, makes a pass that only looks slower by its
 multiply-adds: the maps no longer stay in a processor's cache (37 to 29 picoseconds at 224 and 128 px)."""

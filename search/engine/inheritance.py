@@ -25,7 +25,7 @@ from metad2a.model.ridge import fit_ridge
 from metad2a.spaces import Architecture, WeightSharing
 from metad2a.spaces.supernets.base import SuperNet
 from metad2a.spaces.supernets.mobile import MobileSuperNet
-from metad2a.training.depthwise import quicken
+from metad2a.training.cpu_layers import quicken
 from metad2a.training.device import DevicePlan
 from metad2a.training.loop import average_statistics, passed, set_linear
 

@@ -38,16 +38,20 @@ class ConvNorm(nn.Module):
         self.norm = nn.BatchNorm2d(outputs, eps=eps)
         self.activation = ACTIVATIONS[activation](inplace=True) if activation else nn.Identity()
 
+    def padded(self, x: Tensor) -> Tensor:
+        """Return what the convolution, which pads by itself elsewhere, takes."""
+        if not self.same:
+            return x
+        kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
+        pads: list[int] = []
+        for side in (x.shape[3], x.shape[2]):
+            total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+            pads += [total // 2, total - total // 2]
+        return F.pad(x, pads)
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, inputs, h, w) to (batch, outputs, h / stride, w / stride), rounded up."""
-        if self.same:
-            kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
-            pads: list[int] = []
-            for side in (x.shape[3], x.shape[2]):
-                total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
-                pads += [total // 2, total - total // 2]
-            x = F.pad(x, pads)
-        activated: Tensor = self.activation(self.norm(self.conv(x)))
+        activated: Tensor = self.activation(self.norm(self.conv(self.padded(x))))
         return activated
 
 

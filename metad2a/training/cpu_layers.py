@@ -1,9 +1,13 @@
-"""Depthwise convolutions of maps that are smaller than their kernel, trained in time on a CPU.
+"""Layers that give the same, and train in less time on a CPU.
 
-oneDNN has no fast kernel for the gradient of a depthwise convolution's weights where the map is
+Depthwise convolutions of maps that are smaller than their kernel: oneDNN has no fast kernel for the gradient of a depthwise convolution's weights where the map is
 smaller than the kernel: 5x5 on 4x4 takes 12 ms where its output takes 0.3 (672 channels, batches of
 16, two cores), and the last stages of a mobile network at 64 to 128 px are all of this kind. Pieces
 of 3x3 taps over the padded map have one: together they take a fifth of that, or less.
+
+Batch norms whose statistics stand still: folded into the weights at each step, they need no pass over the
+maps, forward or back. A step of six stages at 96 px takes 214 ms in the place of 255, of the whole network at
+128 px 362 and 422 (batches of 16, one thread of an AMD EPYC).
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metad2a.spaces.networks.inverted_residual import ConvNorm
 from metad2a.spaces.supernets.mobile import DepthwiseSlice
 
 _PIECE = 3
@@ -85,13 +90,30 @@ def _forward(conv: nn.Conv2d, x: Tensor) -> Tensor:
     return convolve(x, conv.weight, conv.stride[0], int(conv.padding[0]))
 
 
-def quicken(network: nn.Module) -> None:
-    """Let the depthwise convolutions of a network on a CPU train in pieces where maps are small.
+def _normed(layer: ConvNorm, x: Tensor) -> Tensor:
+    conv, norm = layer.conv, layer.norm
+    if norm.training or norm.running_mean is None or norm.running_var is None:
+        return ConvNorm.forward(layer, x)
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    weight, bias = conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+    stride, padding, x = conv.stride[0], int(conv.padding[0]), layer.padded(x)
+    if conv.groups > 1 and min(x.shape[-2:]) < conv.kernel_size[0]:
+        y = convolve(x, weight, stride, padding) + bias[:, None, None]
+    else:
+        y = F.conv2d(x, weight, bias, stride, padding, 1, conv.groups)
+    activated: Tensor = layer.activation(y)
+    return activated
 
-    Outputs stay what they were; gradients differ by rounding.
+
+def quicken(network: nn.Module) -> None:
+    """Let the layers of a network on a CPU train in less time.
+
+    Outputs and gradients differ by rounding.
     """
     for module in network.modules():
-        if isinstance(module, DepthwiseSlice):
+        if isinstance(module, ConvNorm):
+            module.forward = functools.partial(_normed, module)  # type: ignore[method-assign]
+        elif isinstance(module, DepthwiseSlice):
             module.convolve = convolve
         elif (
             type(module) is nn.Conv2d  # and none with a forward of its own
