@@ -10,12 +10,13 @@ from _report import need, parser, publish, run, table
 from tqdm import tqdm
 
 from metad2a.answers import PieceAnswers
+from metad2a.candidate import Candidate
 from metad2a.datasets import load_dataset
 from metad2a.errors import InputError
 from metad2a.meta_training.rows import packaged_rows
 from metad2a.model.performance import Performance
+from metad2a.result import CostLimits, answered
 from metad2a.spaces import SPACES
-from metad2a.suggestion import Candidate, CostLimits, answered
 
 DATASETS = (
     "pacs_photo",

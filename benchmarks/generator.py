@@ -17,8 +17,8 @@ from metad2a.datasets import ImageDataset
 from metad2a.errors import InputError
 from metad2a.model.description import Description, describe
 from metad2a.model.meta_training import ACCURACY
+from metad2a.result import CANDIDATES
 from metad2a.spaces import Architecture
-from metad2a.suggestion import CANDIDATES
 
 LIMITS = (None, 600_000, 300_000)
 """Most parameters, for the ten classes of CIFAR-10."""

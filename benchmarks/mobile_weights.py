@@ -18,6 +18,7 @@ from metad2a.datasets.batches import Batches
 from metad2a.protocol import FINE_TUNE
 from metad2a.spaces import SPACES, pretrained
 from metad2a.spaces.efficientnet_lite import SPACE as LITE
+from metad2a.spaces.efficientnet_lite import efficientnet_lite0
 from metad2a.spaces.pretrained import Weights
 from metad2a.training.device import plan
 from metad2a.training.evaluate import evaluate
@@ -47,7 +48,7 @@ RATES = (1e-3, 3e-3)
 @contextmanager
 def as_once_for_all_inherits() -> Iterator[Weights]:
     """Rank channels by the projection's L1 norm, take the centre, make up for nothing."""
-    own = pretrained.efficientnet_lite0()
+    own = efficientnet_lite0()
     ranking = {
         name.removesuffix(".project.conv.weight"): tensor.abs()
         .sum((0, 2, 3))
@@ -102,7 +103,7 @@ def inheriting(shared) -> list[str]:
     }
     with as_once_for_all_inherits() as weights:
         theirs = np.array([frozen(text, data, weights) for text in texts])
-    ours = np.array([frozen(text, data, pretrained.efficientnet_lite0()) for text in texts])
+    ours = np.array([frozen(text, data, efficientnet_lite0()) for text in texts])
     labels = [label for label, _ in CUT]
     lines = [
         (label, f"{a.mean():.1f}", f"{b.mean():.1f}", f"{(b - a).mean():+.1f}")

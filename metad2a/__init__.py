@@ -21,10 +21,12 @@ from metad2a.errors import (
 )
 
 if TYPE_CHECKING:
+    from metad2a.candidate import Candidate
     from metad2a.datasets import load_dataset
     from metad2a.model.metad2a import MetaD2A
     from metad2a.prediction import predict
-    from metad2a.suggestion import Candidate, Suggestions, suggest
+    from metad2a.result import Suggestions
+    from metad2a.suggestion import suggest
     from metad2a.training.train import train
     from metad2a.training.trained import Trained
     from search import check, refine, search
@@ -51,9 +53,9 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Candidate": "metad2a.suggestion",
+    "Candidate": "metad2a.candidate",
     "MetaD2A": "metad2a.model.metad2a",
-    "Suggestions": "metad2a.suggestion",
+    "Suggestions": "metad2a.result",
     "Trained": "metad2a.training.trained",
     "check": "search",
     "load_dataset": "metad2a.datasets",

@@ -20,8 +20,8 @@ import numpy as np
 from metad2a.errors import BudgetError, InputError
 
 if TYPE_CHECKING:
+    from metad2a.candidate import Candidate
     from metad2a.spaces import Architecture, SearchSpace
-    from metad2a.suggestion import Candidate
 
 WARM_UP, REPEATS = 2, 11
 """Passes of a network before any counts, and those whose median is its latency."""

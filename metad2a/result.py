@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from metad2a._torch_state import usual
+from metad2a.candidate import Candidate, Measured
 from metad2a.errors import InputError
+from metad2a.latency import widened, within
 
 if TYPE_CHECKING:
     from metad2a.answers import Answers, Result
     from metad2a.datasets import DatasetReport, ImageDataset
     from metad2a.latency import Latency
     from metad2a.model.known import Known, Neighbourhood
-    from metad2a.suggestion import Candidate
+    from metad2a.spaces import SearchSpace
 
 
+CANDIDATES = 512
+"""Architectures generated, of which the best predicted are returned."""
 FRONT = {
     "within_1": "Smallest within 1 point",
     "within_3": "Smallest within 3 points",
@@ -54,7 +61,7 @@ class Compared:
     """int64 (n,), multiply-adds of one image."""
 
 
-class Suggestions(Sequence["Candidate"]):
+class Suggestions(Sequence[Candidate]):
     """The candidates, best first, with the report on the dataset.
 
     ``dataset`` and ``limits`` are what they were made for; ``answers`` is the dataset as the model
@@ -188,7 +195,6 @@ class Suggestions(Sequence["Candidate"]):
                 there is no result at all.
         """
         from metad2a.answers import Result
-        from metad2a.suggestion import results_of
 
         space = self.answers.space
         if results is not None:
@@ -220,8 +226,6 @@ class Suggestions(Sequence["Candidate"]):
         Raises:
             InputError: there are none.
         """
-        from metad2a.suggestion import answered
-
         if not results:
             raise InputError(
                 "There are no results: give {network: accuracy in percent, ...}, or `check` first, "
@@ -232,8 +236,6 @@ class Suggestions(Sequence["Candidate"]):
 
     def predict(self, architectures: np.ndarray) -> list[Candidate]:
         """Return int (n, slots) architectures as candidates, in their order."""
-        from metad2a.suggestion import candidates_of
-
         return candidates_of(self.answers, self.dataset, architectures)
 
     def within(
@@ -248,8 +250,6 @@ class Suggestions(Sequence["Candidate"]):
         Raises:
             BudgetError: a limit cannot be met.
         """
-        from metad2a.suggestion import answered
-
         return answered(
             self.answers, self.dataset, CostLimits(max_params, max_macs, max_latency_ms), k
         )
@@ -352,3 +352,131 @@ class Suggestions(Sequence["Candidate"]):
             "latency": None if self.latency is None else self.latency.to_dict(),
             **around,
         }
+
+
+@usual()
+def answered(
+    answers: Answers, dataset: ImageDataset, limits: CostLimits, k: int = 5
+) -> Suggestions:
+    """Return suggestions within limits from a dataset that is described already.
+
+    Args:
+        answers: of the dataset.
+        dataset: with its images.
+        limits: that all suggestions obey.
+        k: how many.
+
+    Raises:
+        BudgetError: a limit cannot be met.
+    """
+    start = time.perf_counter()
+    space, classes = answers.space, len(dataset.classes)
+    space.check_limits(classes, limits.max_params, limits.max_macs)
+
+    def propose(most_macs: int | None) -> np.ndarray:
+        """Return int (n, slots) architectures within a limit on multiply-adds."""
+        return answers.propose(max(CANDIDATES, k), limits.max_params, most_macs)
+
+    cells = propose(limits.max_macs)
+    latency = compared = None
+    if limits.max_latency_ms is None:
+        found, costs = answers.expect(cells), space.costs(cells, classes)
+        order = answers.ranked(found, costs, k)
+        candidates = candidates_of(answers, dataset, cells[order])
+        compared = Compared(cells, found.mean, costs[:, 1])
+    else:
+        cells = widened(space, cells, classes, propose)
+        best_first = (-answers.expect(cells).mean).argsort(kind="stable")
+        kept, times, latency = within(space, cells[best_first], classes, limits.max_latency_ms, k)
+        candidates = [
+            replace(
+                one,
+                latency_ms=milliseconds,
+                reason=f"{one.reason}; found to take at most {limits.max_latency_ms:g} ms here",
+            )
+            for one, milliseconds in zip(
+                candidates_of(answers, dataset, cells[best_first[kept]]), times, strict=True
+            )
+        ]
+    return Suggestions(
+        candidates,
+        answers,
+        dataset,
+        limits,
+        time.perf_counter() - start,
+        answers.expect(cells[:1]).note,
+        latency,
+        compared,
+    )
+
+
+def candidates_of(
+    answers: Answers, dataset: ImageDataset, architectures: np.ndarray
+) -> list[Candidate]:
+    """Return int (n, slots) architectures as candidates, ranked in their order."""
+    space = answers.space
+    found = answers.expect(architectures)
+    costs = space.costs(architectures, len(dataset.classes))
+    known = {one.architecture: one.accuracy for one in answers.results}
+    made = []
+    for place, row in enumerate(map(tuple, architectures.tolist())):
+        recipe = found.recipes[place] if found.recipes else None
+        reached = known.get(space.canonical(row))
+        made.append(
+            Candidate(
+                rank=place + 1,
+                space=space.name,
+                architecture=space.format(row),
+                accuracy=float(found.mean[place]),
+                interval=(float(found.low[place]), float(found.high[place])),
+                params=int(costs[place, 0]),
+                macs=int(costs[place, 1]),
+                class_names=tuple(dataset.classes),
+                reason=answers.reason(place + 1, row, recipe),
+                resolution=space.resolution(row),
+                measured=None if reached is None else Measured(reached, GIVEN, 0.0),
+                recipe=recipe,
+                dataset=dataset,
+            )
+        )
+    return made
+
+
+def results_of(space: SearchSpace, given: Mapping[str, float]) -> list[Result]:
+    """Return results as a user gives them, checked.
+
+    Args:
+        space: of the networks.
+        given: accuracy in percent by the network's string.
+
+    Raises:
+        InputError: names the first that is no network of the space, or no accuracy.
+    """
+    from metad2a.answers import Result
+
+    if not isinstance(given, Mapping):
+        raise InputError(
+            f"given={str(given)[:80]!r} must be networks and accuracies: {{network: percent, ...}}."
+        )
+    found = []
+    for number, (network, accuracy) in enumerate(given.items(), start=1):
+        where = f"Result {number} of those given, {str(network)[:100]!r}: "
+        try:
+            architecture = space.canonical(space.parse(network))
+        except InputError as error:
+            raise InputError(f"{where}no network of the space {space.name!r}. {error}") from error
+        except (AttributeError, TypeError) as error:
+            raise InputError(f"{where}a network is given by its string.") from error
+        real = isinstance(accuracy, Real) and not isinstance(accuracy, bool)
+        if not real or not 0 <= accuracy <= 100:  # NaN is neither
+            raise InputError(
+                f"{where}the accuracy {accuracy!r} is not one in percent, a number from 0 to 100. "
+                "Mend it, or leave the network out."
+            )
+        found.append(Result(architecture, float(accuracy)))
+    if found and max(one.accuracy for one in found) <= 1:
+        raise InputError(
+            f"All {len(found)} accuracies given are 1 or below, {found[0].accuracy:g} first; they "
+            "are wanted in percent. Multiply them by 100."
+        )
+    return found

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 
 from metad2a._torch_state import usual
+from metad2a.candidate import Candidate
 from metad2a.errors import InputError
-from metad2a.suggestion import Candidate, Suggestions
+from metad2a.result import Suggestions
 from search.engine.loop import Progress
 from search.suggested import Told, measured, revised, seconds_of, trained_one
 

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from metad2a._torch_state import usual
+from metad2a.candidate import Candidate, Measured
 from metad2a.errors import BudgetError, InputError
 from metad2a.latency import timed
+from metad2a.result import Suggestions
 from metad2a.spaces import SPACES, Architecture, WeightSharing
-from metad2a.suggestion import Candidate, Measured, Suggestions
 from metad2a.training.sides import split
 from metad2a.training.trained import Trained
 from search.engine.loop import Progress

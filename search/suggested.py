@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metad2a.answers import PieceAnswers
+from metad2a.candidate import Candidate, Measured
 from metad2a.errors import InputError
 from metad2a.protocol import PROBE, SCRATCH, fine_tune
-from metad2a.suggestion import Candidate, Measured, Suggestions
+from metad2a.result import Suggestions
 from metad2a.training.sides import split
 from metad2a.training.train import TrainProgress, train
 from search.engine.loop import Progress

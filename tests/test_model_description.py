@@ -18,9 +18,9 @@ from metad2a.model.description import (
     describe_images,
     images_per_class,
 )
-from metad2a.spaces.efficientnet_lite import parent
+from metad2a.spaces.efficientnet_lite import efficientnet_lite0, parent
 from metad2a.spaces.networks.inverted_residual import InvertedResidualNetwork
-from metad2a.spaces.pretrained import efficientnet_lite0, inherit
+from metad2a.spaces.pretrained import inherit
 
 
 def coloured(labels: np.ndarray, side: int, seed: int = 0) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 
 from metad2a.errors import BudgetError, InputError
 from metad2a.spaces import SPACES
-from metad2a.spaces.nasbench201 import CONV1, CONV3, NONE, POOL, SKIP
+from metad2a.spaces._nasbench201_cell import CONV1, CONV3, NONE, POOL, SKIP
 
 SPACE = SPACES.get("nasbench201")
 CELLS = np.array(list(SPACE.enumerate()))

@@ -18,6 +18,7 @@ import page_outlook
 import pytest
 
 from metad2a import InputError, load_dataset
+from metad2a.candidate import Measured
 from metad2a.page import charts, states, values
 from metad2a.page.bench import Running, Waiting
 from metad2a.page.charts import Mark, front, trade_off
@@ -35,7 +36,6 @@ from metad2a.page.visit import Visit
 from metad2a.prediction import Prediction
 from metad2a.result import CostLimits, Suggestions
 from metad2a.settings import LIMITS
-from metad2a.suggestion import Measured
 
 INTERNAL = re.compile(
     r"nor_conv|skip_connect|avg_pool_|standalone-v\d|finetune-v\d|probe-v\d|scratch-v\d|r\d+-s\d-d\d"

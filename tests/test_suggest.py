@@ -18,7 +18,7 @@ from PIL import Image
 from torch.utils.data import Dataset, TensorDataset
 
 import metad2a
-from metad2a import suggestion
+from metad2a import result
 from metad2a.errors import ArtifactError, InputError
 from metad2a.model.hub import resolve
 from metad2a.model.metad2a import MetaD2A
@@ -281,5 +281,5 @@ def test_a_model_of_another_space_is_refused(folder, monkeypatch):
 
 
 def test_no_fewer_are_generated_than_asked_for(folder, monkeypatch):
-    monkeypatch.setattr(suggestion, "CANDIDATES", 4)
+    monkeypatch.setattr(result, "CANDIDATES", 4)
     assert len(cells(folder, k=9)) == 9

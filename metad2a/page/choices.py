@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from metad2a.candidate import Candidate
     from metad2a.result import Suggestions
-    from metad2a.suggestion import Candidate
 
 NEAR = 3.0
 """Points of accuracy that a smaller or a faster network may cost."""

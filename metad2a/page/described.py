@@ -50,7 +50,7 @@ class Described:
         Raises:
             BudgetError: a limit is below the smallest network; names the smallest feasible value.
         """
-        from metad2a.suggestion import CANDIDATES
+        from metad2a.result import CANDIDATES
 
         if limits == self.first.limits:
             return self.first
@@ -82,7 +82,8 @@ def describe_source(source: str, uploaded: bool, space: str) -> Described:
     Raises:
         InputError: it cannot be used.
     """
-    from metad2a.suggestion import CANDIDATES, suggest
+    from metad2a.result import CANDIDATES
+    from metad2a.suggestion import suggest
 
     with open_source(source, uploaded) as dataset:
         first = suggest(dataset, k=CANDIDATES, minutes=values.TRAINING, space=space)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from metad2a.page.report import report
 
 if TYPE_CHECKING:
+    from metad2a.candidate import Candidate
     from metad2a.page.visit import Visit
-    from metad2a.suggestion import Candidate
 
 _FORMULA = re.compile(r"^\s*[=+\-@\t\r\n]")
 _COLUMNS = (

@@ -24,8 +24,8 @@ from metad2a.page.training import ZIP, TrainedHere, TrainOrder
 from metad2a.page.uploads import Uploads
 
 if TYPE_CHECKING:
+    from metad2a.candidate import Candidate
     from metad2a.page.backend import Backend
-    from metad2a.suggestion import Candidate
 
 _DATA = """
         file: A zip or tar archive with one folder of images per class: uploaded, or as a text

@@ -13,9 +13,9 @@ from metad2a.page.hints import glossary, hint
 from metad2a.result import GIVEN
 
 if TYPE_CHECKING:
+    from metad2a.candidate import Candidate
     from metad2a.datasets import DatasetReport
     from metad2a.result import Suggestions
-    from metad2a.suggestion import Candidate
 
 _NAMED, _LONG = 30, 60
 """Classes that are named, and letters of a name."""

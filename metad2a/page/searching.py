@@ -11,8 +11,8 @@ from metad2a.page.orders import Order, Outcome, Point, Stop, Tell
 from metad2a.page.training import TrainedHere, saved
 
 if TYPE_CHECKING:
+    from metad2a.candidate import Candidate
     from metad2a.page.backend import Backend, Step, Work
-    from metad2a.suggestion import Candidate
 
 Kind = Literal["check", "refine"]
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metad2a.answers import Result
+from metad2a.candidate import Measured
 from metad2a.page.described import Described
 from metad2a.page.searching import Found, because
 from metad2a.page.training import TrainedHere
 from metad2a.protocol import FINE_TUNE
-from metad2a.suggestion import Measured
 
 if TYPE_CHECKING:
+    from metad2a.candidate import Candidate
     from metad2a.page.jobs import Job
     from metad2a.result import CostLimits, Suggestions
     from metad2a.spaces import Architecture
-    from metad2a.suggestion import Candidate
 
 
 @dataclass(eq=False)

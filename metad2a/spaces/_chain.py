@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from metad2a.errors import InputError
-from metad2a.spaces.base import Architecture, Cost, Decision, WeightSharing
+from metad2a.spaces.base import ABSENT, Architecture, Cost, Decision, WeightSharing
 
 if TYPE_CHECKING:
     from torch_geometric.data import Batch
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from metad2a.spaces.networks.inverted_residual import InvertedResidualNetwork
     from metad2a.spaces.sketch import Block as Drawn
     from metad2a.spaces.supernets.mobile import MobileSuperNet
-
-ABSENT = 0
-"""The operation of a block that is not there."""
 
 
 class Chain(WeightSharing):

@@ -1,10 +1,21 @@
-"""The wiring of a DARTS cell: its edges, paths and equal orders of its nodes."""
+"""A DARTS cell: its operations and its wiring, which is edges, paths and equal orders of its nodes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import permutations
 
+NONE, MAX_POOL, AVG_POOL, SKIP, SEP3, SEP5, DIL3, DIL5 = range(8)
+OPERATIONS = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
 NODES = range(2, 6)
 """The intermediate nodes; nodes 0 and 1 are the inputs, the outputs of the two cells before."""
 EDGES: tuple[tuple[int, int], ...] = tuple(

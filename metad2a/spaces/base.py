@@ -36,6 +36,8 @@ __all__ = [
     "architecture_from_json",
 ]
 
+ABSENT = 0
+"""In a chain of blocks the operation of one that is not there."""
 Architecture = tuple[int, ...]
 """One choice index per decision; 0 for decisions that are not active, in the canonical form."""
 

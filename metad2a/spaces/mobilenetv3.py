@@ -121,6 +121,7 @@ def _weights(file: Path | None) -> Weights:
     """Return the weights of the largest network; what is random in them is always the same."""
     import torch
 
+    from metad2a.spaces.efficientnet_lite import efficientnet_lite0
     from metad2a.spaces.networks.inverted_residual import InvertedResidualNetwork
     from metad2a.spaces.pretrained import once_for_all, transplanted
 
@@ -128,7 +129,9 @@ def _weights(file: Path | None) -> Weights:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = InvertedResidualNetwork(**SPACE.config(largest, 1))
-    return transplanted(network) if file is None else once_for_all(file, network)
+    return (
+        transplanted(network, efficientnet_lite0()) if file is None else once_for_all(file, network)
+    )
 
 
 SPACE = MobileNetV3()

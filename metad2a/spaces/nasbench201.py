@@ -17,6 +17,7 @@ import numpy as np
 
 from metad2a.errors import InputError
 from metad2a.registry import suggest_name
+from metad2a.spaces._nasbench201_cell import CONV1, CONV3, EDGES, NONE, OPERATIONS, SKIP
 from metad2a.spaces._topology import width_depth
 from metad2a.spaces.base import SPACES, Architecture, Cost, Decision, WeightSharing
 from metad2a.spaces.sketch import Cell, connections
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
 
     from metad2a.spaces.supernets.mixed import MixedNetwork
 
-NONE, SKIP, CONV1, CONV3, POOL = range(5)
-EDGES: tuple[tuple[int, int], ...] = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
-"""(source, target) of each slot, in the order of the official string."""
-OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 CHANNELS = 16
 CELLS = 5
 _INDEX = {name: index for index, name in enumerate(OPERATIONS)}

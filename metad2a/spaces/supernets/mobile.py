@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metad2a.errors import InputError
-from metad2a.spaces._chain import ABSENT
+from metad2a.spaces.base import ABSENT
 from metad2a.spaces.networks.inverted_residual import (
     ConvNorm,
     InvertedResidual,

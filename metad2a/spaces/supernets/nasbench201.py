@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from metad2a.spaces.nasbench201 import EDGES, NONE, OPERATIONS
+from metad2a.spaces._nasbench201_cell import EDGES, NONE, OPERATIONS
 from metad2a.spaces.networks.nasbench201 import MacroNetwork, make_operation
 from metad2a.spaces.supernets.gates import Choice
 from metad2a.spaces.supernets.mixed import MixedNetwork, MixedOperation, apart
