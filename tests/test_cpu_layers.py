@@ -66,3 +66,27 @@ def test_networks_train_alike(same, side, moving):
         torch.testing.assert_close(value.grad.double(), expected.grad, msg=name, **near)
     for expected, value in zip(plain.buffers(), quick.buffers(), strict=True):
         torch.testing.assert_close(value.double(), expected.double(), rtol=1e-4, atol=1e-4)
+
+
+def test_depthwise_convolutions_stay_in_float32_under_autocast():
+    torch.manual_seed(0)
+    network = InvertedResidualNetwork(3, 8, [[[8, 24, 3, 2, "relu6", 0]]], 24).train()
+    quicken(network)
+    seen = []
+    for module in network.modules():
+        if isinstance(module, nn.ReLU6):
+            module.register_forward_hook(lambda _, x, y: seen.append((x[0].shape[1], y.dtype)))
+    images = torch.randn(4, 3, 32, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(images)
+    logits.float().square().sum().backward()
+    # stem, expansion, depthwise, head
+    half, whole = torch.bfloat16, torch.float32
+    assert seen == [(8, half), (24, half), (24, whole), (24, half)]
+    assert all(
+        p.grad.dtype == whole and bool(p.grad.isfinite().all()) for p in network.parameters()
+    )
+    alone = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False))
+    quicken(alone)
+    with torch.autocast("cpu", half):
+        assert alone(torch.randn(1, 8, 4, 4)).dtype == whole
