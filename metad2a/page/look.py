@@ -199,6 +199,7 @@ PAGE = f"""
   .m2 .card {{ padding:12px; }} .m2 .nets {{ padding:4px 0 10px; }}
   .m2 .nets .head, .m2 .net summary {{ padding:6px 10px; font-size:.82rem;
     grid-template-columns:48px repeat(var(--columns), minmax(0, 1fr)); }}
+  .m2 .nets .head {{ font-size:.7rem; }}
   .m2 .list th, .m2 .list td {{ padding:7px 6px; font-size:.82rem; }}
   .m2 .list th {{ white-space:normal; vertical-align:top; }}
 }}
