@@ -327,7 +327,8 @@ def _weights_of(network: MobileSuperNet) -> Weights:
             for own, kernel in block.depthwise.own.items():
                 kernels[prefix, int(own)] = kernel
             for expansion, width in block.widths.items():
-                norms[prefix, width] = block.project_norms[str(expansion)].state_dict()
+                if expansion != widest:
+                    norms[prefix, width] = block.project_norms[str(expansion)].state_dict()
     parent = {k: t for k, t in SPACE.weights().tensors.items() if not k.startswith("stages.")}
     first = {k: t for k, t in SPACE.weights().tensors.items() if k.startswith("stages.0.")}
     return Weights(parent | first | tensors, kernels=kernels, norms=norms)
