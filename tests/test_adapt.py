@@ -146,5 +146,5 @@ def test_a_command_adapts_by_a_folder_of_datasets(tmp_path, capsys):
 
 def test_a_file_of_something_else_is_refused(tmp_path):
     (tmp_path / "weights").write_bytes(b"nothing of the kind")
-    with pytest.raises(ArtifactError, match="no adapted weights.*metad2a meta adapt"):
+    with pytest.raises(ArtifactError, match="no adapted weights"):
         adapted(tmp_path / "weights")

@@ -5,9 +5,10 @@ Networks and Improved Training Techniques", ICCV 2019; that a slice mimics what 
 give, not its answers alone, is of Wang et al., "MiR" (Practical Network Acceleration with Tiny Sets,
 CVPR 2023); kernels of their own for smaller sides are as in Cai et al., "Once-for-All", ICLR 2020.
 
-The parent itself teaches, untouched, and no labels are needed. Stem and first stage, in which there is
-nothing to cut, stay the parent's. What comes out serves networks of which something inside is cut:
-full width is spoilt by it, and keeps the parent's weights and statistics.
+The parent itself teaches, untouched, and no labels are needed; it stands in the place of the largest
+slice, which nobody uses. Stem and first stage, in which there is nothing to cut, stay the parent's.
+What comes out serves networks of which something inside is cut: full width is spoilt by it, and keeps
+the parent's weights and statistics.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ PIXELS = 32 * 64**2
 BATCH = (12, 96)
 """Fewest and most images of a step."""
 RANDOM = 2
-"""Slices a step, beside the largest and the smallest."""
+"""Slices a step, beside the smallest."""
 RATE, WARM_UP, CLIP = 1e-3, 0.05, 1.0
 """Of AdamW, at most; share of the steps over which it rises; largest norm of the gradient."""
 STATISTICS = 60
@@ -133,19 +134,13 @@ class Adaptation:
         self.network = cast(MobileSuperNet, self.place.place(self.chain.supernet(1)))
         if self.place.device.type == "cpu":
             quicken(self.network)
-        self.largest, self.smallest, self._allowed = self._bounds()
+        self._allowed = self.chain.allowed()
+        self._allowed[[slots[0] for slots in self.chain.stages], ABSENT] = False
+        macs = self.chain.cost_table(1, SIDES[-1])[1][..., 1].astype(float)
+        self.smallest = tuple(np.where(self._allowed, macs, np.inf).argmin(1).tolist())
         self._learning = [self.network.stages, cast(nn.Module, self.network.head)]
         self.parameters = [p for part in self._learning for p in part.parameters()]
         self.optimiser = torch.optim.AdamW(self.parameters, RATE, weight_decay=0.0, fused=True)
-
-    def _bounds(self) -> tuple[Architecture, Architecture, np.ndarray]:
-        """Return the largest and the smallest network of all stages, and what others may have."""
-        allowed = self.chain.allowed()
-        allowed[[slots[0] for slots in self.chain.stages], ABSENT] = False
-        macs = self.chain.cost_table(1, SIDES[-1])[1][..., 1].astype(float)
-        largest = np.where(allowed, macs, -np.inf).argmax(1)
-        smallest = np.where(allowed, macs, np.inf).argmin(1)
-        return tuple(largest.tolist()), tuple(smallest.tolist()), allowed
 
     # -- steps -------------------------------------------------------------------------------
 
@@ -169,7 +164,7 @@ class Adaptation:
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         self.optimiser.zero_grad(set_to_none=True)
-        paths = [self.largest, self.smallest, *(self._sample(rng) for _ in range(RANDOM))]
+        paths = [self.smallest, *(self._sample(rng) for _ in range(RANDOM))]
         total = 0.0
         for path in paths:
             loss = self._loss(begun, path, targets) / len(paths)
