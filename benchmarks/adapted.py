@@ -1,11 +1,12 @@
 """What adapted weights are worth, on families of datasets that adaptation has not seen.
 
 Reads the file that ``metad2a meta adapt`` wrote with the families of :data:`DATASETS` left out. What was
-measured is kept in ``build/adapted.jsonl``, row by row, and not measured again.
+measured is kept in ``build/adapted.jsonl``, row by row, and not measured again; Ctrl-C ends it early.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections import defaultdict
@@ -164,7 +165,7 @@ def by(group: Callable[[str, Row], str], rows: Sequence[Row]) -> list[list[str]]
 
 
 def at_equal_cost(rows: Sequence[Row]) -> list[list[str]]:
-    """Compare cut networks with the best of full width that costs no more, by kind."""
+    """Compare cut networks with the dearest of full width that costs no more, by kind."""
     macs = {row.network: SPACE.cost(SPACE.parse(row.network), 2).macs for row in rows}
     found: dict[str, list[tuple[Row, Row, Row]]] = defaultdict(list)
     for kind, old, new in pairs(rows):
@@ -194,6 +195,8 @@ def at_equal_cost(rows: Sequence[Row]) -> list[list[str]]:
 def section(rows: Sequence[Row]) -> list[str]:
     kept = ("cut", "of", "probe, parent", "adapted", "difference")
     columns = (*kept, "tuned, parent", "adapted", "difference")
+    order = (*KINDS, WHOLE, BLOCKS)
+    rows = sorted(rows, key=lambda row: (order.index(row.kind), DATASETS.index(row.dataset)))
     cut = [row for row in rows if row.kind != BLOCKS]
     every = by(lambda kind, row: "**all that are cut inside**", cut)
     return [
@@ -208,9 +211,9 @@ def section(rows: Sequence[Row]) -> list[str]:
             + by(lambda kind, row: kind, [row for row in rows if row.kind in (WHOLE, BLOCKS)]),
         ),
         "The same by dataset, without those of which blocks alone were left out:",
-        table(columns, by(lambda kind, row: row.dataset, cut)),
-        "**At equal cost.** Points above the best-equipped network of full width, with the parent's "
-        "weights, that costs no more (the first stages, of one block or two each): "
+        table(columns, sorted(by(lambda kind, row: row.dataset, cut))),
+        "**At equal cost.** Points above the dearest network of full width, with the parent's weights, "
+        "that costs no more (the first stages, of one block or two each): "
         + ", ".join(f"`{name}`" for name in FULL)
         + ".",
         table(
@@ -246,14 +249,14 @@ def main() -> None:
     lines = kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []
     rows = [Row(**json.loads(line)) for line in lines]
     tasks = {name: task(args.shared, name) for name in DATASETS}
-    for turn in jobs():
-        known = {(row.dataset, row.kind, row.network, row.weights) for row in rows}
-        for job in turn:
-            if job not in known:
-                rows.append(measured(tasks[job[0]], job, spaces))
-                with kept.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(rows[-1])) + "\n")
-        publish("adapted", "Weights adapted to be cut", section(rows))
+    known = {(row.dataset, row.kind, row.network, row.weights) for row in rows}
+    missing = [job for turn in jobs() for job in turn if job not in known]
+    with contextlib.suppress(KeyboardInterrupt):  # What there is is published.
+        for job in missing:
+            rows.append(measured(tasks[job[0]], job, spaces))
+            with kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(rows[-1])) + "\n")
+    publish("adapted", "Weights adapted to be cut", section(rows))
 
 
 if __name__ == "__main__":
