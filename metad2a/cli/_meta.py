@@ -1,4 +1,4 @@
-"""``metad2a meta train|evaluate|known|performance``: a model from a database, or what one would reach."""
+"""``metad2a meta train|evaluate|known|performance|adapt``: what answers, learnt from a database or images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metad2a.cli import _known, _performance
+from metad2a.cli import _adapt, _known, _performance
 from metad2a.cli.common import add_json, answer, integer
 from metad2a.errors import InputError
 
@@ -46,6 +46,8 @@ def configure(parser: ArgumentParser) -> None:
     _performance.configure(
         commands.add_parser("performance", help=text, description=f"{text.capitalize()}.")
     )
+    text = "adapt the weights that networks inherit, so that narrow ones can be cut out of them"
+    _adapt.configure(commands.add_parser("adapt", help=text, description=f"{text.capitalize()}."))
 
 
 def run(args: Namespace) -> int:
@@ -54,6 +56,8 @@ def run(args: Namespace) -> int:
         return _known.run(args)
     if args.action == "performance":
         return _performance.run(args)
+    if args.action == "adapt":
+        return _adapt.run(args)
     from metad2a.cli._tasks import described_tasks
     from metad2a.model.card import model_card
     from metad2a.model.figures import summarise

@@ -75,6 +75,9 @@ class Weights:
     channels are the most important, and nothing has to be made up for."""
     kernels: Mapping[tuple[str, int], Tensor] = field(default_factory=dict)
     """By block and side, smaller kernels than its own, where they are not its centre."""
+    norms: Mapping[tuple[str, int], Mapping[str, Tensor]] = field(default_factory=dict)
+    """By block and width, the batch norm behind the projection, where each width has its own: by
+    the names of ``BatchNorm2d.state_dict``."""
 
 
 # -- inheriting ------------------------------------------------------------------------------
@@ -108,6 +111,8 @@ def narrowed(weights: Weights, prefix: str, block: InvertedResidual) -> dict[str
         wide["depthwise.conv.weight"] = shrunk(filters, side) if kernel is None else kernel
     if width == len(filters):
         return wide
+    norm = weights.norms.get((prefix, width), {})
+    wide |= {f"project.norm.{name}": tensor for name, tensor in norm.items()}
     ranking = weights.ranking.get(prefix)
     if ranking is None:
         kept = torch.arange(width)
