@@ -33,7 +33,7 @@ def test_it_answers_in_text_and_json(space, capsys, cache):
         "--space",
         space,
         "--images",
-        "400",
+        "160",
         "--set",
         "darts.alpha_lr=0.001",
         *SHORT,

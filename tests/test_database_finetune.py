@@ -260,10 +260,10 @@ def digits():
 
 @pytest.mark.parametrize("architecture", [SMALL, CUT], ids=["whole", "cut"])
 def test_a_fine_tuning_begins_frozen_and_learns(digits, architecture):
-    labeller = FineTuned(fine_tune(5e-4, 4))
+    labeller = FineTuned(fine_tune(5e-4, 2))
     (one,) = labeller.measure(digits, SPACE, [architecture], 0)
     assert (one.protocol, one.architecture, one.seed) == (
-        "finetune-v1:r0.0005:e4",
+        "finetune-v1:r0.0005:e2",
         architecture,
         0,
     )

@@ -23,7 +23,7 @@ from search.labellers.base import Measurement
 
 SPACE = SPACES.get("nasbench201")
 CELLS = [(3,) * 6, (3, 1, 3, 0, 3, 2), (2,) * 6, (3, 3, 0, 3, 3, 3), (1, 3, 3, 3, 3, 3)]
-PROCESSES, SHARE = 8, 50
+PROCESSES, SHARE = 8, 12
 
 
 @pytest.fixture(scope="module")

@@ -89,7 +89,7 @@ def test_two_threads_may_ask_one_model(cells):
     shared, alone = MetaD2A.from_pretrained(), MetaD2A.from_pretrained()
     description, _ = describe(synthetic("dots"), 0)
     rng = np.random.default_rng(0)
-    wanted = [rng.integers(5, size=(40, 6)) for _ in range(60)]
+    wanted = [rng.integers(5, size=(40, 6)) for _ in range(24)]
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda some: shared.predict_described(description, some), wanted))
     expected = alone.predict_described(description, np.concatenate(wanted)).mean

@@ -122,7 +122,7 @@ def data(world: World) -> MetaData:
 def tiny() -> Iterator[None]:
     """A few steps of everything are enough to see that it is wired up."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prior_training, "EPOCHS", 3)
+        patch.setattr(prior_training, "EPOCHS", 1)
         patch.setattr(dataset_training, "STEPS", 6)
         patch.setattr(generator_training, "STEPS", 4)
         yield
@@ -388,7 +388,7 @@ def test_the_same_seed_gives_the_same_weights(data):
 
 
 def test_a_prior_learns_what_the_scores_say(data, monkeypatch):
-    monkeypatch.setattr(prior_training, "EPOCHS", 25)
+    monkeypatch.setattr(prior_training, "EPOCHS", 12)
     predictor = train_prior(data, 0, 1)
     unseen = [
         cell for cell in data.cells if not any(cell in found for found in data.wholes.values())

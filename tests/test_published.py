@@ -38,13 +38,25 @@ NETWORK = SPACE.format(
 TOY = dataclasses.replace(DARTS_600.recipe, epochs=2.0, batch=60)
 
 
-@pytest.fixture(autouse=True)
-def toy(monkeypatch, looked):  # noqa: F811
+@pytest.fixture(scope="module", autouse=True)
+def toy(looked):  # noqa: F811
     """Make networks of two channels and three cells, and trainings of two epochs."""
     sizes = MappingProxyType({"channels": 2, "cells": 3})
-    monkeypatch.setattr(Darts, "counted_macro", sizes)
-    monkeypatch.setitem(RECIPES, "darts600", dataclasses.replace(DARTS_600, recipe=TOY))
-    monkeypatch.setattr(landmarks, "described", lambda *_, **__: looked)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Darts, "counted_macro", sizes)
+        patch.setitem(RECIPES, "darts600", dataclasses.replace(DARTS_600, recipe=TOY))
+        patch.setattr(landmarks, "described", lambda *_, **__: looked)
+        yield
+
+
+HOW = {"network": NETWORK, "recipe": "darts600", "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def whole(digits, toy):  # noqa: F811
+    """A training that nothing happened to, and what it told."""
+    told = []
+    return train(digits, **HOW, progress=told.append), told
 
 
 def started(batches, steps, **more):  # noqa: F811
@@ -112,7 +124,7 @@ def test_images_are_cropped_mirrored_and_blanked():
     assert 16 < int(turned.sum()) < 48
 
 
-def test_a_stopped_training_goes_on_bit_by_bit(digits, tmp_path):  # noqa: F811
+def test_a_stopped_training_goes_on_bit_by_bit(digits, whole, tmp_path):  # noqa: F811
     asked = 0
 
     def stop() -> bool:
@@ -120,22 +132,19 @@ def test_a_stopped_training_goes_on_bit_by_bit(digits, tmp_path):  # noqa: F811
         asked += 1
         return asked > 3
 
-    more = {"network": NETWORK, "recipe": "darts600", "device": "cpu"}
-    whole = train(digits, **more)
     state = tmp_path / "state"
-    part = train(digits, **more, should_stop=stop, checkpoint=state)
+    part = train(digits, **HOW, should_stop=stop, checkpoint=state)
     assert part.partial
-    assert part.epochs < whole.epochs == 2
+    assert part.epochs < whole[0].epochs == 2
     rest = train(digits, resume=True, checkpoint=state, device="cpu")
     assert not rest.partial
     assert not state.exists()
-    for name, tensor in whole.module.state_dict().items():
+    for name, tensor in whole[0].module.state_dict().items():
         assert torch.equal(rest.module.state_dict()[name], tensor), name
 
 
-def test_what_is_trained_is_the_network_without_the_second_classifier(digits):  # noqa: F811
-    told = []
-    found = train(digits, network=NETWORK, recipe="darts600", device="cpu", progress=told.append)
+def test_what_is_trained_is_the_network_without_the_second_classifier(whole):
+    found, told = whole
     assert found.network.space == "darts"
     assert found.network.architecture == NETWORK
     plain = SPACE.build(SPACE.parse(NETWORK), 10)

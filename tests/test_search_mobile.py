@@ -61,7 +61,7 @@ def test_images_are_given_as_the_networks_learnt_them():
 
 def test_what_memory_should_not_hold_is_searched_from_a_file(monkeypatch):
     def found():
-        return search(coloured(), "efficientnet_lite", images=160, resolution=SIDE, options=QUICK)
+        return search(coloured(), "efficientnet_lite", images=64, resolution=SIDE, options=QUICK)
 
     held = found()
     monkeypatch.setattr(data, "RESIDENT_BYTES", 0)
@@ -145,7 +145,7 @@ def test_a_step_of_the_sandwich_has_both_bounds_and_two_between(monkeypatch):
 
 def test_what_comes_out_learns_and_is_the_network_that_was_judged():
     found = Search(
-        coloured(), SPACE.name, "sandwich", images=640, options=QUICK, resolution=SIDE
+        coloured(), SPACE.name, "sandwich", images=384, options=QUICK, resolution=SIDE
     ).conduct()
     result = found.result()
     assert result.accuracy > 0.8  # of six images
@@ -213,7 +213,7 @@ def test_refine_by_a_search_trains_the_winner_on_from_its_kept_weights(space, mo
 
     monkeypatch.setattr("search.refining.trained_one", watched)
     suggestions = suggest(coloured(), k=2, max_macs=12_000_000, space=space)
-    refined = refine(suggestions, "sandwich", minutes=5, images=256, options=QUICK)
+    refined = refine(suggestions, "sandwich", minutes=5, images=128, options=QUICK)
     assert refined.search.method == "sandwich"
     own = SPACES.get(space)
     side = own.resolution(own.parse(suggestions[0].architecture))

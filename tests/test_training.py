@@ -56,6 +56,12 @@ def batches(digits):
     return Batches(digits, np.arange(240), 32)
 
 
+@pytest.fixture(scope="module")
+def few(digits):
+    """Epochs of five steps."""
+    return Batches(digits, np.arange(80), 32)
+
+
 def training(batches, recipe=RECIPE, steps=6, **more):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # of the new classifier
@@ -81,22 +87,22 @@ def test_the_same_seed_gives_the_same_network_and_another_seed_another(batches):
 
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
 @pytest.mark.parametrize("frozen", [0, 2])
-def test_a_stopped_training_goes_on_bit_by_bit(batches, tmp_path, optimiser, frozen):
+def test_a_stopped_training_goes_on_bit_by_bit(few, tmp_path, optimiser, frozen):
     recipe = dataclasses.replace(RECIPE, optimiser=optimiser, frozen_stages=frozen, rate=1e-3)
-    through = training(batches, recipe, steps=18)
-    for _ in range(18):
+    through = training(few, recipe, steps=7)
+    for _ in range(7):
         through.step()
-    stopped = training(batches, recipe, steps=18)
-    for _ in range(7):  # in the middle of an epoch of 15 steps
+    stopped = training(few, recipe, steps=7)
+    for _ in range(3):  # in the middle of an epoch of 5 steps
         stopped.step()
     resume.save(tmp_path / "state", stopped.state(), {"of": "a test"})
     state, facts = resume.load(tmp_path / "state")
     assert facts == {"of": "a test"}
-    gone_on = training(batches, recipe, steps=1)
+    gone_on = training(few, recipe, steps=1)
     gone_on.load(state)
     while gone_on.done < gone_on.steps:
         gone_on.step()
-    assert gone_on.done == 18
+    assert gone_on.done == 7
     for name, tensor in weights(through).items():
         assert torch.equal(tensor, weights(gone_on)[name]), name
 
@@ -109,20 +115,20 @@ def test_a_damaged_state_is_refused(tmp_path):
         resume.load(tmp_path / "state")
 
 
-def test_streamed_images_train_as_resident_ones(digits, batches):
-    streamed = Batches(digits, np.arange(240), 32, resident_bytes=1)
-    assert batches.resident and not streamed.resident
-    first, second = training(batches), training(streamed)
-    for _ in range(17):  # over the end of an epoch
+def test_streamed_images_train_as_resident_ones(digits, few):
+    streamed = Batches(digits, np.arange(80), 32, resident_bytes=1)
+    assert few.resident and not streamed.resident
+    first, second = training(few), training(streamed)
+    for _ in range(7):  # over the end of an epoch
         assert first.step() == pytest.approx(second.step(), rel=1e-5)
 
 
 def test_a_training_learns_and_keeps_what_is_frozen(digits, batches):
     recipe = dataclasses.replace(RECIPE, rate=4e-3, frozen_stages=1)
-    made = training(batches, recipe, steps=90)
+    made = training(batches, recipe, steps=45)
     before = {name: t.clone() for name, t in made.network.state_dict().items()}
     closed_form(made.network, batches, made.place, made.normal)
-    for _ in range(90):
+    for _ in range(45):
         made.step()
     after = made.averaged.state_dict()
     for name, tensor in before.items():

@@ -26,6 +26,7 @@ from metad2a.training.augment import augment, random_crop
 from metad2a.training.device import DevicePlan, seeded
 from search.data import Standardised, TaskData
 from search.engine.budget import Budget
+from search.engine.copying import copied
 from search.engine.forms import Form, static_on
 from search.engine.inheritance import begin_pretrained
 from search.engine.judging import Judge
@@ -153,7 +154,7 @@ class Run:
 
     def take_base(self) -> None:
         """Make the present weights the base W0 from which angles are taken."""
-        self.initial = copy.deepcopy(self.network).requires_grad_(False)
+        self.initial = copied(self.network).requires_grad_(False)
 
     def split_sides(self) -> None:
         """Keep half of the training images for the architecture's own steps, if none are yet.
@@ -233,8 +234,8 @@ class Run:
         kept = set(self.network.parameters())
         self.optimiser.state.update({p: s for p, s in state.items() if p in kept})
         for edge, parents in zip(edges, before, strict=True):
-            for copied in edge.operation(operation):
-                for parameter, parent in zip(copied.parameters(), parents, strict=True):
+            for one in edge.operation(operation):
+                for parameter, parent in zip(one.parameters(), parents, strict=True):
                     if parent in state and parameter is not parent:
                         self.optimiser.state[parameter] = copy.deepcopy(state[parent])
         return added

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,6 +17,12 @@ from metad2a.spaces import Architecture, WeightSharing
 _DRAWS = 64  # before an infeasible draw is made cheaper instead of thrown away
 _LOOKED_AT = 20_000  # architectures, before a search for members in order of score gives up
 _HALVINGS = 40  # of the price's interval: 2^-40 of it is below any score's resolution
+
+
+@lru_cache(maxsize=2**14)
+def _is_connected(space: WeightSharing, architecture: Architecture) -> bool:
+    """Whether an architecture is connected; whoever evolves some asks about the same ones often."""
+    return space.is_connected(architecture)
 
 
 class Subspace:
@@ -40,9 +47,10 @@ class Subspace:
         limits = np.array([np.inf if m is None else m for m in (max_params, max_macs)])
         self._room = limits - fixed_costs  # what the slots together may cost
         bound = np.isfinite(self._room)
+        self._slots, self._limited = np.arange(space.slots), bool(bound.any())
         # Cost as a share of the room, summed over the limits there are.
         self._price = (self._table / np.where(bound, np.maximum(self._room, 1), np.inf)).sum(2)
-        if bound.any():
+        if self._limited:
             self._leave_out_the_impossible()
 
     def _leave_out_the_impossible(self) -> None:
@@ -67,11 +75,10 @@ class Subspace:
 
     def contains(self, architecture: Architecture) -> bool:
         """Whether an architecture is allowed, connected and within the limits."""
-        slots = np.arange(self.space.slots)
         return bool(
-            self.mask[slots, architecture].all()
-            and self.fits(np.array([architecture]))[0]
-            and self.space.is_connected(architecture)
+            self.mask[self._slots, architecture].all()
+            and (not self._limited or self.fits(np.array([architecture]))[0])
+            and _is_connected(self.space, architecture)
         )
 
     # -- members -----------------------------------------------------------------------------
