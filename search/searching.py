@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,7 +24,6 @@ from metad2a.training.device import DevicePlan, plan
 from search.data import MOST_IMAGES, TaskData, search_task, training_side
 from search.engine.budget import Budget
 from search.engine.composition import Composition, compose
-from search.engine.copying import copied
 from search.engine.loop import Engine, Progress
 from search.engine.method import Ranking
 from search.engine.run import SMALLEST_BATCH, Run
@@ -418,6 +418,6 @@ def _refuse_absurd(
 
 def _delivered(network: nn.Module, data: TaskData) -> Delivered:
     """Return a copy on the CPU, in float32 and evaluation mode, that takes images from 0 to 1."""
-    plain = copied(network).float().cpu()
+    plain = copy.deepcopy(network).float().cpu()
     mean, deviation = (value.flatten().tolist() for value in data.statistics())
     return Delivered(plain, mean, deviation).eval()

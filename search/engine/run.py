@@ -26,7 +26,6 @@ from metad2a.training.augment import augment, random_crop
 from metad2a.training.device import DevicePlan, seeded
 from search.data import Standardised, TaskData
 from search.engine.budget import Budget
-from search.engine.copying import copied
 from search.engine.forms import Form, static_on
 from search.engine.inheritance import begin_pretrained
 from search.engine.judging import Judge
@@ -154,7 +153,7 @@ class Run:
 
     def take_base(self) -> None:
         """Make the present weights the base W0 from which angles are taken."""
-        self.initial = copied(self.network).requires_grad_(False)
+        self.initial = copy.deepcopy(self.network).requires_grad_(False)
 
     def split_sides(self) -> None:
         """Keep half of the training images for the architecture's own steps, if none are yet.

@@ -16,6 +16,7 @@ luminance has for pixels. Nothing is clipped, and the order is always the same.
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import abstractmethod
 from typing import Any, cast
@@ -29,7 +30,6 @@ from metad2a.spaces.supernets.base import SuperNet
 from metad2a.spaces.supernets.gates import Gates
 from metad2a.training.device import seeded
 from search.engine.checkpoint import under, with_prefix
-from search.engine.copying import copied
 from search.engine.learner import Learner
 from search.engine.method import Stateful
 from search.engine.run import Run
@@ -142,7 +142,7 @@ class Byol(InfoNCE):
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         learner = nn.ModuleDict({"supernet": run.network, "projector": self._part("projector")})
-        self.target = copied(learner).requires_grad_(False)
+        self.target = copy.deepcopy(learner).requires_grad_(False)
 
     def make_head(self, width: int) -> nn.Module:
         """Return a projector and a predictor, of two layers each."""

@@ -8,6 +8,7 @@ exact average over batches of equal size, so no child sees what another one left
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Sequence
@@ -18,7 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from metad2a.spaces import Architecture
-from search.engine.copying import copied
 from search.scores.base import EVALUATORS, Context, Evaluator
 
 BATCH = 128
@@ -34,7 +34,7 @@ class ReBNAccuracy(Evaluator):
         trained = context.trained()
         self.plan = trained.plan
         # A copy, so that the supernet keeps its own statistics and mode.
-        self.network = copied(trained.network).requires_grad_(False)
+        self.network = copy.deepcopy(trained.network).requires_grad_(False)
         self.norms = [m for m in self.network.modules() if isinstance(m, nn.BatchNorm2d)]
         for norm in self.norms:
             norm.momentum = None  # cumulative average, every batch with the same weight
