@@ -165,8 +165,12 @@ def by(group: Callable[[str, Row], str], rows: Sequence[Row]) -> list[list[str]]
 
 
 def at_equal_cost(rows: Sequence[Row]) -> list[list[str]]:
-    """Compare cut networks with the dearest of full width that costs no more, by kind."""
+    """Compare cut networks with one of full width that costs no more, by kind: the best on average."""
     macs = {row.network: SPACE.cost(SPACE.parse(row.network), 2).macs for row in rows}
+    means = {
+        one: np.mean([row.tuned for row in rows if row.kind == WHOLE and row.network == one])
+        for one in FULL
+    }
     found: dict[str, list[tuple[Row, Row, Row]]] = defaultdict(list)
     for kind, old, new in pairs(rows):
         rivals = [
@@ -177,7 +181,7 @@ def at_equal_cost(rows: Sequence[Row]) -> list[list[str]]:
             and macs[row.network] <= 1.02 * macs[new.network]
         ]
         if kind in KINDS and rivals:
-            found[kind].append((old, new, max(rivals, key=lambda row: macs[row.network])))
+            found[kind].append((old, new, max(rivals, key=lambda row: means[row.network])))
     found["all"] = [one for several in found.values() for one in several]
     lines = []
     for kind, threes in found.items():
@@ -212,8 +216,8 @@ def section(rows: Sequence[Row]) -> list[str]:
         ),
         "The same by dataset, without those of which blocks alone were left out:",
         table(columns, sorted(by(lambda kind, row: row.dataset, cut))),
-        "**At equal cost.** Points above the dearest network of full width, with the parent's weights, "
-        "that costs no more (the first stages, of one block or two each): "
+        "**At equal cost.** Points above the network of full width, with the parent's weights, "
+        "that costs no more and is the best on average when tuned (the first stages, of one block or two each): "
         + ", ".join(f"`{name}`" for name in FULL)
         + ".",
         table(
