@@ -193,7 +193,8 @@ def test_the_seed_decides_to_the_last_bit_also_after_a_break(pair, whole, tmp_pa
     assert [h for h in resumed.run.history if "note" in h] == [
         h for h in straight.run.history if "note" in h
     ]
-    assert all(torch.equal(weights(resumed)[name], value) for name, value in whole.weights.items())
+    after = weights(resumed)
+    assert all(torch.equal(after[name], value) for name, value in whole.weights.items())
 
 
 @pytest.mark.parametrize("name", [method for method, space in PAIRS if space == "darts"])

@@ -58,7 +58,7 @@ _MACS = 130_000_000
 _GOLDEN = (5**0.5 - 1) / 2
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)
 def _candidates(space: SearchSpace) -> tuple[np.ndarray, np.ndarray]:
     """Return int (n, slots) distinct members, and their int (n,) parameters.
 
@@ -252,7 +252,7 @@ def _shallow(space: EfficientNetLite, architecture: Architecture) -> Architectur
     return space.canonical(tuple(chosen))
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)
 def _members(space: SearchSpace) -> list[Architecture]:
     """Return members of the space in order of their multiply-adds, always the same."""
     limit = PARENT.cost(PARENT.whole(7, MOST_RESOLUTION), 10).macs

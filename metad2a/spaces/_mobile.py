@@ -142,6 +142,9 @@ class MobileSpace(SearchSpace):
             decide(f"blocks {number}", stage.blocks)
             for number, stage in enumerate(self.layout, start=self.first_stage)
         ]
+        self._counts = [
+            (slot, stage.blocks) for slot, stage in zip(self.blocks_slots, self.layout, strict=True)
+        ]
         self.blocks: list[Block] = []
         inputs = self.stem
         for index, stage in enumerate(self.layout):
@@ -184,10 +187,14 @@ class MobileSpace(SearchSpace):
             return 0
         return self.chosen(architecture, self.blocks_slots[stage], self.layout[stage].blocks)
 
+    def _depths(self, architecture: Architecture) -> tuple[int, ...]:
+        """Return how many blocks each stage has that is there."""
+        counts = self._counts[: self.stages(architecture)]
+        return tuple([values[0 if slot is None else architecture[slot]] for slot, values in counts])
+
     def present(self, architecture: Architecture) -> list[Block]:
         """Return the blocks that the network has."""
-        depths = [self.depth(architecture, stage) for stage in range(len(self.layout))]
-        return [block for block in self.blocks if block.place < depths[block.stage]]
+        return list(_there(self, self._depths(architecture))[0])
 
     def kernel(self, architecture: Architecture, block: Block) -> int:
         """Return the kernel of a block."""
@@ -204,10 +211,7 @@ class MobileSpace(SearchSpace):
 
     def active(self, architecture: Architecture) -> tuple[bool, ...]:
         """Return which decisions are about what is there."""
-        there = {0, self.stages_slot, *self.blocks_slots[: self.stages(architecture)]}
-        for block in self.present(architecture):
-            there |= {block.kernel_slot, block.expansion_slot}
-        return tuple(slot in there for slot in range(self.slots))
+        return _there(self, self._depths(architecture))[1]
 
     def canonical(self, architecture: Architecture) -> Architecture:
         """Return the architecture with a 0 for every decision about what is not there."""
@@ -548,6 +552,25 @@ def _sides(space: MobileSpace, resolution: int) -> list[int]:
     for stage in space.layout:
         sides.append(-(-sides[-1] // stage.stride))
     return sides
+
+
+@lru_cache(maxsize=2**13)
+def _there(
+    space: MobileSpace, depths: tuple[int, ...]
+) -> tuple[tuple[Block, ...], tuple[bool, ...]]:
+    """Return the blocks of networks with so many in each stage, and which decisions are about them.
+
+    Whoever varies networks asks for the same ones tens of thousands of times.
+    """
+    blocks = tuple(
+        block
+        for block in space.blocks
+        if block.stage < len(depths) and block.place < depths[block.stage]
+    )
+    there = {0, space.stages_slot, *space.blocks_slots[: len(depths)]}
+    for block in blocks:
+        there |= {block.kernel_slot, block.expansion_slot}
+    return blocks, tuple(slot in there for slot in range(space.slots))
 
 
 @lru_cache(maxsize=64)

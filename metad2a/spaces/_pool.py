@@ -79,6 +79,14 @@ def _spread(values: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     return chosen
 
 
+def _smallest(values: np.ndarray, n: int) -> np.ndarray:
+    """Return the places of the ``n`` smallest values in their order, of equal ones the first."""
+    if len(values) <= n:
+        return np.argsort(values, kind="stable")
+    places = np.flatnonzero(values <= np.partition(values, n - 1)[n - 1])
+    return places[np.argsort(values[places], kind="stable")][:n]
+
+
 class _Search:
     """Members found so far of a space that cannot be listed, and their costs."""
 
@@ -116,8 +124,7 @@ class _Search:
             over = np.maximum(logs - np.log(self.limits), 0).sum(1)
             tried = []
             for target, count in targets:
-                distance = np.abs(logs[:, 1] - target) + over
-                nearest = np.argsort(distance, kind="stable")[:_PARENTS]
+                nearest = _smallest(np.abs(logs[:, 1] - target) + over, _PARENTS)
                 for parent in self.rng.choice(nearest, count):
                     one = members[parent]
                     for _ in range(self.rng.integers(1, _STEPS + 1)):
