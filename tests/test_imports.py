@@ -4,6 +4,7 @@ import ast
 import graphlib
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,23 +30,31 @@ FILES = sorted(
 MODULES = {".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in FILES}
 
 
-def imported(path: Path, typing: bool = True) -> set[str]:
-    """Return every dotted name that a file imports, anywhere in it, or not for types alone."""
-    names = set()
-    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+@cache
+def imports(path: Path) -> list[tuple[ast.Import | ast.ImportFrom, bool]]:
+    """Return the imports anywhere in a file, each with whether it is for types alone."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
     for_types = {
         inner
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
         for part in node.body
         for inner in ast.walk(part)
     }
-    for node in ast.walk(tree):
-        if not typing and node in for_types:
+    return [
+        (node, node in for_types) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+
+
+def imported(path: Path, typing: bool = True) -> set[str]:
+    """Return every dotted name that a file imports, anywhere in it, or not for types alone."""
+    names = set()
+    for node, for_types in imports(ROOT / path):
+        if for_types and not typing:
             continue
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        else:
             package = ".".join(path.parts[: -node.level]) if node.level else ""
             module = ".".join(filter(None, (package, node.module)))
             inner = {f"{module}.{alias.name}" for alias in node.names}
