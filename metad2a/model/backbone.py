@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from metad2a._memory import keep_freed
-from metad2a.spaces.networks.folding import folded
+from metad2a.spaces._folding import folded
 from metad2a.spaces.networks.inverted_residual import InvertedResidualNetwork
 
 FEATURES = 1280

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from metad2a.errors import MetaD2AError
 from metad2a.model.ridge import RidgeHead, fit_ridge
-from metad2a.spaces.networks.folding import folded
+from metad2a.spaces._folding import folded
 from metad2a.training import distributed
 from metad2a.training.augment import augment
 from metad2a.training.cpu_layers import quicken

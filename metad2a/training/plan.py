@@ -201,7 +201,7 @@ def pace(space: SearchSpace, place: DevicePlan) -> float:
     """Measure multiply-adds a second of passes that only look, of a network of the space."""
     import torch
 
-    from metad2a.spaces.networks.folding import folded
+    from metad2a.spaces._folding import folded
 
     architecture = _typical(space)
     network = folded(place.place(space.build(architecture, 10)).eval())
