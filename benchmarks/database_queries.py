@@ -18,6 +18,7 @@ from _report import publish, required, run, table
 from sqlalchemy import Connection, select
 
 from database import Store, Task, status
+from database.exchange.rows import stored_rows
 from database.reading.datasets import datasets, top
 from database.reading.page import page
 from database.reading.status import progress
@@ -235,7 +236,7 @@ def main() -> None:
                 ("`page`", seconds(lambda: page(store, path.with_suffix(".html")))),
                 (
                     "reading all evaluations for an export",
-                    seconds(lambda: sum(1 for _ in rows(store, "evaluations"))),
+                    seconds(lambda: sum(1 for _ in stored_rows(store, "evaluations"))),
                 ),
                 ("filling", filling),
             ]

@@ -120,11 +120,11 @@ def identify_architectures(
     query = select(ARCHITECTURES.c.canonical, ARCHITECTURES.c.id).where(
         ARCHITECTURES.c.space == space, ARCHITECTURES.c.canonical.in_(wanted)
     )
-    ids = dict(connection.execute(query).tuples().all())
+    ids = dict(connection.execute(query).all())
     missing = [{"space": space, "canonical": cell} for cell in wanted if cell not in ids]
     if missing:
         insert(connection, ARCHITECTURES, ("space", "canonical"), missing)
-        ids = dict(connection.execute(query).tuples().all())
+        ids = dict(connection.execute(query).all())
     return ids
 
 

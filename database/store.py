@@ -179,7 +179,7 @@ class Store:
             .order_by(EVALUATIONS.c.value.desc(), ARCHITECTURES.c.canonical)
         )
         with self.reading() as connection:
-            return dict(connection.execute(query).tuples().all())
+            return dict(connection.execute(query).all())
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -111,9 +111,7 @@ def jobs_by_state(location):
     """Return the number of jobs of all builds in each state."""
     with Store(location, create=False) as store, store.reading() as connection:
         return dict(
-            connection.execute(select(JOBS.c.state, func.count()).group_by(JOBS.c.state))
-            .tuples()
-            .all()
+            connection.execute(select(JOBS.c.state, func.count()).group_by(JOBS.c.state)).all()
         )
 
 

@@ -240,7 +240,7 @@ class Jobs:
             counts = connection.execute(
                 select(state, func.count()).where(JOBS.c.build_id == self._build).group_by(state)
             )
-            return dict.fromkeys(STATES, 0) | dict(counts.tuples().all())
+            return dict.fromkeys(STATES, 0) | dict(counts.all())
 
     def _in(self, state: str) -> ColumnElement[bool]:
         return and_(JOBS.c.build_id == self._build, JOBS.c.state == state)

@@ -159,9 +159,7 @@ def datasets(store: Store) -> list[Held]:
         tasks: dict[int, int] = dict(
             connection.execute(
                 select(TASKS.c.dataset_id, func.count()).group_by(TASKS.c.dataset_id)
-            )
-            .tuples()
-            .all()
+            ).all()
         )
         names = _names(connection)
         # Counted in the order of an index first.
@@ -227,7 +225,7 @@ def _protocol(connection: Connection, name: str) -> int:
 def _names(connection: Connection) -> dict[int, str]:
     """Return the protocols' names, in their order, by id."""
     return dict(
-        connection.execute(select(PROTOCOLS.c.id, PROTOCOLS.c.name).order_by(PROTOCOLS.c.name))
-        .tuples()
-        .all()
+        connection.execute(
+            select(PROTOCOLS.c.id, PROTOCOLS.c.name).order_by(PROTOCOLS.c.name)
+        ).all()
     )

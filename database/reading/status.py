@@ -50,7 +50,7 @@ def status(store: Store) -> dict[str, Any]:
             connection.scalars(select(DATASETS.c.family).join(TASKS).order_by(DATASETS.c.family))
         )
         protocols, sources = (
-            dict(connection.execute(select(table.c.id, table.c.name)).tuples().all())
+            dict(connection.execute(select(table.c.id, table.c.name)).all())
             for table in (PROTOCOLS, SOURCES)
         )
         # One pass over the largest table answers the rest.
