@@ -197,6 +197,10 @@ class User:
             "refinement, example", "refine", [None, "shapes", 3, 0, 0, minutes], begun, leave
         )
 
+    def train(self, minutes: float = 0.2) -> Answer:
+        """Have a network for an example trained."""
+        return self._ask("training, example", "train", [None, "shapes", minutes])
+
     def _ask(
         self,
         kind: str,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _report import ROOT, need, parser, publish, run, table
+from _report import ROOT, need, parser, publish, required, run, table
 
 DATASETS = (
     "playing_cards_53",
@@ -31,8 +31,9 @@ DATASETS = (
     "pacs_photo",
 )
 TRAIN = "metad2a train"
+FROZEN = "whole, 224 px, frozen"
 PLANS: dict[str, tuple[int, int, dict[str, Any]]] = {
-    "whole, 224 px, frozen": (7, 224, {"rate": 0.0}),
+    FROZEN: (7, 224, {"rate": 0.0}),
     "whole, 128 px, 5e-4": (7, 128, {"rate": 5e-4}),
     "whole, 128 px, 2e-3": (7, 128, {"rate": 2e-3}),
     "stages 1-6, 96 px, 2e-3": (6, 96, {"rate": 2e-3}),
@@ -170,8 +171,49 @@ def main() -> None:
     publish(
         " ".join(["training", *(str(value) for value in condition.values())]),
         title,
-        [report(rows, args.datasets, list(constants))],
+        [
+            report(rows, args.datasets, list(constants)),
+            *reached(rows, args.datasets, list(constants), limits, args.minutes),
+        ],
     )
+
+
+def reached(
+    rows: dict[tuple[str, str], dict[str, Any]],
+    datasets: list[str],
+    constants: list[str],
+    limits: dict[str, int],
+    minutes: float,
+) -> list[str]:
+    """Return the table of what must be reached, where there are plans and all were run."""
+    every = [(name, plan) for name in datasets for plan in (TRAIN, *constants)]
+    if not constants or not all(pair in rows for pair in every):
+        return []
+
+    def accuracies(plan: str) -> np.ndarray:
+        return np.array([rows[name, plan]["accuracy"] for name in datasets])
+
+    mine, plans_ = accuracies(TRAIN), np.array([accuracies(plan) for plan in constants])
+    best = float(mine.mean() - plans_.mean(1).max())
+    if limits:
+        return [required([("above the best shrunk network, mean", best, 5, "", True)])]
+    figures = [
+        (
+            "below the best constant plan, largest",
+            float((plans_.max(0) - mine).max()),
+            2,
+            "",
+            False,
+        ),
+        ("above the best single constant plan, mean", best, 1.5, "", True),
+    ]
+    if minutes >= 5:
+        above = mine - accuracies(FROZEN)
+        figures += [
+            ("above the frozen network, mean", float(above.mean()), 8, "", True),
+            ("below the frozen network, largest", float((-above).max()), 1, "", False),
+        ]
+    return [required(figures)]
 
 
 def report(

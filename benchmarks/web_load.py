@@ -59,13 +59,15 @@ def suggestions(user: User, calls: int) -> list[Answer]:
 
 
 def visit(user: User, end: float) -> list[Answer]:
-    """Use the page as long as there is time; every fourth user also searches on."""
+    """Use the page as long as there is time; every fourth user also searches on, every fourth trains."""
     answers: list[Answer] = []
     turn = user.number
     while time.monotonic() < end and user.page.runs():
         kinds = [user.suggest, user.suggest, user.look, user.example, user.check_dataset]
         if user.number % 4 == 0:
             kinds.append(user.refine)
+        if user.number % 4 == 2:
+            kinds.append(user.train)
         answers.append(kinds[turn % len(kinds)]())
         turn += 1
         if answers[-1].outcome != "answered":
@@ -198,8 +200,8 @@ def main() -> None:
             ],
         ),
         f"{crowd} users at once for {args.minutes:g} minutes, each asking anew as soon as "
-        f"answered; every fourth also for refinements of 0.1 minutes. Refused: the queue or the "
-        "line of jobs was full, and said so.",
+        f"answered; every fourth also for refinements of 0.1 minutes, and every fourth for trainings of 0.2. "
+        "Refused: the queue or the line of jobs was full, and said so.",
         table(
             ["asked for", "times", "answered", "refused", "errors", "p50, s", "p95, s"],
             outcomes(load),
